@@ -1,0 +1,18 @@
+//! The API, version 1: where requests go, how a job is read, and how its reply is written.
+
+pub mod encode;
+pub mod request;
+pub mod routes;
+
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+pub use encode::Encoder;
+pub use request::{MultiplyRequest, Operation};
+pub use routes::Route;
+
+/// The JSON text of a value whose types can't fail to serialise: structs, strings and numbers.
+pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("no map with non-string keys, no failing serialiser")
+}

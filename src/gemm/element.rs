@@ -1,0 +1,104 @@
+//! The element types of matrices.
+
+use core::ops::Mul;
+
+use ndarray::LinalgScalar;
+use serde::de::{Deserializer, Visitor};
+
+/// Names of the element types, as in requests and bills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    F64,
+    F32,
+}
+
+impl Dtype {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::F64, Self::F32].into_iter().find(|dtype| dtype.name() == name)
+    }
+}
+
+/// A type that matrices are made of.
+pub trait Element: LinalgScalar + Mul<Output = Self> + PartialEq + zmij::Float + Send {
+    const DTYPE: Dtype;
+
+    /// Reads one element, rounded once from its decimal text to this type.
+    fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
+    where
+        D: Deserializer<'de>,
+        V: Visitor<'de>;
+
+    /// The nearest element to `value`.
+    fn from_f64(value: f64) -> Self;
+
+    /// The nearest element to `value`.
+    fn from_u64(value: u64) -> Self;
+
+    /// The nearest element to `value`.
+    fn from_i64(value: i64) -> Self;
+
+    fn is_finite(self) -> bool;
+}
+
+impl Element for f64 {
+    const DTYPE: Dtype = Dtype::F64;
+
+    fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
+    where
+        D: Deserializer<'de>,
+        V: Visitor<'de>,
+    {
+        deserializer.deserialize_f64(visitor)
+    }
+
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+
+    fn from_u64(value: u64) -> Self {
+        value as f64
+    }
+
+    fn from_i64(value: i64) -> Self {
+        value as f64
+    }
+
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Element for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+
+    fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
+    where
+        D: Deserializer<'de>,
+        V: Visitor<'de>,
+    {
+        deserializer.deserialize_f32(visitor)
+    }
+
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+
+    fn from_u64(value: u64) -> Self {
+        value as f32
+    }
+
+    fn from_i64(value: i64) -> Self {
+        value as f32
+    }
+
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}

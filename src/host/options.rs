@@ -1,0 +1,249 @@
+//! The command line, the same on Linux and in a virtual machine.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use gemmule::limits::SESSIONS_MAX_DEFAULT;
+
+pub const USAGE: &str = "\
+Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
+       gemmule job FILE            run one job from a file; print product and bill
+       gemmule version | help
+
+  --listen ADDRESS:PORT   where to listen (default 127.0.0.1:8080; a virtual machine listens on
+                          all its addresses and takes the port alone, as in :8080)
+  --threads N             compute threads besides the one that does I/O (default: cores less one)
+  --memory-mib N          memory for requests (default: half of what the machine has)
+  --sessions N            connections open at once (default 1024)
+In a virtual machine:
+  --address ADDRESS/BITS  a static IPv4 address (default: DHCP)
+  --gateway ADDRESS       the way out of the network";
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Serve(ServeOptions),
+    Job {
+        file: String,
+        /// `None`: the platform decides.
+        memory_bytes: Option<usize>,
+    },
+    Version,
+    Help,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeOptions {
+    pub listen: SocketAddr,
+    /// `None`: one less than there are cores.
+    pub threads: Option<usize>,
+    /// `None`: the platform decides.
+    pub memory_bytes: Option<usize>,
+    pub sessions_max: usize,
+    /// The static address of a virtual machine and its prefix length; `None`: DHCP.
+    pub address: Option<(Ipv4Addr, u8)>,
+    pub gateway: Option<Ipv4Addr>,
+    /// Devices that the monitor has named, as in `virtio_mmio.device=512@0xfeb00e00:12`; the part
+    /// behind the equals sign.
+    pub virtio_mmio: Vec<String>,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            threads: None,
+            memory_bytes: None,
+            sessions_max: SESSIONS_MAX_DEFAULT,
+            address: None,
+            gateway: None,
+            virtio_mmio: Vec::new(),
+        }
+    }
+}
+
+/// Why a command line was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionsError {
+    UnknownCommand(String),
+    UnknownOption(String),
+    MissingValue(&'static str),
+    BadValue { option: &'static str, value: String, wanted: &'static str },
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownCommand(word) => write!(f, "{word:?} is not a command"),
+            Self::UnknownOption(word) => write!(f, "{word:?} is not an option"),
+            Self::MissingValue(option) => write!(f, "{option} needs a value"),
+            Self::BadValue { option, value, wanted } => {
+                write!(f, "{option} is {value:?}, and should be {wanted}")
+            }
+        }
+    }
+}
+
+/// Reads the arguments after the program's name. A virtual machine booted without a command
+/// serves.
+pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, OptionsError> {
+    let mut arguments = arguments.peekable();
+    let is_option = |word: &String| word.starts_with('-') || word.contains('=');
+    let word = match arguments.peek() {
+        Some(word) if !is_option(word) => arguments.next(),
+        Some(word) if word == "--help" || word == "-h" => return Ok(Command::Help),
+        Some(word) if word == "--version" => return Ok(Command::Version),
+        _ if cfg!(target_os = "hermit") => Some(String::from("serve")),
+        _ => None,
+    };
+    match word.as_deref() {
+        Some("serve") => parse_serve(arguments).map(Command::Serve),
+        Some("job") => parse_job(arguments),
+        Some("version") => Ok(Command::Version),
+        Some("help") | None => Ok(Command::Help),
+        Some(other) => Err(OptionsError::UnknownCommand(other.into())),
+    }
+}
+
+fn parse_serve(mut arguments: impl Iterator<Item = String>) -> Result<ServeOptions, OptionsError> {
+    let mut options = ServeOptions::default();
+    while let Some(word) = arguments.next() {
+        match word.as_str() {
+            "--listen" => {
+                let (value, wanted) = (value_of("--listen", &mut arguments)?, "ADDRESS:PORT");
+                let any = value.strip_prefix(':').map(|port| format!("0.0.0.0:{port}"));
+                options.listen = read("--listen", any.unwrap_or(value), wanted)?;
+            }
+            "--threads" => {
+                let value = value_of("--threads", &mut arguments)?;
+                options.threads = Some(read("--threads", value, "a number")?);
+            }
+            "--memory-mib" => options.memory_bytes = Some(read_memory(&mut arguments)?),
+            "--sessions" => {
+                let value = value_of("--sessions", &mut arguments)?;
+                options.sessions_max = read("--sessions", value, "a number")?;
+            }
+            "--address" => {
+                let value = value_of("--address", &mut arguments)?;
+                options.address = Some(read_address(value)?);
+            }
+            "--gateway" => {
+                let value = value_of("--gateway", &mut arguments)?;
+                options.gateway = Some(read("--gateway", value, "an IPv4 address")?);
+            }
+            _ => match word.strip_prefix("virtio_mmio.device=") {
+                Some(device) => options.virtio_mmio.push(device.into()),
+                None => return Err(OptionsError::UnknownOption(word)),
+            },
+        }
+    }
+    Ok(options)
+}
+
+fn parse_job(mut arguments: impl Iterator<Item = String>) -> Result<Command, OptionsError> {
+    let mut file = None;
+    let mut memory_bytes = None;
+    while let Some(word) = arguments.next() {
+        if word == "--memory-mib" {
+            memory_bytes = Some(read_memory(&mut arguments)?);
+        } else if word.starts_with("virtio_mmio.device=") {
+            // A job from a file needs no devices.
+        } else if file.is_none() && !word.starts_with("--") {
+            file = Some(word);
+        } else {
+            return Err(OptionsError::UnknownOption(word));
+        }
+    }
+    let file = file.ok_or(OptionsError::MissingValue("job"))?;
+    Ok(Command::Job { file, memory_bytes })
+}
+
+fn value_of(
+    option: &'static str,
+    arguments: &mut impl Iterator<Item = String>,
+) -> Result<String, OptionsError> {
+    arguments.next().ok_or(OptionsError::MissingValue(option))
+}
+
+fn read<T: FromStr>(
+    option: &'static str,
+    value: String,
+    wanted: &'static str,
+) -> Result<T, OptionsError> {
+    value.parse().map_err(|_| OptionsError::BadValue { option, value, wanted })
+}
+
+fn read_memory(arguments: &mut impl Iterator<Item = String>) -> Result<usize, OptionsError> {
+    let value = value_of("--memory-mib", arguments)?;
+    let mib: usize = read("--memory-mib", value.clone(), "a number")?;
+    mib.checked_mul(1 << 20).ok_or(OptionsError::BadValue {
+        option: "--memory-mib",
+        value,
+        wanted: "a number of MiB that this machine can count",
+    })
+}
+
+fn read_address(value: String) -> Result<(Ipv4Addr, u8), OptionsError> {
+    let bad = |value: &str| OptionsError::BadValue {
+        option: "--address",
+        value: value.into(),
+        wanted: "ADDRESS/BITS",
+    };
+    let (address, bits) = value.split_once('/').ok_or_else(|| bad(&value))?;
+    let address = address.parse().map_err(|_| bad(&value))?;
+    let bits = bits.parse().ok().filter(|bits| *bits <= 32).ok_or_else(|| bad(&value))?;
+    Ok((address, bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Command, OptionsError> {
+        parse(line.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn lines_that_are_taken() {
+        let serve = ServeOptions::default();
+        for (line, expected) in [
+            ("", Command::Help),
+            ("help", Command::Help),
+            ("serve", Command::Serve(serve.clone())),
+            (
+                "serve --address 10.0.2.15/24 --gateway 10.0.2.2 --listen :80 --threads 3 \
+                 virtio_mmio.device=512@0xfeb00e00:12",
+                Command::Serve(ServeOptions {
+                    listen: SocketAddr::from(([0, 0, 0, 0], 80)),
+                    threads: Some(3),
+                    address: Some((Ipv4Addr::new(10, 0, 2, 15), 24)),
+                    gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
+                    virtio_mmio: vec![String::from("512@0xfeb00e00:12")],
+                    ..serve
+                }),
+            ),
+            (
+                "job in.json --memory-mib 2",
+                Command::Job { file: String::from("in.json"), memory_bytes: Some(2 << 20) },
+            ),
+        ] {
+            assert_eq!(parse_line(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
+        for (line, message) in [
+            ("frobnicate", "\"frobnicate\" is not a command"),
+            ("serve --listen", "--listen needs a value"),
+            ("serve --listen 80", "--listen is \"80\", and should be ADDRESS:PORT"),
+            ("serve --loud", "\"--loud\" is not an option"),
+            ("serve --address 10.0.2.15/33", "--address is \"10.0.2.15/33\", and should be ADDRESS/BITS"),
+            ("job", "job needs a value"),
+            ("job a b", "\"b\" is not an option"),
+        ] {
+            assert_eq!(parse_line(line).unwrap_err().to_string(), message, "{line}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs jobs without starving the network.
+//!
+//! A job that is small is run where it arrives. Any other goes to the compute threads where there
+//! are some; on a machine with one core it is run by the I/O thread itself, in bounded slices
+//! between its looks at the network. Long jobs take turns, so that none waits for another's end.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gemmule::job::Job;
+use gemmule::server::{Server, SessionId};
+
+use super::clock::Clock;
+
+/// How long the I/O thread computes before it looks at the network again.
+const IO_SLICE: Duration = Duration::from_millis(2);
+/// How long a compute thread stays with a job while others wait.
+const COMPUTE_SLICE: Duration = Duration::from_millis(50);
+
+/// Runs the jobs of a server.
+pub struct Runner {
+    workers: Option<Workers>,
+    /// Jobs of the I/O thread itself, where there are no workers.
+    local: VecDeque<Job>,
+}
+
+/// What a turn brought.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Sessions that have new output.
+    pub sessions: Vec<SessionId>,
+    /// There is work left for this thread: look at the network, do not wait, and take another
+    /// turn.
+    pub more: bool,
+}
+
+impl Runner {
+    /// Starts `threads` compute threads; `wake` is called from them when a job is finished.
+    pub fn new(threads: usize, wake: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+        let workers = match threads {
+            0 => None,
+            _ => Some(Workers::start(threads, &wake)?),
+        };
+        Ok(Self { workers, local: VecDeque::new() })
+    }
+
+    /// Collects what is finished, runs what is small, and passes on or advances the rest.
+    pub fn turn(&mut self, server: &mut Server, clock: &Clock) -> Turn {
+        let mut turn = Turn::default();
+        if let Some(workers) = &self.workers {
+            while let Ok(job) = workers.finished.try_recv() {
+                turn.sessions.extend(server.finish(job, clock.now()));
+            }
+        }
+        let slice = Slice::new(IO_SLICE);
+        while let Some(job) = server.next_job() {
+            match run_small(job) {
+                Ok(finished) => turn.sessions.extend(server.finish(finished, clock.now())),
+                Err(large) => match &self.workers {
+                    Some(workers) => workers.queue.push(large),
+                    None => self.local.push_back(large),
+                },
+            }
+            if slice.is_over() {
+                turn.more = true;
+                return turn;
+            }
+        }
+        if let Some(mut job) = self.local.pop_front() {
+            if job.advance(&mut || slice.is_over()) {
+                turn.sessions.extend(server.finish(job, clock.now()));
+            } else {
+                self.local.push_back(job);
+            }
+        }
+        turn.more = !self.local.is_empty();
+        turn
+    }
+}
+
+/// Runs a job for as long as it is small: finished, or what turned out to be large.
+fn run_small(mut job: Job) -> Result<Job, Job> {
+    while job.is_small() {
+        if job.advance(&mut || false) {
+            return Ok(job);
+        }
+    }
+    Err(job)
+}
+
+/// A stretch of time.
+struct Slice {
+    start: Instant,
+    length: Duration,
+}
+
+impl Slice {
+    fn new(length: Duration) -> Self {
+        Self { start: Instant::now(), length }
+    }
+
+    fn is_over(&self) -> bool {
+        self.start.elapsed() >= self.length
+    }
+}
+
+/// The compute threads, and the way to them and back.
+struct Workers {
+    queue: Arc<Queue>,
+    finished: Receiver<Job>,
+}
+
+impl Workers {
+    fn start(threads: usize, wake: &Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let (done, finished) = mpsc::channel();
+        for number in 0..threads {
+            let (queue, done, wake) = (queue.clone(), done.clone(), wake.clone());
+            thread::Builder::new()
+                .name(format!("compute-{number}"))
+                .spawn(move || compute(&queue, &done, &*wake))?;
+        }
+        Ok(Self { queue, finished })
+    }
+}
+
+/// The life of a compute thread. It ends with the process: the other end of `done` is never
+/// dropped before, and a panic aborts.
+fn compute(queue: &Queue, done: &Sender<Job>, wake: &dyn Fn()) {
+    loop {
+        let mut job = queue.pop();
+        let slice = Slice::new(COMPUTE_SLICE);
+        if job.advance(&mut || slice.is_over() && queue.others_wait()) {
+            if done.send(job).is_err() {
+                return;
+            }
+            wake();
+        } else {
+            queue.push(job);
+        }
+    }
+}
+
+/// Jobs that wait for a compute thread.
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<VecDeque<Job>>,
+    filled: Condvar,
+}
+
+impl Queue {
+    fn push(&self, job: Job) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.filled.notify_one();
+    }
+
+    fn pop(&self) -> Job {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match jobs.pop_front() {
+                Some(job) => return job,
+                None => jobs = self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn others_wait(&self) -> bool {
+        !self.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}

@@ -1,0 +1,221 @@
+//! The server's side of one HTTP/1.1 connection.
+//!
+//! | state | what is read | leaves by |
+//! |---|---|---|
+//! | `Head` | a request head | whole: `Body`; refused: `Closing` |
+//! | `Body` | content of the request | whole: `Respond` |
+//! | `Respond` | nothing: pipelined bytes wait in the socket | a response: `Head`, or `Closing` |
+//! | `Discard` | content of a request that is already answered | whole: `Head` |
+//! | `Closing` | anything, dropped | the host closes |
+//!
+//! A response may be given from `Body` on; before the body is whole it leads to `Discard` where
+//! the rest is short, and to `Closing` where it is not.
+
+use alloc::vec::Vec;
+
+use crate::http::body::{BodyError, BodyReader, Piece};
+use crate::http::head::{HeadError, Method, RequestHead};
+use crate::http::response::{Output, Response};
+use crate::limits::{DISCARD_BYTES_MAX, HEAD_BYTES_MAX};
+use crate::time::Now;
+
+/// One connection: bytes in, events out; responses in, bytes out.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    /// The head as far as it has come.
+    head_text: Vec<u8>,
+    /// The request now being served was `HEAD`.
+    is_head: bool,
+    /// The connection may outlive the request now being served.
+    keep_alive: bool,
+    /// The client waits for `100 Continue`.
+    continue_wanted: bool,
+    /// No further request is read after the one being served.
+    is_last: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Body(BodyReader),
+    Respond,
+    Discard(BodyReader),
+    Closing,
+}
+
+/// What bytes meant.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A request begins. Answer at once, or call [`Connection::accept_body`] and read on.
+    Head(RequestHead),
+    /// Content of the request's body.
+    Content(&'a [u8]),
+    /// The request is whole; nothing more is read until it is answered.
+    End,
+    /// Nothing yet: all bytes given are used up, or none can be used in this state.
+    More,
+}
+
+/// The bytes are not HTTP: answer if possible, then close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    Head(HeadError),
+    Body(BodyError),
+}
+
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+impl Connection {
+    #[expect(clippy::new_without_default, reason = "a connection is opened, not defaulted")]
+    pub fn new() -> Self {
+        Self {
+            state: State::Head,
+            head_text: Vec::new(),
+            is_head: false,
+            keep_alive: true,
+            continue_wanted: false,
+            is_last: false,
+        }
+    }
+
+    /// Whether bytes from the client can be used now.
+    pub fn wants_input(&self) -> bool {
+        !matches!(self.state, State::Respond)
+    }
+
+    /// Between requests, with no byte of the next one seen.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head) && self.head_text.is_empty()
+    }
+
+    /// Reading a head of which some bytes have come.
+    pub fn is_in_head(&self) -> bool {
+        matches!(self.state, State::Head) && !self.head_text.is_empty()
+    }
+
+    /// The last response is given; the connection is to be closed once it is sent.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing)
+    }
+
+    /// Takes bytes off the front of `input`: how many, and what they meant.
+    pub fn receive<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Event<'a>), Broken> {
+        match &mut self.state {
+            State::Head => self.receive_head(input),
+            State::Respond => Ok((0, Event::More)),
+            State::Closing => Ok((input.len(), Event::More)),
+            State::Body(reader) => {
+                let (used, piece) = reader.read(input).map_err(Broken::Body)?;
+                let event = match piece {
+                    Piece::Content(content) => Event::Content(content),
+                    Piece::More => Event::More,
+                    Piece::End => {
+                        self.state = State::Respond;
+                        Event::End
+                    }
+                };
+                Ok((used, event))
+            }
+            State::Discard(reader) => {
+                let (used, piece) = reader.read(input).map_err(Broken::Body)?;
+                if piece == Piece::End {
+                    self.state = State::Head;
+                }
+                Ok((used, Event::More))
+            }
+        }
+    }
+
+    fn receive_head<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Event<'a>), Broken> {
+        let before = self.head_text.len();
+        let taken = input.len().min(HEAD_BYTES_MAX - before);
+        self.head_text.extend_from_slice(&input[..taken]);
+        // RFC 9112, section 2.2: empty lines before a request line are skipped.
+        let empty_lines = self.head_text.chunks_exact(2).take_while(|two| two == b"\r\n").count();
+        if empty_lines > 0 {
+            self.head_text.clear();
+            return Ok((2 * empty_lines - before, Event::More));
+        }
+        let scan_from = before.saturating_sub(HEAD_END.len() - 1);
+        let end = self.head_text[scan_from..]
+            .windows(HEAD_END.len())
+            .position(|window| window == HEAD_END)
+            .map(|position| scan_from + position + HEAD_END.len());
+        let Some(end) = end else {
+            return match self.head_text.first() {
+                // What can't begin a method is not HTTP (a TLS greeting, say): no need to wait.
+                Some(byte) if !byte.is_ascii_alphabetic() && *byte != b'\r' => {
+                    Err(self.broken_head(HeadError::Malformed("the request line")))
+                }
+                _ if self.head_text.len() == HEAD_BYTES_MAX => {
+                    Err(self.broken_head(HeadError::TooLarge))
+                }
+                _ => Ok((taken, Event::More)),
+            };
+        };
+        self.head_text.truncate(end);
+        let head = RequestHead::parse(&self.head_text).map_err(|error| self.broken_head(error))?;
+        self.head_text.clear();
+        self.is_head = head.method == Method::Head;
+        self.keep_alive = head.keep_alive;
+        self.continue_wanted = head.expect_continue;
+        self.state = State::Body(BodyReader::new(head.framing));
+        Ok((end - before, Event::Head(head)))
+    }
+
+    fn broken_head(&mut self, error: HeadError) -> Broken {
+        self.is_head = false;
+        Broken::Head(error)
+    }
+
+    /// The request's body is welcome: tells a client that waits to be told.
+    pub fn accept_body(&mut self, output: &mut Output) {
+        let State::Body(reader) = &self.state else { return };
+        if self.continue_wanted && !reader.is_done() {
+            output.push(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+        }
+        self.continue_wanted = false;
+    }
+
+    /// Answers the request that was read last, and decides what becomes of the connection.
+    pub fn respond(&mut self, response: Response, now: Now, output: &mut Output) {
+        let state = core::mem::replace(&mut self.state, State::Closing);
+        let next = match state {
+            _ if self.is_last || !self.keep_alive => State::Closing,
+            State::Respond => State::Head,
+            State::Body(reader) if reader.is_done() => State::Head,
+            // A client that asked to be told whether to send may still send (RFC 9110, section
+            // 10.1.1), so what follows can't be told to be a body or a request.
+            State::Body(_) if self.continue_wanted => State::Closing,
+            State::Body(reader)
+                if reader.bytes_left().is_some_and(|left| left <= DISCARD_BYTES_MAX) =>
+            {
+                State::Discard(reader)
+            }
+            _ => State::Closing,
+        };
+        let keep_alive = !matches!(next, State::Closing);
+        self.state = next;
+        response.write(now, keep_alive, self.is_head, output);
+    }
+
+    /// Answers what can't be understood, or comes too slowly, and closes.
+    pub fn respond_and_close(&mut self, response: Response, now: Now, output: &mut Output) {
+        self.is_last = true;
+        self.respond(response, now, output);
+    }
+
+    /// No further request is read: the one being served is the last.
+    pub fn close_after_response(&mut self) {
+        self.is_last = true;
+        if self.is_idle() {
+            self.state = State::Closing;
+        }
+    }
+
+    /// The request that is coming in will never be whole: there is nothing to answer.
+    pub fn abandon_request(&mut self) {
+        self.state = State::Closing;
+    }
+}

@@ -1,0 +1,253 @@
+//! The request head: from bytes to a type that can't be wrong.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::limits::{FIELDS_MAX, TARGET_BYTES_MAX};
+
+/// Methods that some path takes; no path takes [`Method::Other`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Options,
+    Other,
+}
+
+/// How the body's end is found (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// `Content-Length`, or zero where the head names no body.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// A request head, checked.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    pub method: Method,
+    /// The path of the target, without query.
+    pub path: String,
+    /// Whether the connection may carry another request after this one.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+    pub framing: Framing,
+    text: Box<[u8]>,
+    fields: Vec<(Range<u16>, Range<u16>)>,
+}
+
+/// Why a head was refused. The connection is closed after each of them, since what follows can't
+/// be told from an attempt to smuggle a request (RFC 9112, section 11.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// Not the grammar of RFC 9112; the text says where.
+    Malformed(&'static str),
+    /// Longer than [`crate::limits::HEAD_BYTES_MAX`], or more than [`FIELDS_MAX`] fields.
+    TooLarge,
+    /// The target is longer than [`TARGET_BYTES_MAX`].
+    TargetTooLong,
+    /// A major version other than 1.
+    Version,
+    /// A transfer coding other than `chunked`.
+    TransferCoding,
+    /// An expectation other than `100-continue`.
+    Expectation,
+}
+
+impl RequestHead {
+    /// Parses a whole head, its empty line included.
+    pub fn parse(text: &[u8]) -> Result<Self, HeadError> {
+        check_line_ends(text)?;
+        let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut slots);
+        match request.parse(text) {
+            Ok(httparse::Status::Complete(length)) if length == text.len() => {}
+            Ok(_) => return Err(HeadError::Malformed("the head does not end where it should")),
+            Err(error) => return Err(grammar_error(error)),
+        }
+        let (Some(method), Some(target), Some(minor)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(HeadError::Malformed("the request line is incomplete"));
+        };
+        if target.len() > TARGET_BYTES_MAX {
+            return Err(HeadError::TargetTooLong);
+        }
+        let fields = request
+            .headers
+            .iter()
+            .map(|field| (range_in(text, field.name.as_bytes()), range_in(text, field.value)))
+            .collect();
+        let mut head = Self {
+            method: parse_method(method),
+            path: parse_path(target)?,
+            keep_alive: true,
+            expect_continue: false,
+            framing: Framing::Length(0),
+            text: text.into(),
+            fields,
+        };
+        head.framing = head.parse_framing(minor)?;
+        head.keep_alive = head.parse_keep_alive(minor);
+        head.expect_continue = head.parse_expectation(minor)?;
+        head.check_host(minor)?;
+        Ok(head)
+    }
+
+    /// The values of every field of that name, in order.
+    pub fn field_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter_map(move |(field_name, value)| {
+            let field_name = &self.text[usize::from(field_name.start)..usize::from(field_name.end)];
+            field_name
+                .eq_ignore_ascii_case(name.as_bytes())
+                .then(|| self.text[usize::from(value.start)..usize::from(value.end)].trim_ascii())
+        })
+    }
+
+    /// The media type of `Content-Type` in lower case, without parameters; `None` without one.
+    pub fn media_type(&self) -> Option<String> {
+        let value = self.field_values("content-type").next()?;
+        let essence = value.split(|byte| *byte == b';').next()?.trim_ascii();
+        Some(String::from_utf8_lossy(essence).to_ascii_lowercase())
+    }
+
+    fn parse_framing(&self, minor: u8) -> Result<Framing, HeadError> {
+        let mut codings = self.field_values("transfer-encoding");
+        let mut lengths = self.field_values("content-length");
+        match (codings.next(), lengths.next()) {
+            (None, None) => Ok(Framing::Length(0)),
+            // RFC 9112, section 6.1: both are an attempt to smuggle, and version 1.0 has no
+            // transfer codings.
+            (Some(_), Some(_)) => {
+                Err(HeadError::Malformed("both Content-Length and Transfer-Encoding"))
+            }
+            (Some(_), None) if minor == 0 => {
+                Err(HeadError::Malformed("Transfer-Encoding in an HTTP/1.0 request"))
+            }
+            (Some(coding), None) => {
+                if coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none() {
+                    Ok(Framing::Chunked)
+                } else {
+                    Err(HeadError::TransferCoding)
+                }
+            }
+            (None, Some(length)) => {
+                if lengths.next().is_some() {
+                    return Err(HeadError::Malformed("more than one Content-Length"));
+                }
+                parse_length(length).map(Framing::Length)
+            }
+        }
+    }
+
+    fn parse_keep_alive(&self, minor: u8) -> bool {
+        let has = |option: &[u8]| {
+            self.field_values("connection")
+                .flat_map(|value| value.split(|byte| *byte == b','))
+                .any(|item| item.trim_ascii().eq_ignore_ascii_case(option))
+        };
+        // RFC 9112, section 9.3.
+        !has(b"close") && (minor >= 1 || has(b"keep-alive"))
+    }
+
+    fn parse_expectation(&self, minor: u8) -> Result<bool, HeadError> {
+        match self.field_values("expect").next() {
+            None => Ok(false),
+            // RFC 9110, section 10.1.1: a server ignores it in an HTTP/1.0 request.
+            Some(_) if minor == 0 => Ok(false),
+            Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
+            Some(_) => Err(HeadError::Expectation),
+        }
+    }
+
+    /// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1.
+    fn check_host(&self, minor: u8) -> Result<(), HeadError> {
+        match self.field_values("host").count() {
+            1 => Ok(()),
+            0 if minor == 0 => Ok(()),
+            0 => Err(HeadError::Malformed("no Host field")),
+            _ => Err(HeadError::Malformed("more than one Host field")),
+        }
+    }
+}
+
+/// Every line ends in CR LF: a parser that takes a bare LF, or drops a bare CR, sees other lines
+/// than a proxy in front of it may have seen (RFC 9112, section 2.2).
+fn check_line_ends(text: &[u8]) -> Result<(), HeadError> {
+    let mut previous = 0;
+    for &byte in text {
+        match (previous, byte) {
+            (b'\r', b'\n') => {}
+            (b'\r', _) => return Err(HeadError::Malformed("a CR without its LF")),
+            (_, b'\n') => return Err(HeadError::Malformed("a LF without its CR")),
+            _ => {}
+        }
+        previous = byte;
+    }
+    Ok(())
+}
+
+fn grammar_error(error: httparse::Error) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::TooLarge,
+        httparse::Error::Version => HeadError::Version,
+        httparse::Error::HeaderName => HeadError::Malformed("a field name"),
+        httparse::Error::HeaderValue => HeadError::Malformed("a field value"),
+        httparse::Error::Token => HeadError::Malformed("the request line"),
+        httparse::Error::NewLine => HeadError::Malformed("a line end"),
+        httparse::Error::Status => HeadError::Malformed("the status"),
+    }
+}
+
+/// Where `part`, a slice of `text`, lies in it.
+fn range_in(text: &[u8], part: &[u8]) -> Range<u16> {
+    // An empty field value may be a slice of nothing at all; it has no place in the text.
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    let end = start + part.len();
+    debug_assert!(end <= text.len());
+    start as u16..end as u16
+}
+
+fn parse_method(method: &str) -> Method {
+    match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "OPTIONS" => Method::Options,
+        _ => Method::Other,
+    }
+}
+
+/// The path of an origin-form or absolute-form target (RFC 9112, section 3.2); `*` stays `*`.
+fn parse_path(target: &str) -> Result<String, HeadError> {
+    let origin = match target.split_once("://") {
+        Some((scheme, rest))
+            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
+        {
+            rest.find('/').map_or("/", |slash| &rest[slash..])
+        }
+        _ => target,
+    };
+    let path = origin.split(['?', '#']).next().unwrap_or(origin);
+    if path.starts_with('/') || path == "*" {
+        Ok(path.into())
+    } else {
+        Err(HeadError::Malformed("the request target"))
+    }
+}
+
+/// RFC 9110, section 8.6: digits only; no sign, no space, no list.
+fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(HeadError::Malformed("the Content-Length"));
+    }
+    Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
+}

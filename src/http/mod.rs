@@ -1,0 +1,14 @@
+//! HTTP/1.1 as a state machine without I/O (RFC 9110, RFC 9112).
+//!
+//! [`head`] turns bytes into a checked request head, [`body`] takes a message body off the wire,
+//! [`connection`] is the server's side of one connection built from the two, and [`response`]
+//! writes what goes back.
+
+pub mod body;
+pub mod connection;
+pub mod head;
+pub mod response;
+
+pub use connection::{Connection, Event};
+pub use head::{Method, RequestHead};
+pub use response::{Output, Response};

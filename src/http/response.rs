@@ -1,0 +1,140 @@
+//! Responses: what goes back on the wire.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::time::{Civil, Now};
+
+/// A final response, before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub content_type: &'static str,
+    /// Further fields, name and value.
+    pub fields: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+/// Bodies up to this size are written behind their head, so that a small reply is one packet;
+/// longer ones are sent from where they lie.
+const JOINED_BODY_BYTES_MAX: usize = 4096;
+
+impl Response {
+    /// A response with a JSON body.
+    pub fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, content_type: "application/json", fields: Vec::new(), body }
+    }
+
+    /// A response without content.
+    pub fn empty(status: u16) -> Self {
+        Self { status, content_type: "", fields: Vec::new(), body: Vec::new() }
+    }
+
+    /// Adds a field.
+    pub fn with_field(mut self, name: &'static str, value: String) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// Writes the head and, unless the request was `HEAD`, the body (RFC 9110, section 9.3.2: the
+    /// head is the one that `GET` would get, its `Content-Length` included).
+    pub(super) fn write(self, now: Now, keep_alive: bool, is_head: bool, output: &mut Output) {
+        let date = Civil::from_unix_ns(now.unix_ns).http();
+        let mut text = format!(
+            "HTTP/1.1 {} {}\r\nServer: gemmule\r\nDate: {date}\r\n",
+            self.status,
+            reason_phrase(self.status),
+        );
+        if !self.content_type.is_empty() {
+            push_field(&mut text, "Content-Type", self.content_type);
+        }
+        // RFC 9110, section 8.6: a 204 has no Content-Length.
+        if self.status != 204 {
+            push_field(&mut text, "Content-Length", &format!("{}", self.body.len()));
+        }
+        for (name, value) in &self.fields {
+            push_field(&mut text, name, value);
+        }
+        if !keep_alive {
+            push_field(&mut text, "Connection", "close");
+        }
+        text.push_str("\r\n");
+        let mut bytes = text.into_bytes();
+        if is_head {
+            output.push(bytes);
+        } else if self.body.len() <= JOINED_BODY_BYTES_MAX {
+            bytes.extend_from_slice(&self.body);
+            output.push(bytes);
+        } else {
+            output.push(bytes);
+            output.push(self.body);
+        }
+    }
+}
+
+fn push_field(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push_str(": ");
+    text.push_str(value);
+    text.push_str("\r\n");
+}
+
+/// The reason phrase of the statuses the service sends (RFC 9110, section 15).
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        // The phrase may be empty (RFC 9112, section 4).
+        _ => "",
+    }
+}
+
+/// Bytes on their way out, in the pieces they were made in.
+#[derive(Debug, Default)]
+pub struct Output {
+    pieces: VecDeque<Vec<u8>>,
+    /// Bytes of the first piece that are sent.
+    sent: usize,
+}
+
+impl Output {
+    pub fn push(&mut self, piece: Vec<u8>) {
+        if !piece.is_empty() {
+            self.pieces.push_back(piece);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The next bytes to send; empty when there are none.
+    pub fn next(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| &piece[self.sent..])
+    }
+
+    /// Marks `bytes` of [`Output::next`] as sent.
+    pub fn sent(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.next().len());
+        self.sent += bytes;
+        if self.pieces.front().is_some_and(|piece| self.sent >= piece.len()) {
+            self.pieces.pop_front();
+            self.sent = 0;
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A job: from the text of a request to the text of its reply, in steps that can be paused.
+//!
+//! A job owns all it needs, so that it can move to another thread; its memory was promised before
+//! it came into being, and is given back when it is dropped.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::api::encode::text_bytes_max;
+use crate::api::{Encoder, MultiplyRequest, Operation};
+use crate::billing::{JobId, Usage, meter};
+use crate::gemm::{Element, Product, Shape};
+use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
+use crate::memory::{Promise, Shortage};
+use crate::problem::{Problem, ProblemKind};
+use crate::server::SessionId;
+
+/// Writing one element costs about as much as this many operations of the kernel.
+const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
+
+/// One job on its way.
+#[derive(Debug)]
+pub struct Job {
+    pub(crate) id: JobId,
+    pub(crate) session: SessionId,
+    /// When the request was whole, on the monotonic clock.
+    pub(crate) received_ns: u64,
+    bytes_in: u64,
+    promise: Promise,
+    cancelled: CancelFlag,
+    stage: Stage,
+}
+
+/// Set when nobody waits for the reply any more.
+#[derive(Clone, Debug, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+#[derive(Debug)]
+enum Stage {
+    /// The request's text, unread.
+    Text(Vec<u8>),
+    F64(Work<f64>),
+    F32(Work<f32>),
+    Finished(Outcome),
+}
+
+#[derive(Debug)]
+struct Work<T> {
+    usage: Usage,
+    phase: Phase<T>,
+}
+
+#[derive(Debug)]
+enum Phase<T> {
+    Multiply(Product<T>),
+    Encode(Encoder<T>),
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Done {
+        usage: Usage,
+        /// The reply up to the bill.
+        text: Vec<u8>,
+    },
+    Failed(Problem),
+    /// The client is gone: there is nothing to send and nothing to bill.
+    Cancelled,
+}
+
+impl CancelFlag {
+    pub(crate) fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Job {
+    pub(crate) fn new(
+        id: JobId,
+        session: SessionId,
+        text: Vec<u8>,
+        promise: Promise,
+        cancelled: CancelFlag,
+        received_ns: u64,
+    ) -> Self {
+        let bytes_in = text.len() as u64;
+        let stage = Stage::Text(text);
+        Self { id, session, received_ns, bytes_in, promise, cancelled, stage }
+    }
+
+    /// Whether what is left to do is so little that moving the job elsewhere would cost more.
+    pub fn is_small(&self) -> bool {
+        match &self.stage {
+            Stage::Text(text) => text.len() <= SMALL_JOB_BYTES,
+            Stage::F64(Work { usage, .. }) | Stage::F32(Work { usage, .. }) => {
+                let Shape { m, n, .. } = usage.shape;
+                let encoding = FLOPS_PER_ENCODED_ELEMENT.saturating_mul((m as u64) * (n as u64));
+                usage.flops.saturating_add(encoding) <= SMALL_JOB_FLOPS
+            }
+            Stage::Finished(_) => true,
+        }
+    }
+
+    /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
+    /// is asked between slices: a tile of the product, or some thousand elements of text. Reading
+    /// the request is one slice, after which a call always returns.
+    pub fn advance(&mut self, pause: &mut dyn FnMut() -> bool) -> bool {
+        if self.cancelled.is_set() {
+            self.stage = Stage::Finished(Outcome::Cancelled);
+        }
+        let cancelled = self.cancelled.clone();
+        let pause = &mut || cancelled.is_set() || pause();
+        let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
+        self.stage = match stage {
+            Stage::Text(text) => self.read(&text),
+            Stage::F64(work) => work.advance(pause).map_or_else(Stage::Finished, Stage::F64),
+            Stage::F32(work) => work.advance(pause).map_or_else(Stage::Finished, Stage::F32),
+            finished => finished,
+        };
+        matches!(self.stage, Stage::Finished(_))
+    }
+
+    pub(crate) fn into_outcome(self) -> Outcome {
+        match self.stage {
+            Stage::Finished(outcome) => outcome,
+            _ => Outcome::Cancelled,
+        }
+    }
+
+    fn read(&mut self, text: &[u8]) -> Stage {
+        let ready = match MultiplyRequest::parse(text) {
+            Ok(MultiplyRequest::F64(operation)) => self.admit(operation).map(Stage::F64),
+            Ok(MultiplyRequest::F32(operation)) => self.admit(operation).map(Stage::F32),
+            Err(problem) => Err(problem),
+        };
+        ready.unwrap_or_else(|problem| Stage::Finished(Outcome::Failed(problem)))
+    }
+
+    /// Promises the memory that the job needs now that its shapes are known, and sets it up.
+    fn admit<T: Element>(&mut self, operation: Operation<T>) -> Result<Work<T>, Problem> {
+        let Operation { elements, a, b, c, alpha, beta, shape } = operation;
+        let flops = meter::flops(shape, alpha != T::from_f64(1.0), c.is_some());
+        let needed_bytes = memory_bytes::<T>(elements.capacity(), shape);
+        let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
+            return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
+        };
+        self.promise
+            .resize(needed_bytes)
+            .map_err(|shortage| memory_problem(shortage, needed_bytes))?;
+        let outputs = shape.m * shape.n;
+        let mut result = Vec::new();
+        result
+            .try_reserve_exact(outputs)
+            .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
+        match c {
+            Some(c) => result.extend_from_slice(&elements[c.start..c.start + outputs]),
+            None => result.resize(outputs, T::from_f64(0.0)),
+        }
+        let usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in: self.bytes_in, bytes_out: 0 };
+        let product = Product::new(elements, a, b, alpha, beta, result);
+        Ok(Work { usage, phase: Phase::Multiply(product) })
+    }
+}
+
+impl<T: Element> Work<T> {
+    /// One more stretch: what is left, or how it ended.
+    fn advance(mut self, pause: &mut dyn FnMut() -> bool) -> Result<Self, Outcome> {
+        if let Phase::Multiply(mut product) = self.phase {
+            if !product.advance(pause) {
+                self.phase = Phase::Multiply(product);
+                return Ok(self);
+            }
+            let encoder =
+                Encoder::new(product.into_result(), self.usage.shape).map_err(Outcome::Failed)?;
+            self.phase = Phase::Encode(encoder);
+        }
+        let Phase::Encode(mut encoder) = self.phase else {
+            unreachable!("a product that is complete has just become an encoder")
+        };
+        if !encoder.advance(pause).map_err(Outcome::Failed)? {
+            self.phase = Phase::Encode(encoder);
+            return Ok(self);
+        }
+        let (text, bytes_out) = encoder.into_text();
+        self.usage.bytes_out = bytes_out;
+        Err(Outcome::Done { usage: self.usage, text })
+    }
+}
+
+/// The most memory that a job holds at once: its operands with its result, or its result with the
+/// result's text. `None` where that can't be counted, and so can't be had.
+fn memory_bytes<T>(operand_elements: usize, shape: Shape) -> Option<usize> {
+    let element_bytes = mem::size_of::<T>();
+    let operands = operand_elements.checked_mul(element_bytes)?;
+    let result = shape.m.checked_mul(shape.n)?.checked_mul(element_bytes)?;
+    result.checked_add(operands.max(text_bytes_max(shape)?))
+}
+
+/// Too little memory, as a problem: forever, or for now.
+pub(crate) fn memory_problem(shortage: Shortage, needed_bytes: usize) -> Problem {
+    match shortage {
+        Shortage::Never { total_bytes } => Problem::new(
+            ProblemKind::MemoryExceeded,
+            alloc::format!("the job needs up to {needed_bytes} bytes of memory"),
+        )
+        .limit(total_bytes as u64),
+        Shortage::Now => Problem::new(
+            ProblemKind::Overloaded,
+            alloc::format!("{needed_bytes} bytes of memory are not free now"),
+        )
+        .with_response_field("Retry-After", "1"),
+    }
+}

@@ -1,0 +1,65 @@
+//! Every bound of the service, stated once.
+//!
+//! `GET /v1/version` reports these numbers and the README's table is tested against them, so a
+//! user reads the same figures that the code enforces.
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Bytes of a request's head: request line, fields and the empty line.
+pub const HEAD_BYTES_MAX: usize = 16 * KIB;
+/// Fields in a request's head.
+pub const FIELDS_MAX: usize = 64;
+/// Bytes of a request target.
+pub const TARGET_BYTES_MAX: usize = 2 * KIB;
+/// Bytes of one chunk-size line of a chunked body, extensions included.
+pub const CHUNK_LINE_BYTES_MAX: usize = KIB;
+/// Bytes of all trailer fields after a chunked body.
+pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
+/// A refused request's body up to this size is read and dropped, so that the connection lives on;
+/// before a longer one the connection is closed.
+pub const DISCARD_BYTES_MAX: u64 = 64 * KIB as u64;
+
+/// From the first byte of a head to its last.
+pub const HEAD_TIMEOUT_NS: u64 = 10 * SECOND_NS;
+/// Between requests on a kept-alive connection.
+pub const IDLE_TIMEOUT_NS: u64 = 75 * SECOND_NS;
+/// A body, or a reply, may take this long plus its size at [`TRANSFER_BYTES_PER_SECOND_MIN`].
+pub const TRANSFER_GRACE_NS: u64 = 20 * SECOND_NS;
+/// The slowest client that is still served.
+pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 8 * KIB as u64;
+/// After a connection's last reply: how long its sender may take to notice.
+pub const LINGER_TIMEOUT_NS: u64 = 2 * SECOND_NS;
+
+/// Bytes of memory that requests of all clients may hold at once, where the host sets no other.
+pub const MEMORY_BYTES_DEFAULT: usize = 1024 * MIB;
+/// The largest number of rows or columns of a matrix.
+pub const DIMENSION_MAX: usize = 1 << 24;
+/// Connections open at once, where the host sets no other.
+pub const SESSIONS_MAX_DEFAULT: usize = 1024;
+/// Bills kept for `GET /v1/jobs/{id}/bill`.
+pub const RECENT_BILLS_MAX: usize = 4096;
+/// Console lines kept for a host that prints more slowly than jobs finish.
+pub const CONSOLE_LINES_MAX: usize = 8192;
+/// A job whose body is at most this long, and whose product takes at most [`SMALL_JOB_FLOPS`], is
+/// run where it arrives: handing it to another core would cost more than the work.
+pub const SMALL_JOB_BYTES: usize = 16 * KIB;
+/// See [`SMALL_JOB_BYTES`].
+pub const SMALL_JOB_FLOPS: u64 = 2_000_000;
+
+/// The memory promised for a JSON body before its first byte is read, per byte of it: the text
+/// itself, and the numbers in it. A number takes at least two bytes of text (`1,`) and at most
+/// eight of memory.
+pub const JSON_MEMORY_FACTOR: usize = 1 + 8 / 2;
+/// The longest text of one `f64` in a result, its comma included:
+/// `-2.2250738585072014e-308,` is 25 bytes.
+pub const JSON_NUMBER_BYTES_MAX: usize = 25;
+
+const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target is part of a head");
+const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize, "heads are indexed with u16");
+const _: () = assert!(HEAD_TIMEOUT_NS < IDLE_TIMEOUT_NS, "a started request is more urgent");
+const _: () = assert!(
+    (SMALL_JOB_BYTES as u64) <= DISCARD_BYTES_MAX,
+    "a job small enough to run at once is small enough to drop"
+);

@@ -1,0 +1,119 @@
+//! One client's socket, and what the core has to do with it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+
+use gemmule::server::{Server, SessionId};
+use mio::net::TcpStream;
+
+use crate::host::clock::Clock;
+
+/// Reads from one client before others get their turn.
+const READS_PER_TURN: usize = 16;
+
+pub struct Connection {
+    pub id: SessionId,
+    pub stream: TcpStream,
+    /// Bytes that were read and that the session does not take yet.
+    inbox: Vec<u8>,
+    /// The socket may have bytes, or room, that were not used up: readiness is told on change only.
+    pub readable: bool,
+    pub writable: bool,
+    input_ended: bool,
+    output_ended: bool,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It waits for the network, or for its job.
+    Waits,
+    /// It has had its turn and has more to do.
+    More,
+    /// It is over.
+    Over,
+}
+
+impl Connection {
+    pub fn new(id: SessionId, stream: TcpStream) -> Self {
+        Self {
+            id,
+            stream,
+            inbox: Vec::new(),
+            readable: true,
+            writable: true,
+            input_ended: false,
+            output_ended: false,
+        }
+    }
+
+    /// Moves bytes both ways for as long as both sides go along, within a turn's bounds.
+    pub fn serve(&mut self, server: &mut Server, clock: &Clock, scratch: &mut [u8]) -> Served {
+        for _ in 0..READS_PER_TURN {
+            if self.write(server, clock).is_err() {
+                return Served::Over;
+            }
+            if server.close_wanted(self.id) {
+                if !self.output_ended {
+                    self.output_ended = true;
+                    // A client that is already gone is found out by the next read.
+                    let _ = self.stream.shutdown(Shutdown::Write);
+                }
+                if self.input_ended {
+                    return Served::Over;
+                }
+            }
+            match self.read(server, clock, scratch) {
+                Ok(true) => {}
+                Ok(false) => return Served::Waits,
+                Err(_) => return Served::Over,
+            }
+        }
+        Served::More
+    }
+
+    fn write(&mut self, server: &mut Server, clock: &Clock) -> io::Result<()> {
+        while self.writable && !server.output(self.id).is_empty() {
+            match self.stream.write(server.output(self.id)) {
+                Ok(bytes) => server.sent(self.id, bytes, clock.now()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the session its next bytes; whether there were any.
+    fn read(&mut self, server: &mut Server, clock: &Clock, scratch: &mut [u8]) -> io::Result<bool> {
+        if !server.wants_input(self.id) {
+            return Ok(false);
+        }
+        if !self.inbox.is_empty() {
+            let used = server.receive(self.id, &self.inbox, clock.now());
+            self.inbox.drain(..used);
+            return Ok(used > 0);
+        }
+        if !self.readable || self.input_ended {
+            return Ok(false);
+        }
+        match self.stream.read(scratch) {
+            Ok(0) => {
+                self.input_ended = true;
+                server.receive_end(self.id, clock.now());
+                Ok(true)
+            }
+            Ok(bytes) => {
+                let used = server.receive(self.id, &scratch[..bytes], clock.now());
+                self.inbox.extend_from_slice(&scratch[used..bytes]);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(false)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}

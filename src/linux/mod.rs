@@ -1,0 +1,31 @@
+//! The Linux host: an event loop over non-blocking sockets.
+
+mod connection;
+mod serve;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+
+pub use serve::serve;
+
+/// The machine, as `GET /v1/version` names it.
+pub const NAME: &str = "linux";
+
+/// 32 bytes from the kernel's generator.
+pub fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
+}
+
+/// Half of the machine's memory; the core's default where it can't be read.
+pub fn memory_bytes_default() -> usize {
+    fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+            let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            kib.checked_mul(1024 / 2)
+        })
+        .unwrap_or(gemmule::limits::MEMORY_BYTES_DEFAULT)
+}

@@ -1,0 +1,256 @@
+//! The event loop.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gemmule::billing::tariff::STANDARD;
+use gemmule::server::{Config, Expired, Server};
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::connection::{Connection, Served};
+use crate::host::clock::Clock;
+use crate::host::options::ServeOptions;
+use crate::host::runner::Runner;
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+
+const EVENTS_PER_POLL: usize = 1024;
+/// One read from a socket.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// How long clients may take to fetch what they are owed after the order to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to leave the listener alone when the process has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Serves until SIGTERM or SIGINT, then drains; the exit status.
+pub fn serve(options: &ServeOptions) -> u8 {
+    match EventLoop::new(options).and_then(EventLoop::run) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("gemmule: {error}");
+            1
+        }
+    }
+}
+
+struct EventLoop {
+    poll: Poll,
+    listener: TcpListener,
+    signals: mio::net::UnixStream,
+    server: Server,
+    runner: Runner,
+    clock: Clock,
+    /// By the index of their session.
+    connections: Vec<Option<Connection>>,
+    /// Connections that have more to do than one turn allows.
+    unfinished: VecDeque<usize>,
+    scratch: Vec<u8>,
+    drain_until: Option<Instant>,
+    accept_paused: bool,
+}
+
+impl EventLoop {
+    fn new(options: &ServeOptions) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::bind(options.listen).map_err(|error| {
+            io::Error::new(error.kind(), format!("listening on {}: {error}", options.listen))
+        })?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut signals = mio::net::UnixStream::from_std(signal_stream()?);
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let wake = move || waker.wake().expect("an event counter takes a wake-up at any time");
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or(cores - 1);
+        let config = Config {
+            memory_bytes: options.memory_bytes.unwrap_or_else(super::memory_bytes_default),
+            sessions_max: options.sessions_max,
+            tariff: STANDARD,
+            platform: super::NAME,
+        };
+        println!("gemmule: serving on {}", listener.local_addr()?);
+        Ok(Self {
+            poll,
+            listener,
+            signals,
+            server: Server::new(config, super::seed()?),
+            runner: Runner::new(threads, Arc::new(wake))?,
+            clock: Clock::new(),
+            connections: Vec::new(),
+            unfinished: VecDeque::new(),
+            scratch: vec![0; SCRATCH_BYTES],
+            drain_until: None,
+            accept_paused: false,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut is_busy = false;
+        loop {
+            match self.poll.poll(&mut events, self.timeout(is_busy)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            if std::mem::take(&mut self.accept_paused) {
+                self.accept()?;
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept()?,
+                    WAKER => {}
+                    SIGNALS => self.begin_drain()?,
+                    Token(index) => {
+                        if let Some(connection) = self.connection(index) {
+                            connection.readable |= event.is_readable() || event.is_error();
+                            connection.writable |= event.is_writable() || event.is_error();
+                            self.serve(index);
+                        }
+                    }
+                }
+            }
+            for _ in 0..self.unfinished.len() {
+                if let Some(index) = self.unfinished.pop_front() {
+                    self.serve(index);
+                }
+            }
+            let turn = self.runner.turn(&mut self.server, &self.clock);
+            for id in turn.sessions {
+                self.serve(id.index());
+            }
+            is_busy = turn.more;
+            self.expire();
+            self.print()?;
+            if self.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn timeout(&self, is_busy: bool) -> Option<Duration> {
+        if is_busy || !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now_ns = self.clock.monotonic_ns();
+        let session = self
+            .server
+            .next_deadline_ns()
+            .map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(now_ns)));
+        let drain = self.drain_until.map(|end| end.saturating_duration_since(Instant::now()));
+        let accept = self.accept_paused.then_some(ACCEPT_PAUSE);
+        [session, drain, accept].into_iter().flatten().min()
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        loop {
+            let (mut stream, _) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // The client gave up while it waited.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // Out of file descriptors or buffers: those who are connected are still served.
+                Err(error) => {
+                    eprintln!("gemmule: accepting: {error}");
+                    self.accept_paused = true;
+                    return Ok(());
+                }
+            };
+            let Some(id) = self.server.open(self.clock.now()) else { continue };
+            // A reply goes out whole; waiting to join it with a later one would only delay it.
+            let registered = stream.set_nodelay(true).and_then(|()| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(&mut stream, Token(id.index()), interest)
+            });
+            if registered.is_err() {
+                self.server.gone(id);
+                continue;
+            }
+            let index = id.index();
+            if self.connections.len() <= index {
+                self.connections.resize_with(index + 1, || None);
+            }
+            self.connections[index] = Some(Connection::new(id, stream));
+            self.serve(index);
+        }
+    }
+
+    fn connection(&mut self, index: usize) -> Option<&mut Connection> {
+        self.connections.get_mut(index)?.as_mut()
+    }
+
+    fn serve(&mut self, index: usize) {
+        let Some(Some(connection)) = self.connections.get_mut(index) else { return };
+        match connection.serve(&mut self.server, &self.clock, &mut self.scratch) {
+            Served::Waits => {}
+            Served::More => self.unfinished.push_back(index),
+            Served::Over => self.drop_connection(index),
+        }
+    }
+
+    /// Closing the socket takes it out of the poll as well.
+    fn drop_connection(&mut self, index: usize) {
+        if let Some(connection) = self.connections.get_mut(index).and_then(Option::take) {
+            self.server.gone(connection.id);
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(expired) = self.server.expire(self.clock.now()) {
+            match expired {
+                Expired::Answered(id) => self.serve(id.index()),
+                Expired::Stalled(id) => self.drop_connection(id.index()),
+            }
+        }
+    }
+
+    fn print(&mut self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let mut is_written = false;
+        while let Some(line) = self.server.take_console() {
+            writeln!(out, "{line}")?;
+            is_written = true;
+        }
+        if is_written { out.flush() } else { Ok(()) }
+    }
+
+    fn begin_drain(&mut self) -> io::Result<()> {
+        let mut byte = [0; 16];
+        match self.signals.read(&mut byte) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+        if self.drain_until.is_none() {
+            println!("gemmule: draining");
+            self.drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
+            self.server.drain();
+            for index in 0..self.connections.len() {
+                self.serve(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        let time_is_up = self.drain_until.is_some_and(|end| Instant::now() >= end);
+        time_is_up || self.server.is_drained()
+    }
+}
+
+/// A stream that becomes readable when the process is told to stop.
+fn signal_stream() -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    Ok(reader)
+}

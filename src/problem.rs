@@ -1,0 +1,202 @@
+//! Errors as clients see them: problem details (RFC 9457) with a stable type, the field at fault
+//! and the limit.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+use crate::http::Response;
+
+/// What is wrong, in the client's terms. The name is the last segment of the problem's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    MalformedRequest,
+    MalformedJson,
+    UnknownPath,
+    UnknownJob,
+    UnknownProblem,
+    MethodNotAllowed,
+    RequestTimeout,
+    BodyTooLarge,
+    MemoryExceeded,
+    TargetTooLong,
+    UnsupportedMediaType,
+    UnsupportedTransferCoding,
+    ExpectationFailed,
+    HeadTooLarge,
+    VersionNotSupported,
+    MissingField,
+    UnknownField,
+    DuplicateField,
+    NotAMatrix,
+    EmptyMatrix,
+    RaggedRows,
+    NotANumber,
+    NumberNotFinite,
+    NumberOutOfRange,
+    UnknownDtype,
+    NotABoolean,
+    DimensionTooLarge,
+    ShapeMismatch,
+    ResultNotFinite,
+    Overloaded,
+    Draining,
+}
+
+impl ProblemKind {
+    /// Every kind, for the pages that explain them.
+    pub const ALL: [Self; 31] = {
+        use ProblemKind::*;
+        [
+            MalformedRequest,
+            MalformedJson,
+            UnknownPath,
+            UnknownJob,
+            UnknownProblem,
+            MethodNotAllowed,
+            RequestTimeout,
+            BodyTooLarge,
+            MemoryExceeded,
+            TargetTooLong,
+            UnsupportedMediaType,
+            UnsupportedTransferCoding,
+            ExpectationFailed,
+            HeadTooLarge,
+            VersionNotSupported,
+            MissingField,
+            UnknownField,
+            DuplicateField,
+            NotAMatrix,
+            EmptyMatrix,
+            RaggedRows,
+            NotANumber,
+            NumberNotFinite,
+            NumberOutOfRange,
+            UnknownDtype,
+            NotABoolean,
+            DimensionTooLarge,
+            ShapeMismatch,
+            ResultNotFinite,
+            Overloaded,
+            Draining,
+        ]
+    };
+
+    /// Name, HTTP status, and title.
+    #[rustfmt::skip]
+    const fn facts(self) -> (&'static str, u16, &'static str) {
+        use ProblemKind::*;
+        match self {
+            MalformedRequest => ("malformed-request", 400, "The request is not valid HTTP/1.1"),
+            MalformedJson => ("malformed-json", 400, "The body is not valid JSON"),
+            UnknownPath => ("unknown-path", 404, "There is nothing at this path"),
+            UnknownJob => ("unknown-job", 404, "No recent job has this id"),
+            UnknownProblem => ("unknown-problem", 404, "No problem has this name"),
+            MethodNotAllowed => ("method-not-allowed", 405, "This path does not take this method"),
+            RequestTimeout => ("request-timeout", 408, "The request did not arrive in time"),
+            BodyTooLarge => ("body-too-large", 413, "The body is larger than this machine takes"),
+            MemoryExceeded => ("memory-exceeded", 413, "The job needs more memory than there is"),
+            TargetTooLong => ("target-too-long", 414, "The request target is too long"),
+            UnsupportedMediaType => ("unsupported-media-type", 415, "The content type is not known"),
+            UnsupportedTransferCoding => ("unsupported-transfer-coding", 501, "The transfer coding is not known"),
+            ExpectationFailed => ("expectation-failed", 417, "The expectation is not known"),
+            HeadTooLarge => ("head-too-large", 431, "The request's fields are too large"),
+            VersionNotSupported => ("version-not-supported", 505, "Only HTTP/1.0 and HTTP/1.1 are spoken"),
+            MissingField => ("missing-field", 422, "A required field is missing"),
+            UnknownField => ("unknown-field", 422, "The field is not known"),
+            DuplicateField => ("duplicate-field", 422, "The field appears twice"),
+            NotAMatrix => ("not-a-matrix", 422, "A matrix is an array of rows, each an array of numbers"),
+            EmptyMatrix => ("empty-matrix", 422, "A matrix without rows has no second dimension"),
+            RaggedRows => ("ragged-rows", 422, "The rows of a matrix must have one length"),
+            NotANumber => ("not-a-number", 422, "A number is required"),
+            NumberNotFinite => ("number-not-finite", 422, "NaN and infinities are not taken in JSON"),
+            NumberOutOfRange => ("number-out-of-range", 422, "The number overflows the dtype"),
+            UnknownDtype => ("unknown-dtype", 422, "The dtype is not known"),
+            NotABoolean => ("not-a-boolean", 422, "true or false is required"),
+            DimensionTooLarge => ("dimension-too-large", 422, "A matrix has too many rows or columns"),
+            ShapeMismatch => ("shape-mismatch", 422, "The shapes do not fit together"),
+            ResultNotFinite => ("result-not-finite", 422, "The product overflows the dtype; JSON can't carry it"),
+            Overloaded => ("overloaded", 503, "The machine is busy; try again"),
+            Draining => ("draining", 503, "The machine is shutting down"),
+        }
+    }
+
+    /// The last segment of the type: stable, in kebab case.
+    pub const fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    pub const fn status(self) -> u16 {
+        self.facts().1
+    }
+
+    pub const fn title(self) -> &'static str {
+        self.facts().2
+    }
+}
+
+/// One error, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub kind: ProblemKind,
+    /// What went wrong this time.
+    pub detail: String,
+    /// The place in the request at fault: a JSON pointer (RFC 6901) into the body, or the name of
+    /// a header field.
+    pub field: Option<String>,
+    /// The bound that was exceeded.
+    pub limit: Option<u64>,
+    /// Response fields that go with it.
+    pub response_fields: Vec<(&'static str, String)>,
+}
+
+impl Problem {
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), field: None, limit: None, response_fields: Vec::new() }
+    }
+
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    pub fn with_response_field(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.response_fields.push((name, value.into()));
+        self
+    }
+
+    pub fn into_response(self) -> Response {
+        Response {
+            status: self.kind.status(),
+            content_type: "application/problem+json",
+            body: crate::api::to_json(&self),
+            fields: self.response_fields,
+        }
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let length = 4 + usize::from(self.field.is_some()) + usize::from(self.limit.is_some());
+        let mut object = serializer.serialize_struct("Problem", length)?;
+        object.serialize_field("type", &format!("/problems/{}", self.kind.name()))?;
+        object.serialize_field("title", self.kind.title())?;
+        object.serialize_field("status", &self.kind.status())?;
+        object.serialize_field("detail", &self.detail)?;
+        if let Some(field) = &self.field {
+            object.serialize_field("field", field)?;
+        }
+        if let Some(limit) = self.limit {
+            object.serialize_field("limit", &limit)?;
+        }
+        object.end()
+    }
+}

@@ -1,0 +1,395 @@
+//! The server: every connection's session, the jobs between them, and the bills.
+//!
+//! The host moves bytes and runs jobs; all decisions are made here. A session is opened for each
+//! connection, fed with [`Server::receive`], and read with [`Server::output`]. Jobs are taken
+//! with [`Server::next_job`], advanced by whatever threads the host has, and brought back with
+//! [`Server::finish`].
+
+mod replies;
+mod session;
+mod timers;
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use slab::Slab;
+
+use crate::api::Route;
+use crate::billing::{Bill, JobId, RecentBills, Tariff};
+use crate::gemm;
+use crate::http::connection::{Broken, Event};
+use crate::http::{RequestHead, Response};
+use crate::job::{Job, Outcome};
+use crate::limits::CONSOLE_LINES_MAX;
+use crate::memory::MemoryBudget;
+use crate::problem::{Problem, ProblemKind};
+use crate::time::Now;
+
+use session::{Phase, Session};
+use timers::Timers;
+
+/// What the host decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of memory that all requests together may hold.
+    pub memory_bytes: usize,
+    /// Connections open at once.
+    pub sessions_max: usize,
+    pub tariff: Tariff,
+    /// The machine that serves, as `GET /v1/version` names it.
+    pub platform: &'static str,
+}
+
+/// Names a session; one that is over is never mistaken for a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId {
+    index: usize,
+    generation: u64,
+}
+
+impl SessionId {
+    /// A small number that no other open session has: an index for the host's own table.
+    pub fn index(self) -> usize {
+        self.index
+    }
+}
+
+/// A session whose time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// It has been answered or told to close: send its output and see [`Server::close_wanted`].
+    Answered(SessionId),
+    /// Its client does not take what it is sent: reset the connection, then [`Server::gone`].
+    Stalled(SessionId),
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    memory: MemoryBudget,
+    sessions: Slab<Session>,
+    generation: u64,
+    timers: Timers,
+    ready_jobs: VecDeque<Job>,
+    /// Jobs that the host has taken and not brought back.
+    jobs_out: usize,
+    bills: RecentBills,
+    random: ChaCha12Rng,
+    console: VecDeque<String>,
+    console_lines_dropped: u64,
+    draining: bool,
+}
+
+impl Server {
+    /// A server without sessions. `seed` must be unpredictable: job ids are drawn from it.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            memory: MemoryBudget::new(config.memory_bytes),
+            sessions: Slab::new(),
+            generation: 0,
+            timers: Timers::default(),
+            ready_jobs: VecDeque::new(),
+            jobs_out: 0,
+            bills: RecentBills::default(),
+            random: ChaCha12Rng::from_seed(seed),
+            console: VecDeque::new(),
+            console_lines_dropped: 0,
+            draining: false,
+            config,
+        }
+    }
+
+    /// A client has connected. `None` at the limit of sessions: the host closes the connection.
+    pub fn open(&mut self, now: Now) -> Option<SessionId> {
+        if self.draining || self.sessions.len() >= self.config.sessions_max {
+            return None;
+        }
+        self.generation += 1;
+        let index = self.sessions.insert(Session::new(self.generation, now));
+        let id = SessionId { index, generation: self.generation };
+        self.note_progress(id, 0, now);
+        Some(id)
+    }
+
+    /// Whether [`Server::receive`] would use bytes of this client now. While it would not, they
+    /// are left in the socket, so that TCP holds the client back.
+    pub fn wants_input(&self, id: SessionId) -> bool {
+        self.session(id).is_some_and(Session::wants_input)
+    }
+
+    /// Bytes have come from a client; how many of them were used. The others are to be brought
+    /// again when [`Server::wants_input`] says so.
+    pub fn receive(&mut self, id: SessionId, bytes: &[u8], now: Now) -> usize {
+        let mut used = 0;
+        while self.wants_input(id) {
+            let Some(session) = self.session_mut(id) else { break };
+            let (taken, event) = match session.connection.receive(&bytes[used..]) {
+                Ok(progress) => progress,
+                Err(broken) => {
+                    self.refuse_broken(id, broken, now);
+                    used = bytes.len();
+                    break;
+                }
+            };
+            used += taken;
+            match event {
+                Event::Head(head) => self.begin_request(id, &head, now),
+                Event::Content(content) => self.take_content(id, content, now),
+                Event::End => self.begin_job(id, now),
+                Event::More if taken == 0 || used == bytes.len() => break,
+                Event::More => {}
+            }
+        }
+        self.note_progress(id, used, now);
+        used
+    }
+
+    /// The client has closed its sending side: what it has asked for is still answered.
+    pub fn receive_end(&mut self, id: SessionId, now: Now) {
+        if let Some(session) = self.session_mut(id) {
+            session.end_input();
+            self.note_progress(id, 0, now);
+        }
+    }
+
+    /// The next bytes to send to a client; empty where there are none.
+    pub fn output(&self, id: SessionId) -> &[u8] {
+        self.session(id).map_or(&[], |session| session.output.next())
+    }
+
+    /// That many bytes of [`Server::output`] were sent.
+    pub fn sent(&mut self, id: SessionId, bytes: usize, now: Now) {
+        if let Some(session) = self.session_mut(id) {
+            session.output.sent(bytes);
+            self.note_progress(id, bytes, now);
+        }
+    }
+
+    /// Whether all is said: the host closes its sending side, and goes on to bring what still
+    /// comes, which is dropped, until the client closes or time is up.
+    pub fn close_wanted(&self, id: SessionId) -> bool {
+        self.session(id).is_none_or(Session::close_wanted)
+    }
+
+    /// The connection is over, in whatever way: frees the session and cancels its job.
+    pub fn gone(&mut self, id: SessionId) {
+        if self.session(id).is_some() {
+            let session = self.sessions.remove(id.index);
+            if let Some(cancel) = session.job {
+                cancel.cancel();
+            }
+        }
+    }
+
+    /// Sessions open now.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Bytes of memory promised to requests now.
+    pub fn promised_bytes(&self) -> usize {
+        self.memory.promised_bytes()
+    }
+
+    /// When [`Server::expire`] has to be called at the latest, on the monotonic clock.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.timers.next_ns()
+    }
+
+    /// A session whose time is up; called until there is none.
+    pub fn expire(&mut self, now: Now) -> Option<Expired> {
+        while let Some(id) = self.timers.pop_due(now.monotonic_ns) {
+            let Some(session) = self.session_mut(id) else { continue };
+            session.armed_ns = None;
+            let is_due = session.deadline_ns().is_some_and(|due| due <= now.monotonic_ns);
+            let phase = session.phase;
+            if !is_due {
+                self.arm(id);
+                continue;
+            }
+            match phase {
+                Phase::Idle => {
+                    session.connection.close_after_response();
+                    self.note_progress(id, 0, now);
+                    return Some(Expired::Answered(id));
+                }
+                Phase::Head | Phase::Body => {
+                    let problem = Problem::new(
+                        ProblemKind::RequestTimeout,
+                        "the request came more slowly than the limits allow",
+                    );
+                    self.answer_and_close(id, problem.into_response(), now);
+                    self.note_progress(id, 0, now);
+                    return Some(Expired::Answered(id));
+                }
+                Phase::Work => {}
+                Phase::Write | Phase::Linger => return Some(Expired::Stalled(id)),
+            }
+        }
+        None
+    }
+
+    /// The next job to run, if one waits.
+    pub fn next_job(&mut self) -> Option<Job> {
+        while let Some(job) = self.ready_jobs.pop_front() {
+            // One whose client is gone needs no run.
+            if self.session(job.session).is_some() {
+                self.jobs_out += 1;
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// A finished job comes back: posts its bill and queues its reply. The session whose output
+    /// that is, unless its client is gone.
+    pub fn finish(&mut self, job: Job, now: Now) -> Option<SessionId> {
+        self.jobs_out -= 1;
+        let id = job.session;
+        // A client that is gone gets no reply, and so no bill.
+        self.session_mut(id)?.job = None;
+        let job_id = job.id;
+        let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
+        let response = match job.into_outcome() {
+            Outcome::Done { usage, text } => {
+                let bill = Bill::new(
+                    job_id,
+                    &usage,
+                    &self.config.tariff,
+                    gemm::KERNEL,
+                    elapsed_ns,
+                    now.unix_ns,
+                );
+                self.print(bill.console_line());
+                let response = replies::product(text, &bill);
+                self.bills.post(bill);
+                response
+            }
+            Outcome::Failed(problem) => problem.into_response(),
+            Outcome::Cancelled => return None,
+        };
+        self.answer(id, response, now);
+        self.note_progress(id, 0, now);
+        Some(id)
+    }
+
+    /// The next line for the console, if there is one.
+    pub fn take_console(&mut self) -> Option<String> {
+        if self.console_lines_dropped > 0 {
+            let count = core::mem::take(&mut self.console_lines_dropped);
+            return Some(alloc::format!("{count} lines were dropped: the console is too slow"));
+        }
+        self.console.pop_front()
+    }
+
+    /// Takes no more jobs: sessions end after the reply they wait for.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for (_, session) in &mut self.sessions {
+            session.connection.close_after_response();
+        }
+    }
+
+    /// Whether nothing is owed to anyone any more.
+    pub fn is_drained(&self) -> bool {
+        self.draining
+            && self.sessions.iter().all(|(_, session)| {
+                session.pending.is_none() && session.job.is_none() && session.output.is_empty()
+            })
+    }
+
+    fn begin_request(&mut self, id: SessionId, head: &RequestHead, now: Now) {
+        match Route::find(head) {
+            Ok(Route::Multiply) => match self.admit(head) {
+                Ok(pending) => {
+                    let Some(session) = self.session_mut(id) else { return };
+                    session.pending = Some(pending);
+                    session.connection.accept_body(&mut session.output);
+                }
+                Err(problem) => self.answer(id, problem.into_response(), now),
+            },
+            Ok(route) => {
+                let response = self.reply(&route);
+                self.answer(id, response, now);
+            }
+            Err(problem) => self.answer(id, problem.into_response(), now),
+        }
+    }
+
+    fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) {
+        let Some(pending) = self.session_mut(id).and_then(|session| session.pending.as_mut())
+        else {
+            return;
+        };
+        if let Err(problem) = pending.push(content) {
+            self.answer(id, problem.into_response(), now);
+        }
+    }
+
+    fn begin_job(&mut self, id: SessionId, now: Now) {
+        let mut bytes = [0; 16];
+        self.random.fill_bytes(&mut bytes);
+        let Some(session) = self.session_mut(id) else { return };
+        let Some(pending) = session.pending.take() else { return };
+        let (job, cancel) = pending.into_job(JobId(bytes), id, now);
+        session.job = Some(cancel);
+        self.ready_jobs.push_back(job);
+    }
+
+    fn refuse_broken(&mut self, id: SessionId, broken: Broken, now: Now) {
+        self.answer_and_close(id, replies::broken(broken).into_response(), now);
+    }
+
+    /// Queues a response; a request that is still coming in is forgotten.
+    fn answer(&mut self, id: SessionId, response: Response, now: Now) {
+        let Some(session) = self.session_mut(id) else { return };
+        session.pending = None;
+        session.connection.respond(response, now, &mut session.output);
+    }
+
+    fn answer_and_close(&mut self, id: SessionId, response: Response, now: Now) {
+        let Some(session) = self.session_mut(id) else { return };
+        session.pending = None;
+        session.connection.respond_and_close(response, now, &mut session.output);
+    }
+
+    fn print(&mut self, line: String) {
+        if self.console.len() < CONSOLE_LINES_MAX {
+            self.console.push_back(line);
+        } else {
+            self.console_lines_dropped += 1;
+        }
+    }
+
+    fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(id.index).filter(|session| session.generation == id.generation)
+    }
+
+    fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.index).filter(|session| session.generation == id.generation)
+    }
+
+    /// Brings a session's deadline up to date after `bytes` have moved.
+    fn note_progress(&mut self, id: SessionId, bytes: usize, now: Now) {
+        if let Some(session) = self.session_mut(id) {
+            session.note_progress(bytes, now);
+            self.arm(id);
+        }
+    }
+
+    fn arm(&mut self, id: SessionId) {
+        let Some(session) = self.session_mut(id) else { return };
+        let Some(due_ns) = session.deadline_ns() else { return };
+        // A timer that goes off too early is set again then; most deadlines only move later.
+        if session.armed_ns.is_none_or(|armed_ns| due_ns < armed_ns) {
+            session.armed_ns = Some(due_ns);
+            self.timers.set(due_ns, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

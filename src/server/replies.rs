@@ -1,0 +1,182 @@
+//! Replies that need no job, and the reply of a job.
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::api::{Route, to_json};
+use crate::billing::{Bill, Tariff};
+use crate::http::connection::Broken;
+use crate::http::head::{Framing, HeadError};
+use crate::http::{RequestHead, Response};
+use crate::limits::{
+    DIMENSION_MAX, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, RECENT_BILLS_MAX,
+    TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
+};
+use crate::problem::{Problem, ProblemKind};
+use crate::server::session::{PendingRequest, body_bytes_max};
+use crate::server::{Server, gemm};
+
+/// `GET /v1/version`.
+#[derive(Serialize)]
+struct Version<'a> {
+    name: &'static str,
+    version: &'static str,
+    api: &'static str,
+    platform: &'static str,
+    kernel: &'static str,
+    dtypes: [&'static str; 2],
+    tariff: &'a Tariff,
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    memory_bytes: usize,
+    json_body_bytes: usize,
+    dimension: usize,
+    head_bytes: usize,
+    fields: usize,
+    target_bytes: usize,
+    sessions: usize,
+    recent_bills: usize,
+    head_seconds: u64,
+    idle_seconds: u64,
+    transfer_grace_seconds: u64,
+    transfer_bytes_per_second: u64,
+}
+
+impl Server {
+    /// Decides, before its body is read, whether a multiplication is taken.
+    pub(super) fn admit(&self, head: &RequestHead) -> Result<PendingRequest, Problem> {
+        if self.draining {
+            return Err(draining());
+        }
+        match head.media_type().as_deref() {
+            Some("application/json") => {}
+            Some(other) => {
+                let detail = format!("{other:?} is not application/json");
+                return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
+                    .at("Content-Type")
+                    .with_response_field("Accept-Post", "application/json"));
+            }
+            None => {
+                return Err(Problem::new(
+                    ProblemKind::UnsupportedMediaType,
+                    "the request names no content type; application/json is taken",
+                )
+                .at("Content-Type")
+                .with_response_field("Accept-Post", "application/json"));
+            }
+        }
+        let length = match head.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        };
+        PendingRequest::admit(length, &self.memory)
+    }
+
+    /// The reply to a request that needs no job.
+    pub(super) fn reply(&self, route: &Route) -> Response {
+        match route {
+            Route::JobBill(job) => match self.bills.of_job(*job) {
+                Some(bill) => Response::json(200, to_json(bill)),
+                None => {
+                    let detail = format!("{job} is not among the last {RECENT_BILLS_MAX} jobs");
+                    Problem::new(ProblemKind::UnknownJob, detail).into_response()
+                }
+            },
+            Route::Health if self.draining => draining().into_response(),
+            Route::Health => {
+                Response::json(200, to_json(&json!({ "status": "ok", "ledger": "ephemeral" })))
+            }
+            Route::Version => Response::json(200, to_json(&self.version())),
+            Route::Problem(kind) => Response::json(
+                200,
+                to_json(&json!({
+                    "type": format!("/problems/{}", kind.name()),
+                    "status": kind.status(),
+                    "title": kind.title(),
+                })),
+            ),
+            Route::Options(allow) => Response::empty(204).with_field("Allow", allow.clone()),
+            Route::Multiply => unreachable!("a multiplication is a job"),
+        }
+    }
+
+    fn version(&self) -> Version<'_> {
+        const SECOND_NS: u64 = 1_000_000_000;
+        Version {
+            name: "gemmule",
+            version: env!("CARGO_PKG_VERSION"),
+            api: "v1",
+            platform: self.config.platform,
+            kernel: gemm::KERNEL,
+            dtypes: ["f64", "f32"],
+            tariff: &self.config.tariff,
+            limits: Limits {
+                memory_bytes: self.config.memory_bytes,
+                json_body_bytes: body_bytes_max(self.config.memory_bytes),
+                dimension: DIMENSION_MAX,
+                head_bytes: HEAD_BYTES_MAX,
+                fields: FIELDS_MAX,
+                target_bytes: TARGET_BYTES_MAX,
+                sessions: self.config.sessions_max,
+                recent_bills: RECENT_BILLS_MAX,
+                head_seconds: HEAD_TIMEOUT_NS / SECOND_NS,
+                idle_seconds: IDLE_TIMEOUT_NS / SECOND_NS,
+                transfer_grace_seconds: TRANSFER_GRACE_NS / SECOND_NS,
+                transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND_MIN,
+            },
+        }
+    }
+}
+
+fn draining() -> Problem {
+    Problem::new(ProblemKind::Draining, "no more jobs are taken")
+        .with_response_field("Retry-After", "5")
+}
+
+/// The reply of a finished job: its text, the bill, and the bill's figures as response fields.
+pub(super) fn product(mut text: Vec<u8>, bill: &Bill) -> Response {
+    text.extend_from_slice(b",\"bill\":");
+    text.extend_from_slice(&to_json(bill));
+    text.push(b'}');
+    Response::json(200, text)
+        .with_field("Gemmule-Job", bill.job.to_string())
+        .with_field("Gemmule-Flops", bill.flops.to_string())
+        .with_field("Gemmule-Amount-Micros", bill.amount_micros.to_string())
+        .with_field("Gemmule-Currency", bill.currency.to_string())
+}
+
+/// What to say to a client whose bytes are not HTTP.
+pub(super) fn broken(broken: Broken) -> Problem {
+    match broken {
+        Broken::Body(error) => Problem::new(ProblemKind::MalformedRequest, error.0),
+        Broken::Head(HeadError::Malformed(what)) => {
+            Problem::new(ProblemKind::MalformedRequest, format!("in the head: {what}"))
+        }
+        Broken::Head(HeadError::TooLarge) => {
+            let detail =
+                format!("a head is at most {HEAD_BYTES_MAX} bytes and {FIELDS_MAX} fields");
+            Problem::new(ProblemKind::HeadTooLarge, detail).limit(HEAD_BYTES_MAX as u64)
+        }
+        Broken::Head(HeadError::TargetTooLong) => {
+            let detail = format!("a target is at most {TARGET_BYTES_MAX} bytes");
+            Problem::new(ProblemKind::TargetTooLong, detail).limit(TARGET_BYTES_MAX as u64)
+        }
+        Broken::Head(HeadError::Version) => {
+            Problem::new(ProblemKind::VersionNotSupported, "the request line names another version")
+        }
+        Broken::Head(HeadError::TransferCoding) => {
+            Problem::new(ProblemKind::UnsupportedTransferCoding, "only chunked is taken")
+                .at("Transfer-Encoding")
+        }
+        Broken::Head(HeadError::Expectation) => {
+            Problem::new(ProblemKind::ExpectationFailed, "only 100-continue is taken").at("Expect")
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Time as an argument: the core never reads a clock.
+
+use core::fmt;
+
+/// What the host's clocks said when it called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds since some fixed point of this run; never goes back. For deadlines.
+    pub monotonic_ns: u64,
+    /// Nanoseconds since 1970-01-01T00:00:00Z. For what people read.
+    pub unix_ns: u64,
+}
+
+/// A civil time of day in UTC, to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    year: u64,
+    month: u8,
+    day: u8,
+    hour: u8,
+    minute: u8,
+    second: u8,
+    weekday: u8,
+}
+
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+impl Civil {
+    /// The civil time of a Unix time in nanoseconds.
+    pub fn from_unix_ns(unix_ns: u64) -> Self {
+        let seconds = unix_ns / 1_000_000_000;
+        let days = seconds / 86_400;
+        let second_of_day = seconds % 86_400;
+        // Years are counted from 1 March, so that the leap day is the last of its year; an era is
+        // the 400 years after which the Gregorian calendar repeats, 146,097 days.
+        let day_number = days + 719_468;
+        let era = day_number / 146_097;
+        let day_of_era = day_number % 146_097;
+        let leap_days = day_of_era / 1_460 + day_of_era / 146_096;
+        let year_of_era = (day_of_era - leap_days + day_of_era / 36_524) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        // March to January alternate 31 and 30 days in runs of five months of 153 days.
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = 400 * era + year_of_era + u64::from(month <= 2);
+        Self {
+            year,
+            month: month as u8,
+            day: day as u8,
+            hour: (second_of_day / 3_600) as u8,
+            minute: (second_of_day / 60 % 60) as u8,
+            second: (second_of_day % 60) as u8,
+            // 1970-01-01 was a Thursday.
+            weekday: ((days + 3) % 7) as u8,
+        }
+    }
+
+    /// IMF-fixdate, the form of HTTP's `Date` (RFC 9110, section 5.6.7).
+    pub fn http(self) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            let weekday = WEEKDAYS[usize::from(self.weekday)];
+            let month = MONTHS[usize::from(self.month) - 1];
+            let Self { year, day, hour, minute, second, .. } = self;
+            write!(f, "{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+        })
+    }
+
+    /// RFC 3339 in UTC, as in `2026-11-24T08:00:00Z`.
+    pub fn rfc3339(self) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            let Self { year, month, day, hour, minute, second, .. } = self;
+            write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn known_dates_in_both_forms() {
+        for (unix, http, rfc3339) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT", "1970-01-01T00:00:00Z"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT", "1994-11-06T08:49:37Z"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT", "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT", "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT", "2100-03-01T00:00:00Z"),
+        ] {
+            let civil = Civil::from_unix_ns(unix * 1_000_000_000);
+            assert_eq!(civil.http().to_string(), http);
+            assert_eq!(civil.rfc3339().to_string(), rfc3339);
+        }
+    }
+}
