@@ -1,0 +1,143 @@
+//! The Hermit host: a virtual machine that is nothing but the service.
+//!
+//! The kernel below provides threads, memory, clocks and a way to sleep; the devices are driven
+//! here, in the application, by the one thread that also runs the network. The modules stand in
+//! the order in which the machine comes up and a frame passes through it: what there is ([`bus`],
+//! [`pci`], [`memory`]), the devices ([`entropy`], [`console`], [`nic`]), whose a frame is
+//! ([`demux`]), its connection ([`net`], [`buffers`]), what is done about it ([`serve`]), and sleep
+//! ([`wait`]).
+
+mod fault;
+
+mod bus;
+mod memory;
+mod pci;
+
+mod console;
+mod entropy;
+mod nic;
+
+mod buffers;
+mod demux;
+mod net;
+
+mod serve;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use gemmule::billing::tariff::STANDARD;
+use gemmule::server::{Config, Server};
+use smoltcp::wire::Ipv4Cidr;
+
+use crate::host::clock::Clock;
+use crate::host::options::ServeOptions;
+use crate::host::runner::Runner;
+
+use buffers::BufferPlan;
+use bus::Bus;
+use console::Console;
+use fault::Fault;
+use net::{Addressing, Net};
+use nic::Nic;
+use serve::Loop;
+use wait::Bell;
+
+/// The machine, as `GET /v1/version` names it.
+pub const NAME: &str = "hermit";
+
+/// Serves until the power button is pressed, then drains; the exit status.
+pub fn serve(options: &ServeOptions) -> u8 {
+    match start(options).and_then(Loop::run) {
+        Ok(()) => 0,
+        Err(fault) => {
+            println!("gemmule: {fault}");
+            1
+        }
+    }
+}
+
+/// 32 bytes that nobody can guess.
+pub fn seed() -> io::Result<[u8; entropy::SEED_BYTES]> {
+    Bus::scan(&[])
+        .and_then(|mut bus| entropy::seed(&mut bus))
+        .map_err(|fault| io::Error::other(fault.to_string()))
+}
+
+/// Half of the heap. The other half holds the connections' buffers, of which [`BufferPlan`] has its
+/// part, the rings, and what a fragmented heap can't give in one piece.
+pub fn memory_bytes_default() -> usize {
+    wait::heap_bytes() / 2
+}
+
+/// Brings the devices up, then the threads: page tables are changed by devices' set-up only, and
+/// nobody else may change them meanwhile.
+fn start(options: &ServeOptions) -> Result<Loop, Fault> {
+    let addressing = addressing(options)?;
+    let mut bus = Bus::scan(&options.virtio_mmio)?;
+    let console = Console::start(&mut bus);
+    let seed = entropy::seed(&mut bus)?;
+    let nic = Nic::start(&mut bus)?;
+
+    let clock = Clock::new();
+    let bell = Bell::new();
+    let buffers = BufferPlan::new(wait::heap_bytes(), options.sessions_max);
+    let config = Config {
+        memory_bytes: options.memory_bytes.unwrap_or_else(memory_bytes_default),
+        sessions_max: buffers.connections_max,
+        tariff: STANDARD,
+        platform: NAME,
+    };
+    let port = options.listen.port();
+    let now = serve::instant(clock.now());
+    let net = Net::start(nic, &addressing, port, sequence_seed(&seed), buffers, now)?;
+    let server = Server::new(config, seed);
+    let ringer = bell.clone();
+    let runner = Runner::new(threads(options), Arc::new(move || ringer.ring()))
+        .map_err(|error| Fault::Threads(error.to_string()))?;
+    Ok(Loop {
+        net,
+        port,
+        console,
+        server,
+        runner,
+        clock,
+        bell,
+        sessions: Vec::new(),
+        connection_of: BTreeMap::new(),
+        announced: None,
+        drained_since_ns: None,
+        is_draining: false,
+    })
+}
+
+fn addressing(options: &ServeOptions) -> Result<Addressing, Fault> {
+    match (options.address, options.gateway) {
+        (Some((address, bits)), gateway) if bits <= 32 => {
+            Ok(Addressing::Static { address: Ipv4Cidr::new(address, bits), gateway })
+        }
+        (Some(_), _) => Err(Fault::Settings("an address has at most 32 bits of network")),
+        (None, None) => Ok(Addressing::Dhcp),
+        (None, Some(_)) => Err(Fault::Settings("--gateway is given without --address")),
+    }
+}
+
+/// smoltcp draws TCP's first sequence numbers from this. The core's seed isn't shown to it: from
+/// numbers that are sent to anybody, a weak generator's seed can be computed.
+fn sequence_seed(seed: &[u8; entropy::SEED_BYTES]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // SipHash with a key of its own, so that the result doesn't lead back to the core's seed.
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write(seed);
+    hasher.finish()
+}
+
+/// One core is the loop's, the others compute.
+fn threads(options: &ServeOptions) -> usize {
+    options.threads.unwrap_or_else(|| {
+        thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
+    })
+}
