@@ -239,7 +239,10 @@ mod tests {
             ("serve --listen", "--listen needs a value"),
             ("serve --listen 80", "--listen is \"80\", and should be ADDRESS:PORT"),
             ("serve --loud", "\"--loud\" is not an option"),
-            ("serve --address 10.0.2.15/33", "--address is \"10.0.2.15/33\", and should be ADDRESS/BITS"),
+            (
+                "serve --address 10.0.2.15/33",
+                "--address is \"10.0.2.15/33\", and should be ADDRESS/BITS",
+            ),
             ("job", "job needs a value"),
             ("job a b", "\"b\" is not an option"),
         ] {
