@@ -1,0 +1,231 @@
+//! `make bench-vm`: the image against Linux with the same service, on the same virtual hardware.
+//!
+//! Both boot in turn, so that whatever else the host does meets both; a ratio is taken within a
+//! round, and the figure is the median over the rounds. Prints what it measured, then one line a
+//! bar, and exits with 1 if one falls short.
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use support::http;
+use support::load::{Load, Shape};
+use support::peer::Peer;
+use support::vm::{Accel, Guest, Machine, Vm, VmOptions, image_path};
+
+const BOOT_ROUNDS: usize = 5;
+const LOAD_ROUNDS: usize = 3;
+/// The most connections of any bar, and the count behind "under load".
+const CONNECTIONS_MANY: usize = 64;
+const IDLE_SPAN: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let peer = match Peer::prepare() {
+        Ok(peer) => peer,
+        Err(error) => {
+            eprintln!("no Linux to compare with: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("accelerator {:?}, one virtual CPU, 256 MiB\n", Accel::best());
+    let mut bars = vec![image_size()];
+    println!("{:8} {:>30} {:>8} {:>8} {:>7}", "machine", "each round", "ours", "linux", "ratio");
+    for machine in Machine::ALL {
+        let [ours, linux] = [Guest::image(""), peer.guest(machine)];
+        bars.push(boot(machine, &ours, &linux));
+        bars.extend(load(machine, &ours, &linux));
+        bars.push(memory_small(machine, &ours));
+        bars.extend(correct_then_idle(machine, &ours));
+    }
+    println!();
+    for bar in &bars {
+        println!("{bar}");
+    }
+    ExitCode::from(u8::from(bars.iter().any(|bar| !bar.holds())))
+}
+
+/// A promise and what was measured.
+struct Bar {
+    name: String,
+    figure: f64,
+    promise: Promise,
+}
+
+enum Promise {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Bar {
+    fn holds(&self) -> bool {
+        match self.promise {
+            Promise::AtLeast(bound) => self.figure >= bound,
+            Promise::AtMost(bound) => self.figure <= bound,
+        }
+    }
+}
+
+impl std::fmt::Display for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (sign, bound) = match self.promise {
+            Promise::AtLeast(bound) => (">=", bound),
+            Promise::AtMost(bound) => ("<=", bound),
+        };
+        let verdict = if self.holds() { "holds" } else { "short" };
+        write!(f, "{:55} {:>9.2}  {sign} {bound:<5} {verdict}", self.name, self.figure)
+    }
+}
+
+fn image_size() -> Bar {
+    let path = image_path();
+    let bytes = fs::metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Bar {
+        name: "image, MiB".to_string(),
+        figure: bytes.len() as f64 / 1024.0 / 1024.0,
+        promise: Promise::AtMost(2.0),
+    }
+}
+
+/// From spawning QEMU to the answer of a 2 x 2 product, checked.
+fn boot_to_product(machine: Machine, guest: &Guest) -> f64 {
+    let vm = Vm::boot(&VmOptions::new(machine, guest.clone()));
+    first_product(&vm).as_secs_f64()
+}
+
+/// The ready line is seen within a millisecond. Connecting before it would only fill the forwarding
+/// with connections that nobody answers; after it, an attempt that fails is made again at once.
+fn first_product(vm: &Vm) -> Duration {
+    const ATTEMPT: Duration = Duration::from_millis(500);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let job = r#"{"a": [[1,2],[3,4]], "b": [[5,6],[7,8]]}"#;
+        match http::post_job(vm.addr(), job, ATTEMPT) {
+            Ok(response) => {
+                let after = vm.spawned().elapsed();
+                assert_eq!(response.status, 200, "{}", response.text());
+                assert_eq!(response.json()["c"], serde_json::json!([[19.0, 22.0], [43.0, 50.0]]));
+                return after;
+            }
+            Err(error) if Instant::now() > deadline => {
+                panic!("no first product: {error}\n{}", vm.describe())
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn boot(machine: Machine, ours: &Guest, linux: &Guest) -> Bar {
+    let rounds: Vec<[f64; 2]> = (0..BOOT_ROUNDS)
+        .map(|_| [boot_to_product(machine, ours), boot_to_product(machine, linux)])
+        .collect();
+    for round in &rounds {
+        row(machine, "boot to first product, s", *round, round[1] / round[0]);
+    }
+    let figure = median(rounds.iter().map(|[ours, linux]| linux / ours));
+    let bound = match machine {
+        Machine::Microvm => 4.0,
+        Machine::Q35 => 3.0,
+    };
+    let name = format!("{}: boot to first product, linux/ours", machine.name());
+    Bar { name, figure, promise: Promise::AtLeast(bound) }
+}
+
+/// What one guest did under load.
+struct Loaded {
+    per_second_one: f64,
+    per_second_many: f64,
+    rss_mib: f64,
+}
+
+fn load_guest(machine: Machine, guest: &Guest) -> Loaded {
+    let vm = Vm::boot(&VmOptions::new(machine, guest.clone()));
+    first_product(&vm);
+    let run = |connections, requests| {
+        let report = Load::new(vm.addr(), connections, requests).run().expect("sockets");
+        assert_eq!(report.wrong, 0, "{:#?}\n{}", report.complaints, vm.describe());
+        report.requests_per_second()
+    };
+    // The emulator translates on first use.
+    run(CONNECTIONS_MANY, 1000);
+    let per_second_one = run(1, 3000);
+    let per_second_many = run(CONNECTIONS_MANY, 10_000);
+    let rss_mib = vm.rss_bytes() as f64 / 1024.0 / 1024.0;
+    Loaded { per_second_one, per_second_many, rss_mib }
+}
+
+fn load(machine: Machine, ours: &Guest, linux: &Guest) -> Vec<Bar> {
+    let rounds: Vec<[Loaded; 2]> =
+        (0..LOAD_ROUNDS).map(|_| [load_guest(machine, ours), load_guest(machine, linux)]).collect();
+    let bar = |what: &str, figure_of: fn(&Loaded) -> f64, promise: Promise| {
+        let pairs: Vec<[f64; 2]> =
+            rounds.iter().map(|round| round.each_ref().map(figure_of)).collect();
+        for pair in &pairs {
+            row(machine, what, *pair, pair[0] / pair[1]);
+        }
+        let figure = median(pairs.iter().map(|[ours, linux]| ours / linux));
+        Bar { name: format!("{}: {what}, ours/linux", machine.name()), figure, promise }
+    };
+    vec![
+        bar("requests/s, 1 connection", |l| l.per_second_one, Promise::AtLeast(1.0)),
+        bar("requests/s, 64 connections", |l| l.per_second_many, Promise::AtLeast(1.5)),
+        bar("memory after load, MiB", |l| l.rss_mib, Promise::AtMost(0.4)),
+    ]
+}
+
+/// The machine we promise to need: a guest that cannot serve in it fails here by a panic.
+fn memory_small(machine: Machine, ours: &Guest) -> Bar {
+    let mut options = VmOptions::new(machine, ours.clone());
+    options.memory_mib = 64;
+    let vm = Vm::boot(&options);
+    first_product(&vm);
+    let report = Load::new(vm.addr(), CONNECTIONS_MANY, 1000).run().expect("sockets");
+    let name = format!("{}: wrong of 1,000 requests in 64 MiB", machine.name());
+    Bar { name, figure: report.wrong as f64, promise: Promise::AtMost(0.0) }
+}
+
+/// Products of all shapes up to 8 x 8 x 8, all checked; then nothing at all for a while.
+fn correct_then_idle(machine: Machine, ours: &Guest) -> [Bar; 2] {
+    let vm = Vm::boot(&VmOptions::new(machine, ours.clone()));
+    let mut load = Load::new(vm.addr(), CONNECTIONS_MANY, 10_000);
+    load.shape = Shape::Varied(8);
+    let report = load.run().expect("sockets");
+    for complaint in &report.complaints {
+        println!("{complaint}");
+    }
+    println!(
+        "{:8} {:>30} p50 {:.2?}, p99 {:.2?}, most {:.2?}",
+        machine.name(),
+        "ours, 64 connections, 8x8x8",
+        report.percentile(50.0),
+        report.percentile(99.0),
+        report.percentile(100.0),
+    );
+    let busy_before = vm.cpu_time();
+    std::thread::sleep(IDLE_SPAN);
+    let busy = vm.cpu_time() - busy_before;
+    [
+        Bar {
+            name: format!("{}: wrong of 10,000 requests", machine.name()),
+            figure: report.wrong as f64,
+            promise: Promise::AtMost(0.0),
+        },
+        Bar {
+            name: format!("{}: idle, percent of a core", machine.name()),
+            figure: 100.0 * busy.as_secs_f64() / IDLE_SPAN.as_secs_f64(),
+            promise: Promise::AtMost(5.0),
+        },
+    ]
+}
+
+fn row(machine: Machine, what: &str, [ours, linux]: [f64; 2], ratio: f64) {
+    println!("{:8} {what:>30} {ours:>8.2} {linux:>8.2} {ratio:>7.2}", machine.name());
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}

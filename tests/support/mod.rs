@@ -1,0 +1,20 @@
+//! What the integration tests and benchmarks share.
+//!
+//! Tests write `mod support;`, benchmarks `#[path = "../tests/support/mod.rs"] mod support;`.
+//! Listed in the order a test needs them: a machine to talk to, a client to talk with, many clients
+//! at once, a wire that loses frames, and Linux to be compared with.
+
+// Every test binary compiles all of this and uses its own part.
+#![allow(dead_code)]
+
+pub mod vm;
+
+pub mod http;
+
+pub mod load;
+
+pub mod wire;
+
+pub mod peer;
+
+pub mod random;
