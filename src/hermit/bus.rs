@@ -31,7 +31,15 @@ impl Bus {
         let mut waiting: Vec<_> =
             functions.into_iter().map(|(function, kind)| Found::Pci(function, kind)).collect();
         for argument in mmio_arguments {
-            waiting.extend(open_mmio(argument)?.map(Found::Mmio));
+            let Some((bytes, start)) = parse_mmio(argument) else {
+                return Err(Fault::Argument(argument.to_owned()));
+            };
+            waiting.extend(open_mmio(start, bytes)?.map(Found::Mmio));
+        }
+        if waiting.is_empty() && !pci::is_present() {
+            for start in (MICROVM_START..MICROVM_END).step_by(MICROVM_SLOT_BYTES) {
+                waiting.extend(open_mmio(start, MICROVM_SLOT_BYTES)?.map(Found::Mmio));
+            }
         }
         Ok(Self { waiting })
     }
@@ -54,23 +62,27 @@ impl Bus {
     }
 }
 
-/// Opens the device of an argument in the form the Linux kernel takes, `512@0xfeb00e00:12`. The
-/// interrupt isn't used: the kernel routes every line to the core that drives the devices.
-fn open_mmio(argument: &str) -> Result<Option<MmioTransport<'static>>, Fault> {
-    let Some((bytes, start)) = parse_mmio(argument) else {
-        return Err(Fault::Argument(argument.to_owned()));
-    };
+/// Where QEMU's microvm has its 24 slots. It names them in arguments only when it has no ACPI, and
+/// in ACPI only to those who run its bytecode.
+const MICROVM_START: u64 = 0xfeb0_0000;
+const MICROVM_SLOT_BYTES: usize = 512;
+const MICROVM_END: u64 = MICROVM_START + 24 * MICROVM_SLOT_BYTES as u64;
+
+/// Opens the device with its registers at `start`, if there is one. Its interrupt needn't be known:
+/// the kernel routes every line to the core that drives the devices.
+fn open_mmio(start: u64, bytes: usize) -> Result<Option<MmioTransport<'static>>, Fault> {
     let registers = Registers::map(start, bytes)?;
     // SAFETY: the mapping was just made, is of that size, and stays for good.
     match unsafe { MmioTransport::new(registers.start().cast(), bytes) } {
         Ok(transport) => Ok(Some(transport)),
-        // A slot without a device reports device 0.
-        Err(MmioError::InvalidDeviceID(_)) => Ok(None),
-        Err(error) => Err(Fault::Bus(format!("virtio_mmio.device={argument}: {error}"))),
+        // Nothing is there; or a slot without a device, which reports device 0.
+        Err(MmioError::BadMagic(_) | MmioError::InvalidDeviceID(_)) => Ok(None),
+        Err(error) => Err(Fault::Bus(format!("virtio device at {start:#x}: {error}"))),
     }
 }
 
-/// The size and the address; the size must hold the registers, and both must be aligned.
+/// Reads an argument in the form that the Linux kernel takes, `512@0xfeb00e00:12`: the size and the
+/// address. The size must hold the registers, and the address be aligned.
 fn parse_mmio(argument: &str) -> Option<(usize, u64)> {
     const BYTES_MIN: u64 = 0x100;
     const BYTES_MAX: u64 = 0x1_0000;

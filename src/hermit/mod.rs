@@ -125,11 +125,11 @@ fn addressing(options: &ServeOptions) -> Result<Addressing, Fault> {
     }
 }
 
-/// smoltcp draws TCP's first sequence numbers from this. The core's seed isn't shown to it: from
-/// numbers that are sent to anybody, a weak generator's seed can be computed.
+/// smoltcp draws TCP's first sequence numbers from this, with a generator that can be computed
+/// backwards from what it sends to anybody: 64 bits of digest, from which nothing leads back to the
+/// 256 bits that the core draws from.
 fn sequence_seed(seed: &[u8; entropy::SEED_BYTES]) -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    // SipHash with a key of its own, so that the result doesn't lead back to the core's seed.
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write(seed);
     hasher.finish()

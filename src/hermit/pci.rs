@@ -26,6 +26,8 @@ pub struct Ports;
 const ADDRESS_PORT: u16 = 0xcf8;
 const DATA_PORT: u16 = 0xcfc;
 const ADDRESS_ENABLE: u32 = 1 << 31;
+/// What reading a function that isn't there gives.
+const NOBODY: u32 = 0xffff_ffff;
 
 impl Ports {
     fn select(function: DeviceFunction, offset: u8) {
@@ -80,6 +82,12 @@ pub fn virtio_functions() -> Vec<(DeviceFunction, DeviceType)> {
         }
     }
     found
+}
+
+/// Whether there is a PCI bus: where there is, its host bridge is the first function.
+pub fn is_present() -> bool {
+    let bridge = DeviceFunction { bus: 0, device: 0, function: 0 };
+    Ports.read_word(bridge, 0) != NOBODY
 }
 
 /// The transport of a function, and the shortcuts around it.
