@@ -390,6 +390,3 @@ impl Server {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,6 +20,17 @@ use crate::problem::{Problem, ProblemKind};
 use crate::server::session::{PendingRequest, body_bytes_max};
 use crate::server::{Server, gemm};
 
+/// `GET /healthz`.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    ledger: &'static str,
+    /// Connections, the one that asks included.
+    sessions_open: usize,
+    /// Memory that requests hold.
+    memory_bytes_promised: usize,
+}
+
 /// `GET /v1/version`.
 #[derive(Serialize)]
 struct Version<'a> {
@@ -91,7 +102,13 @@ impl Server {
             },
             Route::Health if self.draining => draining().into_response(),
             Route::Health => {
-                Response::json(200, to_json(&json!({ "status": "ok", "ledger": "ephemeral" })))
+                let health = Health {
+                    status: "ok",
+                    ledger: "ephemeral",
+                    sessions_open: self.sessions(),
+                    memory_bytes_promised: self.promised_bytes(),
+                };
+                Response::json(200, to_json(&health))
             }
             Route::Version => Response::json(200, to_json(&self.version())),
             Route::Problem(kind) => Response::json(

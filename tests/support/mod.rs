@@ -7,9 +7,12 @@
 // Every test binary compiles all of this and uses its own part.
 #![allow(dead_code)]
 
+pub mod host;
 pub mod vm;
 
 pub mod http;
+
+pub mod transcript;
 
 pub mod load;
 

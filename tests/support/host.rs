@@ -1,0 +1,77 @@
+//! The service as a Linux process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A running `gemmule serve`, ended when it is dropped.
+pub struct Host {
+    child: Child,
+    addr: SocketAddr,
+    console: Arc<Mutex<String>>,
+}
+
+impl Host {
+    /// Starts the server on a free port, with `arguments` behind, and waits until it serves.
+    pub fn serve(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gemmule"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
+        let first = lines.next().expect("a first line").expect("it is text");
+        let addr = first.strip_prefix("gemmule: serving on ").expect("the address it serves on");
+        let addr = addr.parse().expect("an address");
+        let console = Arc::new(Mutex::new(String::new()));
+        let sink = console.clone();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut console = sink.lock().expect("no reader panics");
+                console.push_str(&line);
+                console.push('\n');
+            }
+        });
+        Self { child, addr, console }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it has printed since it serves.
+    pub fn console(&self) -> String {
+        self.console.lock().expect("no writer panics").clone()
+    }
+
+    /// Asks it to stop, as `kill` does.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self, timeout: Duration) -> ExitStatus {
+        let end = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < end, "it still runs after {timeout:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already, which is no error here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
