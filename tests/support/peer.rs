@@ -108,6 +108,7 @@ fn initial_files(
     }
     archive.character_device("dev/console", 5, 1);
     archive.character_device("dev/null", 1, 3);
+    archive.character_device("dev/urandom", 1, 9);
     archive.character_device("dev/hvc0", 229, 0);
     // Each module is said to depend on all before it, the last first, so that naming the last loads
     // all of them in order.

@@ -4,15 +4,15 @@
 //! `QEMU` names the emulator, `GEMMULE_IMAGE` the image, `GEMMULE_ACCEL` the accelerator (kvm, tcg).
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 mod accel;
+mod qemu;
 
 pub use accel::{Accel, tsc_khz};
 
@@ -154,9 +154,9 @@ impl Vm {
         let accel = Accel::best();
         let port = free_tcp_port();
         let log = fs::File::create(dir.join("qemu")).expect("a file for QEMU's messages");
-        let mut command = Command::new(qemu());
+        let mut command = Command::new(qemu::program());
         command
-            .args(arguments(options, accel, port, &dir))
+            .args(qemu::arguments(options, accel, port, &dir))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of that file"))
             .stderr(log);
@@ -212,11 +212,7 @@ impl Vm {
 
     /// Gives a command to QEMU's monitor and returns its echo and answer.
     pub fn monitor(&self, command: &str) -> io::Result<String> {
-        let mut stream = UnixStream::connect(self.dir.join("monitor"))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        read_to_prompt(&mut stream)?;
-        stream.write_all(format!("{command}\n").as_bytes())?;
-        read_to_prompt(&mut stream)
+        qemu::monitor(&self.dir.join("monitor"), command)
     }
 
     /// QEMU's exit status, or `None` if it still runs after `timeout`.
@@ -282,67 +278,6 @@ impl Drop for Vm {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
-}
-
-/// Reads until the monitor asks for a command, or has ended. Hanging up earlier would lose the
-/// command: QEMU drops what it has not yet read when its peer is gone.
-fn read_to_prompt(stream: &mut UnixStream) -> io::Result<String> {
-    const PROMPT: &[u8] = b"(qemu) ";
-    let mut answer = Vec::new();
-    let mut chunk = [0; 1024];
-    while !answer.ends_with(PROMPT) {
-        match stream.read(&mut chunk)? {
-            0 => break,
-            count => answer.extend_from_slice(&chunk[..count]),
-        }
-    }
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-fn qemu() -> String {
-    std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_string())
-}
-
-/// Nothing but the devices named here exists (`-nodefaults`), and no network card has a boot ROM to
-/// run (`romfile=`). A microvm leaves out the two legacy interrupt chips, which no guest here uses;
-/// its clock stays. An end of the guest ends QEMU: never a reboot, and a status through 0xf4.
-fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Vec<String> {
-    let (machine, bus, rom) = match options.machine {
-        Machine::Q35 => ("q35", "pci", ",romfile="),
-        Machine::Microvm => ("microvm,pic=off,pit=off,rtc=on,isa-serial=on", "device", ""),
-    };
-    let netdev = match options.network {
-        Network::User => {
-            format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{GUEST_PORT}")
-        }
-        Network::Datagrams { qemu_port, test_port } => format!(
-            "dgram,id=net,local.type=inet,local.host=127.0.0.1,local.port={qemu_port},\
-             remote.type=inet,remote.host=127.0.0.1,remote.port={test_port}"
-        ),
-    };
-    let dir = dir.display();
-    let mut arguments: Vec<String> = format!(
-        "-M {machine} {} -smp {} -m {} -nodefaults -no-user-config -no-reboot -display none \
-         -monitor unix:{dir}/monitor,server=on,wait=off -serial file:{dir}/serial \
-         -netdev {netdev} -device virtio-net-{bus},netdev=net{rom} \
-         -device virtio-rng-{bus} -device isa-debug-exit,iobase=0xf4,iosize=4 \
-         -chardev file,id=console,path={dir}/console \
-         -device virtio-serial-{bus},max_ports=1 -device virtconsole,chardev=console",
-        accel.arguments(),
-        options.vcpus,
-        options.memory_mib,
-    )
-    .split_whitespace()
-    .map(str::to_string)
-    .collect();
-    let guest = &options.guest;
-    arguments.extend(["-kernel".to_string(), guest.kernel.display().to_string()]);
-    arguments.extend(["-append".to_string(), guest.command_line.clone()]);
-    if let Some(initrd) = &guest.initrd {
-        arguments.extend(["-initrd".to_string(), initrd.display().to_string()]);
-    }
-    arguments.extend(options.extra.iter().cloned());
-    arguments
 }
 
 /// A port that was free a moment ago. Another process may take it before QEMU does; then QEMU says

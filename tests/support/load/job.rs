@@ -42,7 +42,11 @@ impl Job {
     }
 
     /// Whether `response` is the right product with the right bill, for a job not in `jobs_seen`.
-    pub fn check(&self, response: &Response, jobs_seen: &mut HashSet<String>) -> Result<(), String> {
+    pub fn check(
+        &self,
+        response: &Response,
+        jobs_seen: &mut HashSet<String>,
+    ) -> Result<(), String> {
         let wrong = |what: &str| {
             let body = String::from_utf8_lossy(&response.body);
             Err(format!("{what}: {} {:?} {body}", response.status, response.fields))
@@ -54,7 +58,7 @@ impl Job {
             return wrong("not JSON");
         };
         let c: Option<Vec<Vec<f64>>> =
-            answer["c"].as_array().and_then(|rows| rows.iter().map(|row| numbers(row)).collect());
+            answer["c"].as_array().and_then(|rows| rows.iter().map(numbers).collect());
         if c != Some(self.product()) {
             return wrong("product");
         }

@@ -59,7 +59,7 @@ fn kvm_runs() -> bool {
     if fs::write(&path, firmware).is_err() {
         return false;
     }
-    let child = Command::new(super::qemu())
+    let child = Command::new(super::qemu::program())
         .args("-M q35 -accel kvm -cpu host -m 16 -nodefaults -no-reboot -display none".split(' '))
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios"])
         .arg(&path)
