@@ -25,7 +25,8 @@ pub const DISCARD_BYTES_MAX: u64 = 64 * KIB as u64;
 pub const HEAD_TIMEOUT_NS: u64 = 10 * SECOND_NS;
 /// Between requests on a kept-alive connection.
 pub const IDLE_TIMEOUT_NS: u64 = 75 * SECOND_NS;
-/// A body, or a reply, may take this long plus its size at [`TRANSFER_BYTES_PER_SECOND_MIN`].
+/// A body, or a reply, may stand still for this long, and may take this long more than it would at
+/// [`TRANSFER_BYTES_PER_SECOND_MIN`].
 pub const TRANSFER_GRACE_NS: u64 = 20 * SECOND_NS;
 /// The slowest client that is still served.
 pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 8 * KIB as u64;

@@ -149,6 +149,40 @@ fn a_client_that_does_not_read_is_dropped_and_holds_no_memory() {
 }
 
 #[test]
+fn a_client_that_was_fast_and_stops_is_dropped_as_soon_as_one_that_never_read() {
+    let mut bench = Bench::new(64 * MIB, 4);
+    let id = bench.open();
+    let column = vec!["[1]"; 500].join(",");
+    let row = vec!["1"; 500].join(",");
+    bench.receive(id, &post(&format!("{{\"a\":[{column}],\"b\":[[{row}]]}}")));
+    assert_eq!(bench.run_jobs(), 1);
+    let head_bytes = bench.server.output(id).len();
+    let now = bench.now();
+    bench.server.sent(id, head_bytes, now);
+    bench.server.sent(id, 900_000, now);
+    assert_eq!(bench.expire_at(TRANSFER_GRACE_NS), Some(Expired::Stalled(id)));
+}
+
+#[test]
+fn a_client_that_takes_a_byte_at_a_time_is_dropped() {
+    let mut bench = Bench::new(64 * MIB, 4);
+    let id = bench.open();
+    bench.receive(id, &post(BODY));
+    assert_eq!(bench.run_jobs(), 1);
+    let mut expired = None;
+    for _ in 0..TRANSFER_GRACE_NS / SECOND_NS {
+        bench.now_ns += SECOND_NS;
+        let now = bench.now();
+        expired = bench.server.expire(now);
+        bench.server.sent(id, 1, now);
+    }
+    assert_eq!(expired, None, "the grace is not over, but for the time of some bytes");
+    bench.now_ns += SECOND_NS;
+    let now = bench.now();
+    assert_eq!(bench.server.expire(now), Some(Expired::Stalled(id)));
+}
+
+#[test]
 fn sessions_are_bounded_and_a_stale_name_reaches_nobody() {
     let mut bench = Bench::new(MIB, 2);
     let (first, _second) = (bench.open(), bench.open());

@@ -96,7 +96,7 @@ impl Loop {
         self.net.nic().notify();
         self.announce();
         let console_has_more = self.print();
-        jobs.more || console_has_more || self.has_work(now)
+        jobs.more || console_has_more || self.server.has_ready_jobs() || self.has_work(now)
     }
 
     fn has_work(&mut self, now: Now) -> bool {

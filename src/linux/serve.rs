@@ -126,9 +126,9 @@ impl EventLoop {
             for id in turn.sessions {
                 self.serve(id.index());
             }
-            is_busy = turn.more;
             self.expire();
             self.print()?;
+            is_busy = turn.more || self.server.has_ready_jobs();
             if self.is_done() {
                 return Ok(());
             }

@@ -232,6 +232,12 @@ impl Server {
         None
     }
 
+    /// Whether [`Server::next_job`] has one: the host must not sleep before it has run it. Any
+    /// input can bring one, and so can any reply that is taken: it lets a pipelined request in.
+    pub fn has_ready_jobs(&self) -> bool {
+        !self.ready_jobs.is_empty()
+    }
+
     /// The next job to run, if one waits.
     pub fn next_job(&mut self) -> Option<Job> {
         while let Some(job) = self.ready_jobs.pop_front() {

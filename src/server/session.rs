@@ -27,6 +27,7 @@ pub(super) struct Session {
     pub phase: Phase,
     phase_since_ns: u64,
     phase_bytes: u64,
+    last_bytes_ns: u64,
     /// The earliest timer set for this session.
     pub armed_ns: Option<u64>,
 }
@@ -59,6 +60,7 @@ impl Session {
             phase: Phase::Idle,
             phase_since_ns: now.monotonic_ns,
             phase_bytes: 0,
+            last_bytes_ns: now.monotonic_ns,
             armed_ns: None,
         }
     }
@@ -95,6 +97,9 @@ impl Session {
         } else {
             Phase::Work
         };
+        if bytes > 0 || phase != self.phase {
+            self.last_bytes_ns = now.monotonic_ns;
+        }
         if phase == self.phase {
             self.phase_bytes += bytes as u64;
         } else {
@@ -106,19 +111,25 @@ impl Session {
 
     /// When what it waits for must have come, on the monotonic clock.
     pub fn deadline_ns(&self) -> Option<u64> {
-        let transfer_ns = || {
-            let at_least_ns = u128::from(self.phase_bytes) * 1_000_000_000
-                / u128::from(TRANSFER_BYTES_PER_SECOND_MIN);
-            TRANSFER_GRACE_NS.saturating_add(u64::try_from(at_least_ns).unwrap_or(u64::MAX))
-        };
-        let allowed_ns = match self.phase {
-            Phase::Idle => IDLE_TIMEOUT_NS,
-            Phase::Head => HEAD_TIMEOUT_NS,
-            Phase::Body | Phase::Write => transfer_ns(),
-            Phase::Linger => LINGER_TIMEOUT_NS,
+        let since_ns = self.phase_since_ns;
+        let due_ns = match self.phase {
+            Phase::Idle => since_ns.saturating_add(IDLE_TIMEOUT_NS),
+            Phase::Head => since_ns.saturating_add(HEAD_TIMEOUT_NS),
+            Phase::Body | Phase::Write => self.transfer_due_ns(),
+            Phase::Linger => since_ns.saturating_add(LINGER_TIMEOUT_NS),
             Phase::Work => return None,
         };
-        Some(self.phase_since_ns.saturating_add(allowed_ns))
+        Some(due_ns)
+    }
+
+    /// A transfer may not stand still for longer than the grace, nor be slower on average than the
+    /// least rate, counted from the end of the grace.
+    fn transfer_due_ns(&self) -> u64 {
+        let bytes_ns = u128::from(self.phase_bytes) * 1_000_000_000
+            / u128::from(TRANSFER_BYTES_PER_SECOND_MIN);
+        let bytes_ns = u64::try_from(bytes_ns).unwrap_or(u64::MAX);
+        let at_least_rate_ns = self.phase_since_ns.saturating_add(bytes_ns);
+        at_least_rate_ns.min(self.last_bytes_ns).saturating_add(TRANSFER_GRACE_NS)
     }
 }
 

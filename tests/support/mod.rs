@@ -16,6 +16,8 @@ pub mod transcript;
 
 pub mod load;
 
+pub mod clients;
+
 pub mod wire;
 
 pub mod peer;

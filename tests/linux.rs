@@ -1,0 +1,118 @@
+//! The Linux host as a process: many clients, bad clients, signals, jobs from files.
+
+mod support;
+
+use std::process::{Command, Output};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use support::clients::{outlast_bad_clients, serve_64_at_once, serve_pipelined};
+use support::host::Host;
+use support::http::Client;
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[test]
+fn sixty_four_clients_get_every_product_and_every_bill() {
+    for threads in ["0", "2"] {
+        let host = Host::serve(&["--threads", threads]);
+        serve_64_at_once(host.addr(), 3_000);
+        let bills = host.console().lines().filter(|line| line.starts_with("bill ")).count();
+        assert!((1..=3_000).contains(&bills));
+        host.terminate();
+        assert!(host.wait(TIMEOUT).success());
+    }
+}
+
+#[test]
+fn pipelined_jobs_need_nothing_else_to_wake_the_server() {
+    let host = Host::serve(&["--threads", "0"]);
+    serve_pipelined(host.addr());
+}
+
+#[test]
+fn bad_clients_are_freed_while_others_are_served() {
+    let host = Host::serve(&[]);
+    // Sockets of the loopback interface hold up to 10 MiB between them; this reply is 20.
+    outlast_bad_clients(host.addr(), 1_000);
+}
+
+#[test]
+fn a_long_job_does_not_starve_the_network() {
+    for threads in ["0", "1"] {
+        let host = Host::serve(&["--threads", threads]);
+        let addr = host.addr();
+        let side = 700;
+        let row = format!("[{}]", vec!["1"; side].join(","));
+        let matrix = format!("[{}]", vec![row.as_str(); side].join(","));
+        let job = format!("{{\"a\":{matrix},\"b\":{matrix}}}");
+        let long = thread::spawn(move || {
+            let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
+            client.post_job(&job).expect("the long job's reply").json()
+        });
+        let mut served = 0;
+        let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
+        while !long.is_finished() {
+            let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
+            assert_eq!(reply.json()["c"][0][0], 42.0);
+            served += 1;
+        }
+        let product = long.join().expect("the long job's client ends");
+        assert_eq!(product["c"][699][699], 700.0);
+        assert_eq!(product["bill"]["flops"], 686_000_000);
+        assert!(served >= 3, "{served} small jobs during the long one");
+    }
+}
+
+#[test]
+fn a_signal_lets_running_jobs_end_and_their_replies_out() {
+    let host = Host::serve(&["--threads", "1"]);
+    let mut client = Client::connect(host.addr(), TIMEOUT).expect("a connection");
+    let head = "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
+                Content-Length: 21\r\n\r\n";
+    client.send(head.as_bytes()).expect("the server takes it");
+    let mut other = Client::connect(host.addr(), TIMEOUT).expect("a connection");
+    other.get("/healthz").expect("a reply");
+    host.terminate();
+    // The server closes what is idle, and waits for the request that is coming in.
+    assert!(other.wait_closed().expect("the idle connection ends").is_empty());
+    client.send(b"{\"a\":[[6]],\"b\":[[7]]}").expect("the server takes it");
+    let reply = client.receive().expect("a reply");
+    assert_eq!(reply.json()["c"][0][0], 42.0);
+    assert!(reply.closes());
+    assert!(host.wait(TIMEOUT).success());
+}
+
+#[test]
+fn a_port_in_use_is_an_error_and_not_a_panic() {
+    let host = Host::serve(&[]);
+    let output = gemmule(&["serve", "--listen", &host.addr().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.starts_with("gemmule: listening on 127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn a_job_from_a_file_prints_its_product_and_bill() {
+    let path = env::temp_dir().join(format!("gemmule-job-{}.json", std::process::id()));
+    let file = path.to_str().expect("a path that is text");
+    fs::write(&path, "{\"a\":[[1,2],[3,4]],\"b\":[[5,6],[7,8]]}").expect("a file");
+    let good = gemmule(&["job", file]);
+    fs::write(&path, "{\"a\":[[1,2],[3]],\"b\":[[5]]}").expect("a file");
+    let ragged = gemmule(&["job", file]);
+    fs::remove_file(&path).expect("the file is there");
+    let gone = gemmule(&["job", file]);
+
+    assert_eq!(good.status.code(), Some(0));
+    let reply: serde_json::Value = serde_json::from_slice(&good.stdout).expect("JSON");
+    assert_eq!(reply["c"].to_string(), "[[19.0,22.0],[43.0,50.0]]");
+    assert_eq!(reply["bill"]["flops"], 16);
+    assert_eq!(ragged.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ragged.stdout).contains("/problems/ragged-rows"));
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("No such file"));
+}
+
+fn gemmule(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gemmule")).args(arguments).output().expect("the binary runs")
+}

@@ -1,0 +1,96 @@
+//! What every host must bear: many clients, pipelined jobs, and clients that mean no good.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::http::{Client, write_job};
+use super::load::{Load, Shape};
+
+/// How long a server may take for one reply, under an emulator too.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest that a bad client may hold what it holds: the grace of a transfer that stands still,
+/// and room for a slow machine.
+const FREED_WITHIN: Duration = Duration::from_secs(35);
+
+/// Products of many sizes over 64 connections: every product and every bill must be right.
+pub fn serve_64_at_once(addr: SocketAddr, requests: usize) {
+    let load = Load { shape: Shape::Varied(9), ..Load::new(addr, 64, requests) };
+    let report = load.run().expect("the load runs");
+    assert_eq!((report.right, report.wrong), (requests, 0), "{:?}", report.complaints);
+}
+
+/// Jobs sent at once on the only connection are answered in order: nothing else wakes the server.
+pub fn serve_pipelined(addr: SocketAddr) {
+    let mut client = Client::connect(addr, REPLY_TIMEOUT).expect("a connection");
+    let jobs: Vec<u8> = (0..20)
+        .flat_map(|number| write_job(&format!("{{\"a\":[[{number}]],\"b\":[[2]]}}")))
+        .collect();
+    client.send(&jobs).expect("the server takes it");
+    for number in 0..20 {
+        let reply = client.receive().expect("a reply in time");
+        assert_eq!(reply.json()["c"][0][0], f64::from(2 * number));
+    }
+}
+
+/// Three bad clients at once: one stops reading a reply of `side` x `side` numbers, one never
+/// finishes its head, one resets its connection within a body. Others are served meanwhile, and
+/// what the three held is freed in bounded time.
+pub fn outlast_bad_clients(addr: SocketAddr, side: usize) {
+    let begun = Instant::now();
+    let stopped_reading = stop_reading(addr, side);
+    let mut half_a_head = TcpStream::connect(addr).expect("a connection");
+    half_a_head.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").expect("the server takes it");
+    reset_within_a_body(addr);
+    let late = thread::spawn(move || {
+        let mut reply = String::new();
+        half_a_head.set_read_timeout(Some(REPLY_TIMEOUT)).expect("a time-out can be set");
+        half_a_head.read_to_string(&mut reply).expect("a reply, then the end");
+        reply
+    });
+    loop {
+        let mut client = Client::connect(addr, REPLY_TIMEOUT).expect("others are served");
+        let product = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("others are served");
+        assert_eq!(product.json()["c"][0][0], 42.0);
+        let health = client.get("/healthz").expect("others are served").json();
+        if health["sessions_open"] == 1 && health["memory_bytes_promised"] == 0 {
+            break;
+        }
+        assert!(begun.elapsed() < FREED_WITHIN, "still held: {health}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let reply = late.join().expect("the late client ends");
+    assert!(reply.starts_with("HTTP/1.1 408 "), "{reply}");
+    drop(stopped_reading);
+}
+
+/// A client that asks for more than all buffers on the way hold, and reads none of it. The server
+/// works on it when this returns.
+fn stop_reading(addr: SocketAddr, side: usize) -> TcpStream {
+    let column = vec!["[0.1]"; side].join(",");
+    let row = vec!["0.3"; side].join(",");
+    let mut client = TcpStream::connect(addr).expect("a connection");
+    let job = write_job(&format!("{{\"a\":[{column}],\"b\":[[{row}]]}}"));
+    client.write_all(&job).expect("the server takes it");
+    let mut first = [0; 12];
+    client.set_read_timeout(Some(REPLY_TIMEOUT)).expect("a time-out can be set");
+    client.read_exact(&mut first).expect("the reply begins");
+    assert_eq!(&first, b"HTTP/1.1 200");
+    client
+}
+
+/// A socket that is closed with unread bytes sends a reset: a reply that is not read makes some.
+fn reset_within_a_body(addr: SocketAddr) {
+    let mut client = TcpStream::connect(addr).expect("a connection");
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: g\r\n\r\n").expect("the server takes it");
+    client.set_read_timeout(Some(REPLY_TIMEOUT)).expect("a time-out can be set");
+    client.peek(&mut [0]).expect("the reply has come");
+    client
+        .write_all(
+            b"POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
+              Content-Length: 100000\r\n\r\n{\"a\":[[1,2",
+        )
+        .expect("the server takes it");
+}
