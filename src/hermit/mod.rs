@@ -3,7 +3,7 @@
 //! The kernel below provides threads, memory, clocks and a way to sleep; the devices are driven
 //! here, in the application, by the one thread that also runs the network. The modules stand in
 //! the order in which the machine comes up and a frame passes through it: what there is ([`bus`],
-//! [`pci`], [`memory`]), the devices ([`entropy`], [`console`], [`nic`]), whose a frame is
+//! [`pci`], [`memory`]), the devices ([`entropy`], [`console`], [`nic`], [`offload`]), whose a frame is
 //! ([`demux`]), its connection ([`net`], [`buffers`]), what is done about it ([`serve`]), and sleep
 //! ([`wait`]).
 
@@ -16,6 +16,7 @@ mod pci;
 mod console;
 mod entropy;
 mod nic;
+mod offload;
 
 mod buffers;
 mod demux;
@@ -80,7 +81,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let mut bus = Bus::scan(&options.virtio_mmio)?;
     let console = Console::start(&mut bus);
     let seed = entropy::seed(&mut bus)?;
-    let nic = Nic::start(&mut bus)?;
+    let nic = Nic::start(&mut bus, wait::heap_bytes())?;
 
     let clock = Clock::new();
     let bell = Bell::new();

@@ -12,6 +12,7 @@ use virtio_drivers::transport::DeviceType;
 use super::bus::{Bus, Device, FEATURE_VERSION_1};
 use super::fault::Fault;
 use super::memory::{DmaBuffer, Machine};
+use super::offload::Offloads;
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
@@ -21,11 +22,19 @@ const QUEUE_ENTRIES: usize = 256;
 const FRAME_BYTES_MAX: usize = 1514;
 /// A frame and virtio's header before it, rounded up so that no buffer straddles two pages.
 const BUFFER_BYTES: usize = 2048;
+/// The same for merged segments: 64 KiB and the headers, rounded up to whole pages.
+const LARGE_BUFFER_BYTES: usize = 17 * 4096;
+/// Large buffers are lent by fewer: enough for two full windows of the largest socket buffers.
+const LARGE_BUFFERS: usize = 64;
+/// Large buffers may take one in this many bytes of the heap.
+const LARGE_HEAP_SHARE: usize = 16;
 /// The header before each frame; the legacy interface lacks its last field, `num_buffers`.
 const HEADER_BYTES: usize = 12;
 const HEADER_BYTES_LEGACY: usize = 10;
 
 const _: () = assert!(HEADER_BYTES + FRAME_BYTES_MAX <= BUFFER_BYTES, "a frame fits a buffer");
+const _: () = assert!(HEADER_BYTES + 14 + u16::MAX as usize <= LARGE_BUFFER_BYTES);
+const _: () = assert!(LARGE_BUFFERS <= QUEUE_ENTRIES);
 const _: () = assert!(QUEUE_ENTRIES <= u16::MAX as usize, "entries are numbered with u16");
 
 /// The device knows its own address.
@@ -38,14 +47,17 @@ pub struct Nic {
     receiver: Receiver,
     transmitter: Transmitter,
     mac: EthernetAddress,
+    offloads: Offloads,
 }
 
 impl Nic {
-    /// Starts the first network device.
-    pub fn start(bus: &mut Bus) -> Result<Self, Fault> {
+    /// Starts the first network device, with buffers in proportion to the heap.
+    pub fn start(bus: &mut Bus, heap_bytes: usize) -> Result<Self, Fault> {
+        let has_room = LARGE_BUFFERS * LARGE_BUFFER_BYTES <= heap_bytes / LARGE_HEAP_SHARE;
         let mut device =
             bus.take(DeviceType::Network).ok_or(Fault::Missing("virtio network device"))??;
-        let features = device.negotiate(FEATURE_MAC)?;
+        let features = device.negotiate(FEATURE_MAC | Offloads::wanted(has_room))?;
+        let offloads = Offloads::new(features);
         let mut mac = [0; 6];
         for (offset, byte) in mac.iter_mut().enumerate() {
             *byte = device.config_byte(offset)?;
@@ -56,10 +68,17 @@ impl Nic {
         }
         let header_bytes =
             if features & FEATURE_VERSION_1 == 0 { HEADER_BYTES_LEGACY } else { HEADER_BYTES };
-        let receiver = Receiver::new(device.queue(RECEIVE)?, header_bytes)?;
-        let transmitter = Transmitter::new(device.queue(TRANSMIT)?, header_bytes)?;
+        let (count, bytes) = if offloads.merges_in() {
+            (LARGE_BUFFERS, LARGE_BUFFER_BYTES)
+        } else {
+            (QUEUE_ENTRIES, BUFFER_BYTES)
+        };
+        let ring = Ring::new(device.queue(RECEIVE)?, count, bytes)?;
+        let receiver = Receiver::new(ring, header_bytes, offloads);
+        let ring = Ring::new(device.queue(TRANSMIT)?, QUEUE_ENTRIES, BUFFER_BYTES)?;
+        let transmitter = Transmitter::new(ring, header_bytes, offloads);
         device.start();
-        let mut nic = Self { device, receiver, transmitter, mac };
+        let mut nic = Self { device, receiver, transmitter, mac, offloads };
         nic.set_interrupts(false);
         nic.receiver.lend_all()?;
         nic.notify();
@@ -135,8 +154,12 @@ struct Ring {
 }
 
 impl Ring {
-    fn new(queue: VirtQueue<Machine, QUEUE_ENTRIES>) -> Result<Self, Fault> {
-        let buffers = (0..QUEUE_ENTRIES).map(|_| DmaBuffer::new(BUFFER_BYTES));
+    fn new(
+        queue: VirtQueue<Machine, QUEUE_ENTRIES>,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Self, Fault> {
+        let buffers = (0..count).map(|_| DmaBuffer::new(bytes));
         let buffers = buffers.collect::<Result<_, _>>()?;
         Ok(Self { queue, buffers, lent: [None; QUEUE_ENTRIES], is_broken: false })
     }
@@ -165,7 +188,7 @@ impl Ring {
     fn record(&mut self, number: u16, token: virtio_drivers::Result<u16>) {
         match token {
             Ok(token) => self.lent[usize::from(token)] = Some(number),
-            // There are as many descriptors as buffers, so a queue can't be full.
+            // There are at least as many descriptors as buffers, so a queue can't be full.
             Err(_) => self.is_broken = true,
         }
     }
@@ -182,6 +205,7 @@ impl Ring {
             return None;
         };
         let buffer = self.buffers[usize::from(number)].bytes_mut();
+        let buffer_bytes = buffer.len();
         let written = match sent_bytes.map(|sent_bytes| sent_bytes[usize::from(number)]) {
             // SAFETY: `lent` says that this token lends this buffer, filled to this length.
             Some(bytes) => unsafe { self.queue.pop_used(token, &[&buffer[..bytes]], &mut []) },
@@ -189,7 +213,7 @@ impl Ring {
             None => unsafe { self.queue.pop_used(token, &[], &mut [buffer]) },
         };
         match written {
-            Ok(written) if written as usize <= BUFFER_BYTES => Some((number, written as usize)),
+            Ok(written) if written as usize <= buffer_bytes => Some((number, written as usize)),
             _ => {
                 self.is_broken = true;
                 None
@@ -202,17 +226,15 @@ impl Ring {
 pub struct Receiver {
     ring: Ring,
     header_bytes: usize,
+    offloads: Offloads,
     /// A frame taken from the ring that smoltcp hasn't taken yet: its buffer, and its end there.
     staged: Option<(u16, usize)>,
     has_lent: bool,
 }
 
 impl Receiver {
-    fn new(
-        queue: VirtQueue<Machine, QUEUE_ENTRIES>,
-        header_bytes: usize,
-    ) -> Result<Self, Fault> {
-        Ok(Self { ring: Ring::new(queue)?, header_bytes, staged: None, has_lent: false })
+    fn new(ring: Ring, header_bytes: usize, offloads: Offloads) -> Self {
+        Self { ring, header_bytes, offloads, staged: None, has_lent: false }
     }
 
     fn lend_all(&mut self) -> Result<(), Fault> {
@@ -227,7 +249,9 @@ impl Receiver {
         while self.staged.is_none() {
             let Some((number, written)) = self.ring.take_back(None) else { return };
             self.staged = Some((number, written));
-            if written < self.header_bytes {
+            let buffer = self.ring.buffers[usize::from(number)].bytes();
+            let parts = buffer.get(..written).and_then(|it| it.split_at_checked(self.header_bytes));
+            if !parts.is_some_and(|(header, frame)| self.offloads.admits(header, frame)) {
                 self.release_staged();
             }
         }
@@ -250,6 +274,7 @@ impl Receiver {
 pub struct Transmitter {
     ring: Ring,
     header_bytes: usize,
+    offloads: Offloads,
     free: Vec<u16>,
     /// Of each buffer that is lent: header and frame.
     sent_bytes: Vec<usize>,
@@ -257,14 +282,10 @@ pub struct Transmitter {
 }
 
 impl Transmitter {
-    fn new(
-        queue: VirtQueue<Machine, QUEUE_ENTRIES>,
-        header_bytes: usize,
-    ) -> Result<Self, Fault> {
-        let ring = Ring::new(queue)?;
+    fn new(ring: Ring, header_bytes: usize, offloads: Offloads) -> Self {
         let free = ring.numbers().collect();
         let sent_bytes = vec![0; ring.buffers.len()];
-        Ok(Self { ring, header_bytes, free, sent_bytes, has_lent: false })
+        Self { ring, header_bytes, offloads, free, sent_bytes, has_lent: false }
     }
 
     fn has_free(&mut self) -> bool {
@@ -288,9 +309,8 @@ impl Transmitter {
         let end = self.header_bytes + bytes;
         let (header, frame) =
             self.ring.buffers[usize::from(number)].bytes_mut()[..end].split_at_mut(self.header_bytes);
-        // All zero: no checksum is left to the device, and no segmentation.
-        header.fill(0);
         let result = fill(frame);
+        self.offloads.prepare(header, frame);
         self.sent_bytes[usize::from(number)] = end;
         self.ring.lend_filled(number, end);
         self.has_lent = true;
@@ -320,6 +340,7 @@ impl phy::Device for Nic {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = FRAME_BYTES_MAX;
+        capabilities.checksum = self.offloads.checksums();
         capabilities
     }
 }
