@@ -1,8 +1,12 @@
 //! The API, version 1: where requests go, how a job is read, and how its reply is written.
 
-pub mod encode;
-pub mod request;
 pub mod routes;
+
+pub mod request;
+
+mod reader;
+
+pub mod encode;
 
 use alloc::vec::Vec;
 

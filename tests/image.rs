@@ -1,0 +1,171 @@
+//! The image in a virtual machine: on both kinds of machine, with one and two cores, over a wire
+//! that loses frames, with bad clients, and at its end. `make image` has built it.
+
+mod support;
+
+use std::thread;
+use std::time::Duration;
+
+use support::clients::{outlast_bad_clients, serve_64_at_once, serve_pipelined};
+use support::http::Client;
+use support::transcript::{MEMORY_MIB, SocketWire, replay_all};
+use support::vm::{Guest, Machine, Network, Vm, VmOptions};
+use support::wire::{Faults, LossyClient};
+
+/// How long a reply, or an end, may take under an emulator.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A machine that faults must end within a second; the rest is for a busy test machine.
+const FAULT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The status with which QEMU ends when the guest ends with `code`, which it writes to the exit
+/// device.
+const fn qemu_status(code: i32) -> i32 {
+    code << 1 | 1
+}
+
+fn options(machine: Machine, vcpus: u32) -> VmOptions {
+    let guest = Guest::image(&format!("--memory-mib {MEMORY_MIB}"));
+    VmOptions { vcpus, memory_mib: 128, ..VmOptions::new(machine, guest) }
+}
+
+/// What every machine must do: say what the transcripts say, serve many, print their bills, and
+/// power off when told.
+fn serve_and_power_off(machine: Machine, vcpus: u32) {
+    let mut vm = Vm::boot(&options(machine, vcpus));
+    let addr = vm.addr();
+    replay_all(|| Box::new(SocketWire::connect(addr)));
+    serve_pipelined(addr);
+    let bills = |vm: &Vm| vm.console().lines().filter(|line| line.starts_with("bill ")).count();
+    let before = bills(&vm);
+    serve_64_at_once(addr, 1_000);
+    vm.powerdown().expect("the monitor answers");
+    let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("it runs on\n{}", vm.describe()));
+    assert_eq!(status.code(), Some(0), "{}", vm.describe());
+    assert_eq!(bills(&vm) - before, 1_000, "a line for every job\n{}", vm.describe());
+}
+
+#[test]
+fn q35_with_one_core() {
+    serve_and_power_off(Machine::Q35, 1);
+}
+
+#[test]
+fn q35_with_two_cores() {
+    serve_and_power_off(Machine::Q35, 2);
+}
+
+#[test]
+fn microvm_with_one_core() {
+    serve_and_power_off(Machine::Microvm, 1);
+}
+
+#[test]
+fn microvm_with_two_cores() {
+    serve_and_power_off(Machine::Microvm, 2);
+}
+
+#[test]
+fn bad_clients_are_freed_while_others_are_served() {
+    let vm = Vm::boot(&options(Machine::Microvm, 1));
+    // The machine's and the emulator's buffers hold well under a megabyte; this reply is more.
+    outlast_bad_clients(vm.addr(), 300);
+}
+
+#[test]
+fn a_long_job_does_not_starve_the_network() {
+    for vcpus in [1, 2] {
+        let vm = Vm::boot(&options(Machine::Microvm, vcpus));
+        let addr = vm.addr();
+        let long = thread::spawn(move || {
+            let row = format!("[{}]", vec!["1"; 200].join(","));
+            let matrix = format!("[{}]", vec![row.as_str(); 200].join(","));
+            let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
+            let job = format!("{{\"a\":{matrix},\"b\":{matrix}}}");
+            client.post_job(&job).expect("the long job's reply").json()
+        });
+        let mut served = 0;
+        let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
+        while !long.is_finished() {
+            let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
+            assert_eq!(reply.json()["c"][0][0], 42.0);
+            served += 1;
+        }
+        let product = long.join().expect("the long job's client ends");
+        assert_eq!(product["c"][199][199], 200.0);
+        assert!(served >= 3, "{served} small jobs during the long one, on {vcpus} cores");
+    }
+}
+
+#[test]
+fn frames_lost_on_the_wire_lose_nothing() {
+    for (machine, vcpus) in [(Machine::Q35, 1), (Machine::Microvm, 2)] {
+        let faults = Faults { drop: 30, duplicate: 10, reorder: 20 };
+        let mut client = LossyClient::bind(faults, 7).expect("a wire");
+        let network = client.network();
+        let vm = Vm::boot(&VmOptions { network, ..options(machine, vcpus) });
+        for number in 0..60 {
+            // Some hundred numbers: several frames each way.
+            let row = vec![number.to_string(); 300].join(",");
+            let column = vec!["[1]"; 300].join(",");
+            let job = format!("{{\"a\":[[{row}]],\"b\":[{column}]}}");
+            let reply = client.post_job(&job, TIMEOUT);
+            let reply = reply.unwrap_or_else(|error| panic!("{error}\n{}", vm.describe())).json();
+            assert_eq!(reply["c"][0][0], f64::from(300 * number));
+            assert_eq!(reply["bill"]["flops"], 600);
+        }
+        for tally in client.tallies() {
+            assert!(tally.dropped > 0, "the wire lost frames both ways");
+        }
+        drop(vm);
+    }
+}
+
+#[test]
+fn dhcp_and_the_least_memory() {
+    for machine in [Machine::Q35, Machine::Microvm] {
+        let guest = Guest { command_line: "serve --listen :8080".into(), ..Guest::image("") };
+        let vm = Vm::boot(&VmOptions { memory_mib: 64, ..VmOptions::new(machine, guest) });
+        let mut client = Client::connect(vm.addr(), TIMEOUT).expect("a connection");
+        let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
+        assert_eq!(reply.json()["c"][0][0], 42.0);
+    }
+}
+
+/// A non-maskable interrupt is an exception that the machine does not expect: on the core that does
+/// the I/O, and on one that computes.
+#[test]
+fn a_fault_ends_the_machine_with_its_reason() {
+    for (machine, core) in [(Machine::Q35, 0), (Machine::Microvm, 0), (Machine::Microvm, 1)] {
+        let mut vm = Vm::boot(&options(machine, 2));
+        vm.monitor(&format!("cpu {core}")).expect("the monitor answers");
+        // The machine may end before the monitor has answered.
+        let _ = vm.monitor("nmi");
+        let status = vm.wait(FAULT_TIMEOUT).unwrap_or_else(|| panic!("{}", vm.describe()));
+        assert_eq!(status.code(), Some(qemu_status(17)), "{}", vm.describe());
+        assert!(vm.serial().contains("NMI"), "{}", vm.describe());
+    }
+}
+
+#[test]
+fn what_can_not_run_ends_with_a_status_and_a_reason() {
+    for (command_line, code, reason) in [
+        ("serve --loud", 2, "\"--loud\" is not an option"),
+        ("job /nowhere/in.json", 1, "/nowhere/in.json"),
+        ("serve --gateway 10.0.2.2", 1, "--gateway is given without --address"),
+    ] {
+        let guest = Guest { command_line: command_line.into(), ..Guest::image("") };
+        let mut vm = Vm::spawn(&VmOptions::new(Machine::Microvm, guest));
+        let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("{}", vm.describe()));
+        assert_eq!(status.code(), Some(qemu_status(code)), "{command_line}\n{}", vm.describe());
+        assert!(vm.serial().contains(reason), "{command_line}\n{}", vm.describe());
+    }
+}
+
+#[test]
+fn a_machine_without_a_network_says_so() {
+    let network = Network::None;
+    let mut vm = Vm::spawn(&VmOptions { network, ..options(Machine::Microvm, 1) });
+    let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("{}", vm.describe()));
+    assert_eq!(status.code(), Some(qemu_status(1)), "{}", vm.describe());
+    assert!(vm.serial().contains("network"), "{}", vm.describe());
+}
