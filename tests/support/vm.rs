@@ -129,19 +129,27 @@ impl Vm {
     /// Starts QEMU and waits for the guest's ready line.
     ///
     /// # Panics
-    /// If the guest ends or the time runs out before; the message has both consoles.
+    /// If the guest ends or the time runs out before.
     pub fn boot(options: &VmOptions) -> Vm {
+        Vm::try_boot(options).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    /// The same, but where the guest does not get ready, an error with all that it said.
+    pub fn try_boot(options: &VmOptions) -> Result<Vm, String> {
         let mut vm = Vm::spawn(options);
         let deadline = vm.spawned + options.ready_timeout;
         while !vm.console().lines().any(|line| line.starts_with(READY)) {
             let status = vm.qemu.try_wait().expect("QEMU cannot be waited for");
             if status.is_some() || Instant::now() > deadline {
-                panic!("no ready line from the guest ({status:?})\n{}", vm.describe());
+                return Err(format!(
+                    "no ready line from the guest ({status:?})\n{}",
+                    vm.describe()
+                ));
             }
             std::thread::sleep(GLANCE);
         }
         vm.ready_after = vm.spawned.elapsed();
-        vm
+        Ok(vm)
     }
 
     /// Starts QEMU and waits for nothing: for guests that are expected to refuse or to die.
