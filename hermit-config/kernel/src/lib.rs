@@ -4,5 +4,4 @@
 
 use hermit as _;
 use log as _;
-use talc as _;
 use x86_64 as _;
