@@ -112,6 +112,8 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         announced: None,
         drained_since_ns: None,
         is_draining: false,
+        look_at_ns: Some(0),
+        looked_ns: 0,
     })
 }
 
