@@ -6,8 +6,8 @@ use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The largest consumer is the device tree: 4 KiB of command line, a memory node per region.
-const ARENA_BYTES: usize = 256 * 1024;
+/// Several copies of the longest command line, and a device tree that grows by doubling.
+const ARENA_BYTES: usize = 96 * 1024;
 
 #[global_allocator]
 static HEAP: Heap = Heap {
