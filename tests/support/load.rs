@@ -68,7 +68,7 @@ impl Report {
 }
 
 impl Load {
-    /// A thousand requests are enough to warm a guest up; a figure wants more.
+    /// 2 x 2 products. A thousand are enough to warm a guest up; a figure wants more.
     pub fn new(addr: SocketAddr, connections: usize, requests: usize) -> Load {
         Load {
             addr,

@@ -1,5 +1,5 @@
-//! The kernel out of its self-extracting file. Unpacking it ahead of time saves the guest a quarter
-//! of a second and starts it through PVH, the same entry that our image has; a comparison with the
+//! The kernel out of its self-extracting file. Unpacking it ahead of time saves the guest a fifth of
+//! a second, and starts it through PVH, the same entry that our image has; a comparison with the
 //! packed kernel would flatter us.
 
 use std::fs;
