@@ -207,6 +207,7 @@ fn mask(reply: String) -> String {
         ("\"issued_at\":\"", "\""),
         ("\"platform\":\"", "\""),
         ("\"sessions_open\":", ","),
+        ("\"sessions\":", ","),
     ] {
         masked = mask_between(&masked, before, after);
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 mod accel;
+mod debugger;
 mod qemu;
 
 pub use accel::{Accel, tsc_khz};
@@ -85,6 +86,8 @@ pub enum Network {
     User,
     /// Ethernet frames, one a UDP datagram on the loopback interface; see `wire`.
     Datagrams { qemu_port: u16, test_port: u16 },
+    /// No network card at all.
+    None,
 }
 
 #[derive(Debug, Clone)]
@@ -94,6 +97,10 @@ pub struct VmOptions {
     pub vcpus: u32,
     pub memory_mib: u32,
     pub network: Network,
+    /// The host's port on a user network; 0 takes a free one.
+    pub port: u16,
+    /// Listen for [`Vm::send_core_astray`].
+    pub debugger: bool,
     /// Further QEMU options, for example a disk.
     pub extra: Vec<String>,
     /// From spawning QEMU to the ready line.
@@ -108,6 +115,8 @@ impl VmOptions {
             vcpus: 1,
             memory_mib: 256,
             network: Network::User,
+            port: 0,
+            debugger: false,
             extra: Vec::new(),
             ready_timeout: Duration::from_secs(60),
         }
@@ -160,7 +169,7 @@ impl Vm {
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir).expect("a directory for the machine's files");
         let accel = Accel::best();
-        let port = free_tcp_port();
+        let port = if options.port == 0 { free_tcp_port() } else { options.port };
         let log = fs::File::create(dir.join("qemu")).expect("a file for QEMU's messages");
         let mut command = Command::new(qemu::program());
         command
@@ -221,6 +230,11 @@ impl Vm {
     /// Gives a command to QEMU's monitor and returns its echo and answer.
     pub fn monitor(&self, command: &str) -> io::Result<String> {
         qemu::monitor(&self.dir.join("monitor"), command)
+    }
+
+    /// Makes a core go on at an address where there is no memory.
+    pub fn send_core_astray(&self, core: u32) -> io::Result<()> {
+        debugger::send_core_astray(&self.dir.join("debugger"), core)
     }
 
     /// QEMU's exit status, or `None` if it still runs after `timeout`.

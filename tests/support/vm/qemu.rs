@@ -29,21 +29,24 @@ pub fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Ve
         (Machine::Q35, Accel::Tcg) => ",ioeventfd=off",
         _ => "",
     };
-    let netdev = match options.network {
-        Network::User => {
-            format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{GUEST_PORT}")
-        }
-        Network::Datagrams { qemu_port, test_port } => format!(
+    let backend = match options.network {
+        Network::User => Some(format!(
+            "user,id=net,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{GUEST_PORT}"
+        )),
+        Network::Datagrams { qemu_port, test_port } => Some(format!(
             "dgram,id=net,local.type=inet,local.host=127.0.0.1,local.port={qemu_port},\
              remote.type=inet,remote.host=127.0.0.1,remote.port={test_port}"
-        ),
+        )),
+        Network::None => None,
     };
+    let network = backend.map_or_else(String::new, |backend| {
+        format!("-netdev {backend} -device virtio-net-{bus},netdev=net{rom}{notify}")
+    });
     let dir = dir.display();
     let mut arguments: Vec<String> = format!(
         "-M {machine} {} -smp {} -m {} -nodefaults -no-user-config -no-reboot -display none \
          -monitor unix:{dir}/monitor,server=on,wait=off -serial file:{dir}/serial \
-         -netdev {netdev} -device virtio-net-{bus},netdev=net{rom}{notify} \
-         -device virtio-rng-{bus}{notify} -device isa-debug-exit,iobase=0xf4,iosize=4 \
+         {network} -device virtio-rng-{bus}{notify} -device isa-debug-exit,iobase=0xf4,iosize=4 \
          -chardev file,id=console,path={dir}/console \
          -device virtio-serial-{bus},max_ports=1{notify} -device virtconsole,chardev=console",
         accel.arguments(),
@@ -53,6 +56,10 @@ pub fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Ve
     .split_whitespace()
     .map(str::to_string)
     .collect();
+    if options.debugger {
+        let socket = format!("unix:{dir}/debugger,server=on,wait=off");
+        arguments.extend(["-gdb".to_string(), socket]);
+    }
     let guest = &options.guest;
     arguments.extend(["-kernel".to_string(), guest.kernel.display().to_string()]);
     arguments.extend(["-append".to_string(), guest.command_line.clone()]);

@@ -1,0 +1,56 @@
+# Gemmule. `make` alone lists what can be made.
+
+CARGO ?= cargo
+# Where `make run` serves, and on which of QEMU's machines: q35 or microvm.
+PORT ?= 8080
+MACHINE ?= microvm
+
+.PHONY: help run demo test image host lint no-std bench-vm clean
+
+help:
+	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
+	@echo 'make demo      the same, then power off'
+	@echo 'make test      all tests, those of the booted image included'
+	@echo 'make image     the image of the virtual machine: target/image/gemmule'
+	@echo 'make host      the Linux binary: target/release/gemmule'
+	@echo 'make lint      format and lints'
+	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
+	@echo 'make clean     remove everything that was built'
+	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot.'
+
+run: image
+	tools/install run
+	$(CARGO) run --quiet --release --example boot -- --machine $(MACHINE) --port $(PORT)
+
+demo: image
+	tools/install run
+	$(CARGO) run --quiet --release --example boot -- --machine $(MACHINE) --port $(PORT) --once
+
+test: image no-std
+	tools/install run
+	$(CARGO) test
+
+image:
+	tools/install image
+	hermit-config/build
+
+host:
+	tools/install host
+	$(CARGO) build --release
+
+# The core must stay free of std, whatever the host needs.
+no-std:
+	tools/install image
+	hermit-config/toolchain cargo build --quiet --lib --no-default-features \
+		--target x86_64-unknown-none -Zbuild-std=core,alloc --target-dir target/no-std
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+bench-vm: image
+	tools/install bench
+	$(CARGO) bench --bench vm
+
+clean:
+	$(CARGO) clean
