@@ -118,8 +118,9 @@ impl Connection {
                 Ok((used, event))
             }
             State::Discard(reader) => {
-                let (used, piece) = reader.read(input).map_err(Broken::Body)?;
-                if piece == Piece::End {
+                let (used, _) = reader.read(input).map_err(Broken::Body)?;
+                // At once, not with the next bytes: those are a request.
+                if reader.is_done() {
                     self.state = State::Head;
                 }
                 Ok((used, Event::More))

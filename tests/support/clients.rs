@@ -22,16 +22,19 @@ pub fn serve_64_at_once(addr: SocketAddr, requests: usize) {
     assert_eq!((report.right, report.wrong), (requests, 0), "{:?}", report.complaints);
 }
 
+/// The jobs that [`serve_pipelined`] sends.
+pub const PIPELINED_JOBS: usize = 20;
+
 /// Jobs sent at once on the only connection are answered in order: nothing else wakes the server.
 pub fn serve_pipelined(addr: SocketAddr) {
     let mut client = Client::connect(addr, REPLY_TIMEOUT).expect("a connection");
-    let jobs: Vec<u8> = (0..20)
+    let jobs: Vec<u8> = (0..PIPELINED_JOBS)
         .flat_map(|number| write_job(&format!("{{\"a\":[[{number}]],\"b\":[[2]]}}")))
         .collect();
     client.send(&jobs).expect("the server takes it");
-    for number in 0..20 {
+    for number in 0..PIPELINED_JOBS {
         let reply = client.receive().expect("a reply in time");
-        assert_eq!(reply.json()["c"][0][0], f64::from(2 * number));
+        assert_eq!(reply.json()["c"][0][0], 2.0 * number as f64);
     }
 }
 

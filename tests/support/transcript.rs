@@ -22,6 +22,9 @@ use super::http::parse_response;
 /// transcripts show.
 pub const MEMORY_MIB: usize = 16;
 
+/// The jobs in all transcripts that are multiplied and billed.
+pub const TRANSCRIPT_JOBS: usize = 8;
+
 /// One connection to a server under test.
 pub trait Wire {
     fn send(&mut self, bytes: &[u8]);
