@@ -20,7 +20,8 @@ unsafe extern "C" {
 pub fn jump(application: LoadedKernel, tree: &'static [u8], ram: &[Range<u64>]) -> ! {
     unmap_page_0();
     let LoadedKernel { load_info, entry_point } = application;
-    let ram_end = ram.iter().map(|region| region.end).max().unwrap_or(load_info.kernel_image_addr_range.end);
+    let ram_end =
+        ram.iter().map(|region| region.end).max().unwrap_or(load_info.kernel_image_addr_range.end);
     let boot_info: &'static RawBootInfo = Box::leak(Box::new(RawBootInfo::from(BootInfo {
         hardware_info: HardwareInfo {
             // The kernel counts what lies below the application as lost, and it is: see `place`.

@@ -10,10 +10,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 const ARENA_BYTES: usize = 96 * 1024;
 
 #[global_allocator]
-static HEAP: Heap = Heap {
-    arena: UnsafeCell::new([0; ARENA_BYTES]),
-    used_bytes: AtomicUsize::new(0),
-};
+static HEAP: Heap =
+    Heap { arena: UnsafeCell::new([0; ARENA_BYTES]), used_bytes: AtomicUsize::new(0) };
 
 #[repr(C, align(4096))]
 struct Heap {
@@ -29,7 +27,8 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // The stub runs on one processor without interrupts: nobody intervenes here.
         let start = self.used_bytes.load(Ordering::Relaxed).next_multiple_of(layout.align());
-        if layout.align() > align_of::<Self>() || layout.size() > ARENA_BYTES.saturating_sub(start) {
+        if layout.align() > align_of::<Self>() || layout.size() > ARENA_BYTES.saturating_sub(start)
+        {
             return ptr::null_mut();
         }
         self.used_bytes.store(start + layout.size(), Ordering::Relaxed);

@@ -10,12 +10,12 @@
 extern crate alloc;
 
 mod console;
-mod find;
-mod place;
 mod describe;
-mod tsc;
+mod find;
 mod hand_over;
 mod heap;
+mod place;
+mod tsc;
 
 use hermit_entry::elf::KernelObject;
 

@@ -25,9 +25,10 @@ const MSR_KVM_SYSTEM_TIME_NEW: u32 = 0x4b56_4d01;
 const SYSTEM_TIME_ENABLE: u64 = 1;
 
 pub fn khz() -> Option<u32> {
-    hypervisor_khz().or_else(kvm_clock_khz).or_else(crystal_khz).and_then(|khz| {
-        if KHZ_PLAUSIBLE.contains(&khz) { u32::try_from(khz).ok() } else { None }
-    })
+    hypervisor_khz()
+        .or_else(kvm_clock_khz)
+        .or_else(crystal_khz)
+        .and_then(|khz| if KHZ_PLAUSIBLE.contains(&khz) { u32::try_from(khz).ok() } else { None })
 }
 
 fn hypervisor_khz() -> Option<u64> {
