@@ -8,6 +8,7 @@
 //! ([`wait`]).
 
 mod fault;
+mod heap;
 
 mod bus;
 mod memory;
