@@ -1,0 +1,126 @@
+//! The README's claims that can be checked against the core: its sample, its limits, its problems,
+//! its prices.
+
+use std::collections::BTreeSet;
+
+use gemmule::billing::tariff::STANDARD;
+use gemmule::problem::ProblemKind;
+use gemmule::server::{Config, Server};
+use gemmule::time::Now;
+use serde_json::Value;
+
+const README: &str = include_str!("../README.md");
+const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
+
+fn reply(request: &str) -> Value {
+    let config = Config {
+        memory_bytes: 1 << 20,
+        sessions_max: 1024,
+        tariff: STANDARD,
+        platform: "test",
+    };
+    let mut server = Server::new(config, [9; 32]);
+    let session = server.open(NOW).expect("a session is free");
+    server.receive(session, request.as_bytes(), NOW);
+    while let Some(mut job) = server.next_job() {
+        while !job.advance(&mut || false) {}
+        server.finish(job, NOW);
+    }
+    let text = String::from_utf8_lossy(server.output(session)).into_owned();
+    let (_, body) = text.split_once("\r\n\r\n").expect("a reply has a head");
+    serde_json::from_str(body).expect("a reply is JSON")
+}
+
+/// The first block of code in that language behind a heading or any other text.
+fn block<'a>(behind: &str, language: &str) -> &'a str {
+    let (_, rest) = README.split_once(behind).expect(behind);
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).expect("a block");
+    rest.split_once("```").expect("its end").0
+}
+
+/// The cells of every row of the table behind some text.
+fn rows(behind: &str) -> Vec<Vec<&'static str>> {
+    let (_, rest) = README.split_once(behind).expect(behind);
+    rest.lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect()
+}
+
+#[test]
+fn the_sample_job_gets_the_sample_reply() {
+    let command = block("from another terminal", "sh");
+    let body = command.split_once("-d '").expect("a body").1.split('\'').next().expect("its end");
+    let found = reply(&format!(
+        "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let shown: Value = serde_json::from_str(block("from another terminal", "json")).expect("JSON");
+    assert_eq!(found["c"], shown["c"]);
+    let (found, shown) = (found["bill"].as_object(), shown["bill"].as_object());
+    let (found, shown) = (found.expect("a bill"), shown.expect("a bill"));
+    for (name, value) in found {
+        match name.as_str() {
+            "job" | "elapsed_us" | "issued_at" => assert!(shown.contains_key(name), "{name}"),
+            _ => assert_eq!(shown.get(name), Some(value), "{name}"),
+        }
+    }
+    assert_eq!(found.len(), shown.len());
+    let described: String = rows("comes with its bill").concat().concat();
+    for name in found.keys() {
+        assert!(described.contains(&format!("`{name}`")), "{name} is explained");
+    }
+}
+
+#[test]
+fn the_limits_are_those_that_are_enforced() {
+    let version = reply("GET /v1/version HTTP/1.1\r\nHost: g\r\n\r\n");
+    let limits = version["limits"].as_object().expect("limits");
+    let rows = rows("| limit | name in");
+    for (name, value) in limits {
+        if name == "json_body_bytes" {
+            continue;
+        }
+        let row = rows.iter().find(|row| row[1] == format!("`{name}`"));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in the README"));
+        // What depends on the machine is told in words.
+        if name != "memory_bytes" {
+            let figure = row[2].split(' ').next().expect("a figure");
+            assert_eq!(figure, value.to_string(), "{name}");
+        }
+    }
+    assert_eq!(rows.len() + 1, limits.len());
+}
+
+#[test]
+fn every_problem_is_listed_with_its_status() {
+    let mut listed = BTreeSet::new();
+    for row in rows("`limit`, where there is one") {
+        for name in row[0].split(", ") {
+            let name = name.trim_matches('`');
+            let kind = ProblemKind::ALL.into_iter().find(|kind| kind.name() == name);
+            let kind = kind.unwrap_or_else(|| panic!("{name} is not a problem"));
+            assert_eq!(kind.status().to_string(), row[1], "{name}");
+            listed.insert(name);
+        }
+    }
+    assert_eq!(listed.len(), ProblemKind::ALL.len());
+}
+
+#[test]
+fn the_prices_are_the_tariffs() {
+    let prices: Vec<String> =
+        rows("The standard tariff").iter().map(|row| row[1].to_owned()).collect();
+    let tariff = [
+        STANDARD.micros_per_tflop_f64,
+        STANDARD.micros_per_tflop_f32,
+        STANDARD.micros_per_gb_in,
+        STANDARD.micros_per_gb_out,
+        STANDARD.job_micros_min,
+    ];
+    assert_eq!(prices, tariff.map(|price| price.to_string()));
+    assert_eq!((STANDARD.version, STANDARD.currency), (1, "EUR"));
+}
