@@ -12,25 +12,46 @@ use hermit_entry::elf::{KernelObject, LoadedKernel};
 use crate::console::fail;
 
 /// The kernel reserves itself in pages of this size.
-const APPLICATION_ALIGN: u64 = 2 << 20;
+const APPLICATION_ALIGN: usize = 2 << 20;
+const PAGE_BYTES: usize = 4096;
 
 unsafe extern "C" {
-    /// First address above the stub, set by `link.ld`.
+    /// First address above what stays in use, set by `link.ld`.
     static stub_end: u8;
 }
 
-pub fn load(application: &KernelObject<'_>, ram: &[Range<u64>]) -> LoadedKernel {
-    let start = (&raw const stub_end).addr() as u64;
-    let start = start.next_multiple_of(APPLICATION_ALIGN);
-    let bytes = application.mem_size();
-    let end = start + bytes as u64;
-    if !ram.iter().any(|region| region.start <= start && end <= region.end) {
-        fail!("no RAM for the application at {start:#x}..{end:#x}: give the machine more memory");
+/// Loads the application from its file, which must not be used afterwards.
+pub fn load(file: *const [u8], ram: &[Range<u64>]) -> LoadedKernel {
+    // SAFETY: the file is a static of ours, and nothing has overwritten it yet.
+    let bytes = parse(unsafe { &*file }).mem_size();
+    let start = (&raw const stub_end).addr().next_multiple_of(APPLICATION_ALIGN);
+    let end = start + bytes;
+
+    // The file may reach into that range, so it is read from a copy above both.
+    let file_end = file.addr() + file.len();
+    let copy_start = end.max(file_end).next_multiple_of(PAGE_BYTES);
+    let copy_end = copy_start + file.len();
+    if !ram.iter().any(|region| region.start <= start as u64 && copy_end as u64 <= region.end) {
+        fail!("no RAM for the application at {start:#x}..{copy_end:#x}: add memory");
     }
-    let memory = ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(start as usize);
-    // SAFETY: the range is RAM (checked above), mapped (it ends below 4 GiB, as the stub starts
-    // at 1 MiB and both are small), and nobody's: it lies above the stub, and what the loader
-    // left in RAM was copied by `find`.
+    let copy = ptr::with_exposed_provenance_mut::<u8>(copy_start);
+    // SAFETY: the target is RAM (checked above), mapped (it ends below 4 GiB, as the stub starts
+    // at 1 MiB and all is small), above the file, and nobody's: it lies above the stub, and
+    // what the loader left in RAM was copied by `find`.
+    unsafe { ptr::copy_nonoverlapping(file.cast::<u8>(), copy, file.len()) };
+    // SAFETY: just written, and below nothing else is written there.
+    let copy = unsafe { slice::from_raw_parts(copy, file.len()) };
+
+    let memory = ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(start);
+    // SAFETY: RAM, mapped and nobody's like the copy, which lies above it. The file that it may
+    // overlap is not used any more.
     let memory = unsafe { slice::from_raw_parts_mut(memory, bytes) };
-    application.load_kernel(memory, start)
+    parse(copy).load_kernel(memory, start as u64)
+}
+
+fn parse(file: &[u8]) -> KernelObject<'_> {
+    match KernelObject::parse(file) {
+        Ok(application) => application,
+        Err(error) => fail!("the embedded application is damaged: {error}"),
+    }
 }
