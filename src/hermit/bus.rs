@@ -133,8 +133,8 @@ impl Device {
         Ok(features)
     }
 
-    /// A queue of `SIZE` entries. Ring features aren't negotiated: buffers here are single ones, and
-    /// suppression by flags, unlike by event index, silences a device for as long as it is busy.
+    /// A queue of `SIZE` entries. Ring features aren't negotiated: buffers here are single ones,
+    /// and suppression by flags, unlike by event index, silences a device while the loop is busy.
     pub fn queue<const SIZE: usize>(
         &mut self,
         index: u16,

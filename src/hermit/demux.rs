@@ -33,9 +33,7 @@ pub fn destination(frame: &[u8], port: u16) -> Destination {
             Ok(packet) if packet.operation() == ArpOperation::Reply => Destination::ArpReply,
             _ => Destination::Other,
         },
-        EthernetProtocol::Ipv4 => {
-            connection(frame.payload(), port).unwrap_or(Destination::Other)
-        }
+        EthernetProtocol::Ipv4 => connection(frame.payload(), port).unwrap_or(Destination::Other),
         _ => Destination::Other,
     }
 }

@@ -1,11 +1,11 @@
 //! The Hermit host: a virtual machine that is nothing but the service.
 //!
-//! The kernel below provides threads, memory, clocks and a way to sleep; the devices are driven
-//! here, in the application, by the one thread that also runs the network. The modules stand in
-//! the order in which the machine comes up and a frame passes through it: what there is ([`bus`],
-//! [`pci`], [`memory`]), the devices ([`entropy`], [`console`], [`nic`], [`offload`]), whose a frame is
-//! ([`demux`]), its connection ([`net`], [`buffers`]), what is done about it ([`serve`]), and sleep
-//! ([`wait`]).
+//! The kernel below provides threads, large blocks of memory, clocks and a way to sleep. The
+//! devices are driven here, in the application, by the one thread that also runs the network. The
+//! modules stand in the order in which the machine comes up and a frame passes through it: what
+//! there is ([`heap`], [`bus`], [`memory`], [`pci`]), the devices ([`console`], [`entropy`],
+//! [`nic`], [`offload`]), whose a frame is ([`demux`]), its connection ([`buffers`], [`net`]), what
+//! is done about it ([`serve`]), and sleep ([`wait`]).
 
 mod fault;
 mod heap;
@@ -141,7 +141,7 @@ fn sequence_seed(seed: &[u8; entropy::SEED_BYTES]) -> u64 {
 
 /// One core is the loop's, the others compute.
 fn threads(options: &ServeOptions) -> usize {
-    options.threads.unwrap_or_else(|| {
-        thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
-    })
+    options
+        .threads
+        .unwrap_or_else(|| thread::available_parallelism().map_or(0, |cores| cores.get() - 1))
 }

@@ -188,6 +188,8 @@ impl Net {
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(HANDSHAKE_TIMEOUT));
         socket.set_keep_alive(None);
+        // Renewed, because it would go on from what it learnt about the last peer's path.
+        socket.set_congestion_control(socket.congestion_control());
         // Fails only for port 0, or for a socket that is open; this one was released.
         let _ = socket.listen(self.port);
         self.handshakes.insert((now, id));
@@ -361,11 +363,7 @@ fn check_static(address: Ipv4Cidr, gateway: Option<Ipv4Address>) -> Result<(), F
     }
 }
 
-fn configure(
-    interface: &mut Interface,
-    address: Option<Ipv4Cidr>,
-    gateway: Option<Ipv4Address>,
-) {
+fn configure(interface: &mut Interface, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Address>) {
     interface.update_ip_addrs(|addresses| {
         addresses.clear();
         // The list was just emptied, and holds at least one.

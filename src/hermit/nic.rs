@@ -307,8 +307,8 @@ impl Transmitter {
             return fill(&mut vec![0; bytes]);
         };
         let end = self.header_bytes + bytes;
-        let (header, frame) =
-            self.ring.buffers[usize::from(number)].bytes_mut()[..end].split_at_mut(self.header_bytes);
+        let (header, frame) = self.ring.buffers[usize::from(number)].bytes_mut()[..end]
+            .split_at_mut(self.header_bytes);
         let result = fill(frame);
         self.offloads.prepare(header, frame);
         self.sent_bytes[usize::from(number)] = end;

@@ -112,7 +112,8 @@ fn tcp_start(frame: &[u8]) -> Option<usize> {
 /// bits and not complemented: the device adds the rest, and complements.
 fn pseudo_header_sum(addresses: &[u8], segment_bytes: usize) -> u16 {
     const TCP: u32 = 6;
-    let words = addresses.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let words =
+        addresses.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let mut sum = words.sum::<u32>() + TCP + segment_bytes as u32;
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -150,7 +151,8 @@ mod tests {
         let mut frame = vec![0; 12];
         frame.extend([0x08, 0x00]);
         frame.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15]);
-        frame.extend([0x04, 0xd2, 0x1f, 0x90, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+        frame
+            .extend([0x04, 0xd2, 0x1f, 0x90, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
         let (from, to) = ([10, 0, 2, 2].into(), [10, 0, 2, 15].into());
         let (from, to) = (smoltcp::wire::IpAddress::Ipv4(from), smoltcp::wire::IpAddress::Ipv4(to));
         TcpPacket::new_unchecked(&mut frame[34..]).fill_checksum(&from, &to);

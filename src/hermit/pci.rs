@@ -109,9 +109,8 @@ pub fn open(function: DeviceFunction) -> Result<(PciTransport, Shortcuts), Fault
 /// The transport maps its BARs without a way to refuse, so impossible ones are refused here.
 fn check_bars(root: &mut PciRoot<Ports>, function: DeviceFunction) -> Result<(), Fault> {
     const PHYSICAL_END: u64 = 1 << 52;
-    let bars = root
-        .bars(function)
-        .map_err(|error| Fault::Bus(format!("PCI {function}: {error}")))?;
+    let bars =
+        root.bars(function).map_err(|error| Fault::Bus(format!("PCI {function}: {error}")))?;
     let regions = bars.iter().flatten().filter_map(BarInfo::memory_address_size);
     for (start, bytes) in regions {
         if start.checked_add(bytes).is_none_or(|end| end > PHYSICAL_END) {
