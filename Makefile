@@ -41,8 +41,7 @@ host:
 # The core must stay free of std, whatever the host needs.
 no-std:
 	tools/install image
-	hermit-config/toolchain cargo build --quiet --lib --no-default-features \
-		--target x86_64-unknown-none -Zbuild-std=core,alloc --target-dir target/no-std
+	tools/check-no-std
 
 lint:
 	$(CARGO) fmt --check
