@@ -13,12 +13,8 @@ const README: &str = include_str!("../README.md");
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
 
 fn reply(request: &str) -> Value {
-    let config = Config {
-        memory_bytes: 1 << 20,
-        sessions_max: 1024,
-        tariff: STANDARD,
-        platform: "test",
-    };
+    let config =
+        Config { memory_bytes: 1 << 20, sessions_max: 1024, tariff: STANDARD, platform: "test" };
     let mut server = Server::new(config, [9; 32]);
     let session = server.open(NOW).expect("a session is free");
     server.receive(session, request.as_bytes(), NOW);

@@ -45,14 +45,12 @@ impl MultiplyRequest {
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         // The element type may be named after the matrices. They are read as f64 until it is, and
         // read again in the rare case, since rounding twice could differ from rounding once.
-        match Draft::<f64>::parse(body)? {
-            Outcome::Whole(draft) => draft.check().map(Self::F64),
-            Outcome::OtherDtype => match Draft::<f32>::parse(body)? {
-                Outcome::Whole(draft) => draft.check().map(Self::F32),
-                Outcome::OtherDtype => {
-                    Err(Problem::new(ProblemKind::UnknownDtype, "two dtypes").at("/dtype"))
-                }
-            },
+        if let Some(draft) = Draft::<f64>::parse(body)? {
+            return draft.check().map(Self::F64);
+        }
+        match Draft::<f32>::parse(body)? {
+            Some(draft) => draft.check().map(Self::F32),
+            None => Err(Problem::new(ProblemKind::UnknownDtype, "two dtypes").at("/dtype")),
         }
     }
 }
@@ -91,14 +89,9 @@ pub(super) enum Stop {
     OtherDtype,
 }
 
-enum Outcome<T> {
-    Whole(Draft<T>),
-    /// The request names the other element type.
-    OtherDtype,
-}
-
 impl<T: Element> Draft<T> {
-    fn parse(body: &[u8]) -> Result<Outcome<T>, Problem> {
+    /// Reads a body as one of this element type; `None` where it names the other.
+    fn parse(body: &[u8]) -> Result<Option<Self>, Problem> {
         let mut elements = Vec::new();
         let commas = body.iter().filter(|byte| **byte == b',').count();
         // One more than the commas in each of three matrices.
@@ -129,8 +122,8 @@ impl<T: Element> Draft<T> {
             .and_then(|()| deserializer.end());
         match (draft.stop.take(), read) {
             (Some(Stop::Problem(problem)), _) => Err(problem),
-            (Some(Stop::OtherDtype), _) => Ok(Outcome::OtherDtype),
-            (None, Ok(())) => Ok(Outcome::Whole(draft)),
+            (Some(Stop::OtherDtype), _) => Ok(None),
+            (None, Ok(())) => Ok(Some(draft)),
             (None, Err(error)) => Err(draft.reader_problem(&error, body)),
         }
     }

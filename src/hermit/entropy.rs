@@ -39,7 +39,8 @@ pub fn seed(bus: &mut Bus) -> Result<[u8; SEED_BYTES], Fault> {
     }
 }
 
-fn read_processor() -> Option<[u8; SEED_BYTES]> {
+/// A seed from the processor alone, where it has a generator that works.
+pub fn read_processor() -> Option<[u8; SEED_BYTES]> {
     /// Intel's advice: ten failures in a row mean that the generator is broken.
     const ATTEMPTS: usize = 10;
     let generator = RdRand::new()?;

@@ -62,8 +62,12 @@ pub fn serve(options: &ServeOptions) -> u8 {
     }
 }
 
-/// 32 bytes that nobody can guess.
+/// 32 bytes that nobody can guess, for a job that needs no devices. They are looked for only where
+/// the processor can't help: uhyve has none, and does not expect a guest to search its buses.
 pub fn seed() -> io::Result<[u8; entropy::SEED_BYTES]> {
+    if let Some(seed) = entropy::read_processor() {
+        return Ok(seed);
+    }
     Bus::scan(&[])
         .and_then(|mut bus| entropy::seed(&mut bus))
         .map_err(|fault| io::Error::other(fault.to_string()))
@@ -139,9 +143,9 @@ fn sequence_seed(seed: &[u8; entropy::SEED_BYTES]) -> u64 {
     hasher.finish()
 }
 
-/// One core is the loop's, the others compute.
+/// One core is the loop's, which never yields it; the others compute. More threads than those would
+/// wait on the loop's core for ever.
 fn threads(options: &ServeOptions) -> usize {
-    options
-        .threads
-        .unwrap_or_else(|| thread::available_parallelism().map_or(0, |cores| cores.get() - 1))
+    let compute_cores = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
+    options.threads.map_or(compute_cores, |threads| threads.min(compute_cores))
 }

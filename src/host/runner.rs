@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use gemmule::job::Job;
 use gemmule::server::{Server, SessionId};
@@ -56,13 +56,13 @@ impl Runner {
             }
         }
         let slice = Slice::new(IO_SLICE);
-        while let Some(job) = server.next_job() {
-            match run_small(job) {
-                Ok(finished) => turn.sessions.extend(server.finish(finished, clock.now())),
-                Err(large) => match &self.workers {
-                    Some(workers) => workers.queue.push(large),
-                    None => self.local.push_back(large),
-                },
+        while let Some(mut job) = server.next_job() {
+            if run_small(&mut job) {
+                turn.sessions.extend(server.finish(job, clock.now()));
+            } else if let Some(workers) = &self.workers {
+                workers.queue.push(job);
+            } else {
+                self.local.push_back(job);
             }
             if slice.is_over() {
                 turn.more = true;
@@ -81,14 +81,14 @@ impl Runner {
     }
 }
 
-/// Runs a job for as long as it is small: finished, or what turned out to be large.
-fn run_small(mut job: Job) -> Result<Job, Job> {
+/// Runs a job for as long as it is small; whether it is finished.
+fn run_small(job: &mut Job) -> bool {
     while job.is_small() {
         if job.advance(&mut || false) {
-            return Ok(job);
+            return true;
         }
     }
-    Err(job)
+    false
 }
 
 /// A stretch of time.
@@ -127,21 +127,26 @@ impl Workers {
     }
 }
 
-/// The life of a compute thread. It ends with the process: the other end of `done` is never
-/// dropped before, and a panic aborts.
+/// The exit status of a process that has lost a compute thread; in a virtual machine, the monitor
+/// sees it.
+const EXIT_DEAD_THREAD: i32 = 18;
+
+/// The life of a compute thread, which lasts as long as the process: a panic aborts. Should it end
+/// nevertheless, jobs would wait for ever, so the process ends with it.
 fn compute(queue: &Queue, done: &Sender<Job>, wake: &dyn Fn()) {
     loop {
         let mut job = queue.pop();
         let slice = Slice::new(COMPUTE_SLICE);
-        if job.advance(&mut || slice.is_over() && queue.others_wait()) {
-            if done.send(job).is_err() {
-                return;
-            }
+        if !job.advance(&mut || slice.is_over() && queue.others_wait()) {
+            queue.push(job);
+        } else if done.send(job).is_ok() {
             wake();
         } else {
-            queue.push(job);
+            break;
         }
     }
+    eprintln!("gemmule: a compute thread has nobody to work for");
+    process::exit(EXIT_DEAD_THREAD);
 }
 
 /// Jobs that wait for a compute thread.

@@ -15,8 +15,7 @@ pub fn send_core_astray(socket: &Path, core: u32) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     // QEMU's debugger counts cores from one. Registers are written in memory order.
-    let address: String =
-        NOWHERE.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let address: String = NOWHERE.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     // QEMU lets single registers be written only once the debugger has asked what there are.
     ask(&mut stream, "qXfer:features:read:target.xml:0,10")?;
     for command in [format!("Hg{:x}", core + 1), format!("P{RIP:x}={address}")] {

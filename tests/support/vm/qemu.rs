@@ -30,9 +30,9 @@ pub fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Ve
         _ => "",
     };
     let backend = match options.network {
-        Network::User => Some(format!(
-            "user,id=net,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{GUEST_PORT}"
-        )),
+        Network::User => {
+            Some(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-{GUEST_ADDRESS}:{GUEST_PORT}"))
+        }
         Network::Datagrams { qemu_port, test_port } => Some(format!(
             "dgram,id=net,local.type=inet,local.host=127.0.0.1,local.port={qemu_port},\
              remote.type=inet,remote.host=127.0.0.1,remote.port={test_port}"
