@@ -127,11 +127,20 @@ impl Job {
         matches!(self.stage, Stage::Finished(_))
     }
 
-    pub(crate) fn into_outcome(self) -> Outcome {
-        match self.stage {
+    /// How it ended, and the promise of what memory it still holds.
+    pub(crate) fn into_outcome(mut self) -> (Outcome, Promise) {
+        let outcome = match self.stage {
             Stage::Finished(outcome) => outcome,
             _ => Outcome::Cancelled,
-        }
+        };
+        let held_bytes = match &outcome {
+            Outcome::Done { text, .. } => text.capacity(),
+            _ => 0,
+        };
+        // The text is part of what was promised, so this gives memory back and can't fail.
+        let shrunk = self.promise.resize(held_bytes);
+        debug_assert!(shrunk.is_ok(), "a promise shrinks");
+        (outcome, self.promise)
     }
 
     fn read(&mut self, text: &[u8]) -> Stage {

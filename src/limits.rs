@@ -32,6 +32,8 @@ pub const TRANSFER_GRACE_NS: u64 = 20 * SECOND_NS;
 pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 8 * KIB as u64;
 /// After a connection's last reply: how long its sender may take to notice.
 pub const LINGER_TIMEOUT_NS: u64 = 2 * SECOND_NS;
+/// After the order to stop: how long jobs may still run, and clients take for what they are owed.
+pub const DRAIN_TIMEOUT_NS: u64 = 30 * SECOND_NS;
 
 /// Bytes of memory that requests of all clients may hold at once, where the host sets no other.
 pub const MEMORY_BYTES_DEFAULT: usize = 1024 * MIB;

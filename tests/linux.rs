@@ -65,6 +65,18 @@ fn a_long_job_does_not_starve_the_network() {
 }
 
 #[test]
+fn clients_beyond_the_limit_wait_for_a_session() {
+    let host = Host::serve(&["--sessions", "2"]);
+    let connect = || Client::connect(host.addr(), TIMEOUT).expect("a connection");
+    let (mut first, mut second, mut third) = (connect(), connect(), connect());
+    first.get("/healthz").expect("a reply");
+    second.get("/healthz").expect("a reply");
+    third.send(b"GET /healthz HTTP/1.1\r\nHost: g\r\n\r\n").expect("the kernel takes it");
+    drop(first);
+    assert_eq!(third.receive().expect("a reply").status, 200);
+}
+
+#[test]
 fn a_signal_lets_running_jobs_end_and_their_replies_out() {
     let host = Host::serve(&["--threads", "1"]);
     let mut client = Client::connect(host.addr(), TIMEOUT).expect("a connection");

@@ -3,8 +3,8 @@
 use gemmule::billing::tariff::STANDARD;
 use gemmule::job::Job;
 use gemmule::limits::{
-    HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS, TRANSFER_BYTES_PER_SECOND_MIN,
-    TRANSFER_GRACE_NS,
+    DRAIN_TIMEOUT_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
+    TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use gemmule::server::{Config, Expired, Server, SessionId};
 use gemmule::time::Now;
@@ -143,6 +143,7 @@ fn a_client_that_does_not_read_is_dropped_and_holds_no_memory() {
     assert_eq!(bench.run_jobs(), 1);
     assert!(!bench.server.wants_input(id), "no further request until this reply is taken");
     assert_eq!(bench.receive(id, &request), 0);
+    assert!(bench.server.promised_bytes() >= bench.server.output(id).len() / 2, "its reply counts");
     assert_eq!(bench.expire_at(TRANSFER_GRACE_NS), Some(Expired::Stalled(id)));
     bench.server.gone(id);
     assert_eq!((bench.server.sessions(), bench.server.promised_bytes()), (0, 0));
@@ -270,11 +271,11 @@ fn a_drain_answers_what_was_asked_and_takes_no_more() {
     let (front, back) = request.split_at(request.len() - 5);
     bench.receive(sending, front);
     bench.receive(working, &request);
-    bench.server.drain();
     let now = bench.now();
+    bench.server.drain(now);
     assert_eq!(bench.server.open(now), None);
     assert!(bench.server.close_wanted(idle));
-    assert!(!bench.server.is_drained());
+    assert!(!bench.server.is_drained(now));
     bench.receive(sending, back);
     assert_eq!(bench.run_jobs(), 2);
     for id in [sending, working] {
@@ -282,7 +283,22 @@ fn a_drain_answers_what_was_asked_and_takes_no_more() {
         assert!(reply.starts_with("HTTP/1.1 200 ") && reply.contains("Connection: close\r\n"));
         assert!(bench.server.close_wanted(id));
     }
-    assert!(bench.server.is_drained());
+    assert!(bench.server.is_drained(now));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_ever() {
+    let mut bench = Bench::new(MIB, 8);
+    let id = bench.open();
+    bench.receive(id, &post(BODY));
+    let _running = bench.server.next_job().expect("a job");
+    let now = bench.now();
+    bench.server.drain(now);
+    bench.now_ns += DRAIN_TIMEOUT_NS - 1;
+    assert!(!bench.server.is_drained(bench.now()));
+    bench.now_ns += 1;
+    assert!(bench.server.next_deadline_ns().is_some_and(|due_ns| due_ns <= bench.now_ns));
+    assert!(bench.server.is_drained(bench.now()));
 }
 
 #[test]

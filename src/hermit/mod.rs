@@ -116,7 +116,6 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         connection_of: BTreeMap::new(),
         announced: None,
         drained_since_ns: None,
-        is_draining: false,
         look_at_ns: Some(0),
         looked_ns: 0,
     })

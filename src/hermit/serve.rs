@@ -38,7 +38,6 @@ pub struct Loop {
     pub connection_of: BTreeMap<SessionId, ConnectionId>,
     pub announced: Option<Ipv4Address>,
     pub drained_since_ns: Option<u64>,
-    pub is_draining: bool,
     /// When to look at the power button, if there was an interrupt since the last look.
     pub look_at_ns: Option<u64>,
     pub looked_ns: u64,
@@ -202,9 +201,8 @@ impl Loop {
     }
 
     fn look_at_power_button(&mut self) {
-        if !self.is_draining && wait::power_button() {
-            self.is_draining = true;
-            self.server.drain();
+        if !self.server.is_draining() && wait::power_button() {
+            self.server.drain(self.clock.now());
             for &id in self.connection_of.values() {
                 self.net.mark_ready(id);
             }
@@ -213,10 +211,14 @@ impl Loop {
 
     /// Whether everything owed is delivered, or won't be.
     fn is_over(&mut self) -> bool {
-        if !self.is_draining || !self.server.is_drained() {
+        if !self.server.is_draining() {
             return false;
         }
-        let now_ns = self.clock.now().monotonic_ns;
+        let now = self.clock.now();
+        if !self.server.is_drained(now) {
+            return false;
+        }
+        let now_ns = now.monotonic_ns;
         let since_ns = *self.drained_since_ns.get_or_insert(now_ns);
         self.connection_of.is_empty() || now_ns.saturating_sub(since_ns) >= GOODBYE_NS
     }

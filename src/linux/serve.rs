@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gemmule::billing::tariff::STANDARD;
 use gemmule::server::{Config, Expired, Server};
@@ -25,9 +25,7 @@ const SIGNALS: Token = Token(usize::MAX - 2);
 const EVENTS_PER_POLL: usize = 1024;
 /// One read from a socket.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// How long clients may take to fetch what they are owed after the order to stop.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long to leave the listener alone when the process has no file descriptors left.
+/// How long to leave the listener alone when there is no session, or no file descriptor, left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves until SIGTERM or SIGINT, then drains; the exit status.
@@ -53,7 +51,6 @@ struct EventLoop {
     /// Connections that have more to do than one turn allows.
     unfinished: VecDeque<usize>,
     scratch: Vec<u8>,
-    drain_until: Option<Instant>,
     accept_paused: bool,
 }
 
@@ -87,7 +84,6 @@ impl EventLoop {
             connections: Vec::new(),
             unfinished: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES],
-            drain_until: None,
             accept_paused: false,
         })
     }
@@ -129,7 +125,7 @@ impl EventLoop {
             self.expire();
             self.print()?;
             is_busy = turn.more || self.server.has_ready_jobs();
-            if self.is_done() {
+            if self.server.is_drained(self.clock.now()) {
                 return Ok(());
             }
         }
@@ -144,13 +140,17 @@ impl EventLoop {
             .server
             .next_deadline_ns()
             .map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(now_ns)));
-        let drain = self.drain_until.map(|end| end.saturating_duration_since(Instant::now()));
         let accept = self.accept_paused.then_some(ACCEPT_PAUSE);
-        [session, drain, accept].into_iter().flatten().min()
+        [session, accept].into_iter().flatten().min()
     }
 
     fn accept(&mut self) -> io::Result<()> {
         loop {
+            // Clients beyond the limit wait in the listener's queue.
+            if !self.server.can_open() {
+                self.accept_paused = true;
+                return Ok(());
+            }
             let (mut stream, _) = match self.listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -228,20 +228,14 @@ impl EventLoop {
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             _ => {}
         }
-        if self.drain_until.is_none() {
+        if !self.server.is_draining() {
             println!("gemmule: draining");
-            self.drain_until = Some(Instant::now() + DRAIN_TIMEOUT);
-            self.server.drain();
+            self.server.drain(self.clock.now());
             for index in 0..self.connections.len() {
                 self.serve(index);
             }
         }
         Ok(())
-    }
-
-    fn is_done(&self) -> bool {
-        let time_is_up = self.drain_until.is_some_and(|end| Instant::now() >= end);
-        time_is_up || self.server.is_drained()
     }
 }
 

@@ -5,24 +5,26 @@
 //! with [`Server::next_job`], advanced by whatever threads the host has, and brought back with
 //! [`Server::finish`].
 
-mod replies;
 mod session;
+
+mod exchange;
+
+mod replies;
+
 mod timers;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
 
 use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 use slab::Slab;
 
-use crate::api::Route;
-use crate::billing::{Bill, JobId, RecentBills, Tariff};
+use crate::billing::{Bill, RecentBills, Tariff};
 use crate::gemm;
-use crate::http::connection::{Broken, Event};
-use crate::http::{RequestHead, Response};
+use crate::http::connection::Event;
 use crate::job::{Job, Outcome};
-use crate::limits::CONSOLE_LINES_MAX;
+use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
 use crate::time::Now;
@@ -80,7 +82,8 @@ pub struct Server {
     random: ChaCha12Rng,
     console: VecDeque<String>,
     console_lines_dropped: u64,
-    draining: bool,
+    /// When to stop waiting for what is owed, on the monotonic clock, once the host drains.
+    drain_until_ns: Option<u64>,
 }
 
 impl Server {
@@ -97,14 +100,19 @@ impl Server {
             random: ChaCha12Rng::from_seed(seed),
             console: VecDeque::new(),
             console_lines_dropped: 0,
-            draining: false,
+            drain_until_ns: None,
             config,
         }
     }
 
+    /// Whether a client that connects now would get a session.
+    pub fn can_open(&self) -> bool {
+        !self.is_draining() && self.sessions.len() < self.config.sessions_max
+    }
+
     /// A client has connected. `None` at the limit of sessions: the host closes the connection.
     pub fn open(&mut self, now: Now) -> Option<SessionId> {
-        if self.draining || self.sessions.len() >= self.config.sessions_max {
+        if !self.can_open() {
             return None;
         }
         self.generation += 1;
@@ -164,6 +172,9 @@ impl Server {
     pub fn sent(&mut self, id: SessionId, bytes: usize, now: Now) {
         if let Some(session) = self.session_mut(id) {
             session.output.sent(bytes);
+            if session.output.is_empty() {
+                session.reply_promise = None;
+            }
             self.note_progress(id, bytes, now);
         }
     }
@@ -194,9 +205,10 @@ impl Server {
         self.memory.promised_bytes()
     }
 
-    /// When [`Server::expire`] has to be called at the latest, on the monotonic clock.
+    /// When [`Server::expire`], or [`Server::is_drained`], has to be asked at the latest, on the
+    /// monotonic clock.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        self.timers.next_ns()
+        [self.timers.next_ns(), self.drain_until_ns].into_iter().flatten().min()
     }
 
     /// A session whose time is up; called until there is none.
@@ -259,7 +271,8 @@ impl Server {
         self.session_mut(id)?.job = None;
         let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
-        let response = match job.into_outcome() {
+        let (outcome, promise) = job.into_outcome();
+        let response = match outcome {
             Outcome::Done { usage, text } => {
                 let bill = Bill::new(
                     job_id,
@@ -278,6 +291,7 @@ impl Server {
             Outcome::Cancelled => return None,
         };
         self.answer(id, response, now);
+        self.session_mut(id)?.reply_promise = Some(promise);
         self.note_progress(id, 0, now);
         Some(id)
     }
@@ -292,74 +306,25 @@ impl Server {
     }
 
     /// Takes no more jobs: sessions end after the reply they wait for.
-    pub fn drain(&mut self) {
-        self.draining = true;
+    pub fn drain(&mut self, now: Now) {
+        self.drain_until_ns = Some(now.monotonic_ns.saturating_add(DRAIN_TIMEOUT_NS));
         for (_, session) in &mut self.sessions {
             session.connection.close_after_response();
         }
     }
 
-    /// Whether nothing is owed to anyone any more.
-    pub fn is_drained(&self) -> bool {
-        self.draining
-            && self.sessions.iter().all(|(_, session)| {
-                session.pending.is_none() && session.job.is_none() && session.output.is_empty()
-            })
+    pub fn is_draining(&self) -> bool {
+        self.drain_until_ns.is_some()
     }
 
-    fn begin_request(&mut self, id: SessionId, head: &RequestHead, now: Now) {
-        match Route::find(head) {
-            Ok(Route::Multiply) => match self.admit(head) {
-                Ok(pending) => {
-                    let Some(session) = self.session_mut(id) else { return };
-                    session.pending = Some(pending);
-                    session.connection.accept_body(&mut session.output);
-                }
-                Err(problem) => self.answer(id, problem.into_response(), now),
-            },
-            Ok(route) => {
-                let response = self.reply(&route);
-                self.answer(id, response, now);
-            }
-            Err(problem) => self.answer(id, problem.into_response(), now),
-        }
-    }
-
-    fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) {
-        let Some(pending) = self.session_mut(id).and_then(|session| session.pending.as_mut())
-        else {
-            return;
+    /// Whether nothing is owed to anyone any more, or it was waited for long enough.
+    pub fn is_drained(&self, now: Now) -> bool {
+        let is_idle = |session: &Session| {
+            session.pending.is_none() && session.job.is_none() && session.output.is_empty()
         };
-        if let Err(problem) = pending.push(content) {
-            self.answer(id, problem.into_response(), now);
-        }
-    }
-
-    fn begin_job(&mut self, id: SessionId, now: Now) {
-        let mut bytes = [0; 16];
-        self.random.fill_bytes(&mut bytes);
-        let Some(session) = self.session_mut(id) else { return };
-        let Some(pending) = session.pending.take() else { return };
-        let (job, cancel) = pending.into_job(JobId(bytes), id, now);
-        session.job = Some(cancel);
-        self.ready_jobs.push_back(job);
-    }
-
-    fn refuse_broken(&mut self, id: SessionId, broken: Broken, now: Now) {
-        self.answer_and_close(id, replies::broken(broken).into_response(), now);
-    }
-
-    /// Queues a response; a request that is still coming in is forgotten.
-    fn answer(&mut self, id: SessionId, response: Response, now: Now) {
-        let Some(session) = self.session_mut(id) else { return };
-        session.pending = None;
-        session.connection.respond(response, now, &mut session.output);
-    }
-
-    fn answer_and_close(&mut self, id: SessionId, response: Response, now: Now) {
-        let Some(session) = self.session_mut(id) else { return };
-        session.pending = None;
-        session.connection.respond_and_close(response, now, &mut session.output);
+        self.drain_until_ns.is_some_and(|until_ns| {
+            now.monotonic_ns >= until_ns || self.sessions.iter().all(|(_, it)| is_idle(it))
+        })
     }
 
     fn print(&mut self, line: String) {

@@ -13,8 +13,8 @@ use crate::http::connection::Broken;
 use crate::http::head::{Framing, HeadError};
 use crate::http::{RequestHead, Response};
 use crate::limits::{
-    DIMENSION_MAX, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, RECENT_BILLS_MAX,
-    TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
+    DIMENSION_MAX, DRAIN_TIMEOUT_NS, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
+    RECENT_BILLS_MAX, TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server::session::{PendingRequest, body_bytes_max};
@@ -58,12 +58,13 @@ struct Limits {
     idle_seconds: u64,
     transfer_grace_seconds: u64,
     transfer_bytes_per_second: u64,
+    drain_seconds: u64,
 }
 
 impl Server {
     /// Decides, before its body is read, whether a multiplication is taken.
     pub(super) fn admit(&self, head: &RequestHead) -> Result<PendingRequest, Problem> {
-        if self.draining {
+        if self.is_draining() {
             return Err(draining());
         }
         match head.media_type().as_deref() {
@@ -100,7 +101,7 @@ impl Server {
                     Problem::new(ProblemKind::UnknownJob, detail).into_response()
                 }
             },
-            Route::Health if self.draining => draining().into_response(),
+            Route::Health if self.is_draining() => draining().into_response(),
             Route::Health => {
                 let health = Health {
                     status: "ok",
@@ -147,6 +148,7 @@ impl Server {
                 idle_seconds: IDLE_TIMEOUT_NS / SECOND_NS,
                 transfer_grace_seconds: TRANSFER_GRACE_NS / SECOND_NS,
                 transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND_MIN,
+                drain_seconds: DRAIN_TIMEOUT_NS / SECOND_NS,
             },
         }
     }

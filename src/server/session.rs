@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub pending: Option<PendingRequest>,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
+    /// The memory of the reply that is being sent.
+    pub reply_promise: Option<Promise>,
     pub phase: Phase,
     phase_since_ns: u64,
     phase_bytes: u64,
@@ -57,6 +59,7 @@ impl Session {
             output: Output::default(),
             pending: None,
             job: None,
+            reply_promise: None,
             phase: Phase::Idle,
             phase_since_ns: now.monotonic_ns,
             phase_bytes: 0,

@@ -8,7 +8,8 @@
 //! server must then close without another word. What differs from run to run (ids, times, the
 //! platform) is masked on both sides.
 //!
-//! `GEMMULE_BLESS=1 cargo test --test transcripts` rewrites the expectations; the diff is reviewed.
+//! `GEMMULE_BLESS=1 cargo test --test transcripts core_says_what` rewrites the expectations; the diff
+//! is reviewed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -69,19 +70,25 @@ impl Wire for SocketWire {
 
 /// Replays every transcript over wires that `connect` opens, and panics at the first difference.
 pub fn replay_all(mut connect: impl FnMut() -> Box<dyn Wire>) {
-    let bless = std::env::var_os("GEMMULE_BLESS").is_some();
     let paths = transcript_paths();
     assert!(paths.len() >= 8, "the transcripts are there");
     for path in paths {
-        let text = fs::read_to_string(&path).expect("a transcript is readable");
-        let steps = parse(&text);
-        let heard = replay(&steps, &mut *connect());
-        if bless {
-            fs::write(&path, write(&text, &heard)).expect("a transcript is writable");
-        } else {
-            compare(&path, &steps, &heard);
-        }
+        let steps = parse(&read(&path));
+        compare(&path, &steps, &replay(&steps, &mut *connect()));
     }
+}
+
+/// Replays every transcript and writes down what is heard as what must be.
+pub fn bless_all(mut connect: impl FnMut() -> Box<dyn Wire>) {
+    for path in transcript_paths() {
+        let text = read(&path);
+        let heard = replay(&parse(&text), &mut *connect());
+        fs::write(&path, write(&text, &heard)).expect("a transcript is writable");
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("a transcript is readable")
 }
 
 fn transcript_paths() -> Vec<PathBuf> {
