@@ -27,7 +27,7 @@ demo: image
 	$(CARGO) run --quiet --release --example boot -- --machine $(MACHINE) --port $(PORT) --once
 
 test: image no-std
-	tools/install run
+	tools/install test
 	$(CARGO) test
 
 image:

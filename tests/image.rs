@@ -3,8 +3,9 @@
 
 mod support;
 
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
+use std::{env, fs, thread};
 
 use support::clients::{PIPELINED_JOBS, outlast_bad_clients, serve_64_at_once, serve_pipelined};
 use support::http::Client;
@@ -131,6 +132,34 @@ fn dhcp_and_the_least_memory() {
     }
 }
 
+/// The same file that QEMU boots directly, started by a boot loader from a disc.
+#[test]
+fn grub_boots_it_from_a_disc() {
+    let guest = Guest::image("");
+    let folder = env::temp_dir().join(format!("gemmule-grub-{}", std::process::id()));
+    let grub = folder.join("files/boot/grub");
+    fs::create_dir_all(&grub).expect("a folder");
+    fs::copy(&guest.kernel, folder.join("files/boot/gemmule")).expect("the image is there");
+    let menu = format!("multiboot2 /boot/gemmule {}\nboot\n", guest.command_line);
+    fs::write(grub.join("grub.cfg"), menu).expect("a file");
+    let disc = folder.join("disc.iso");
+    let output = Command::new("grub-mkrescue")
+        .arg("-o")
+        .args([&disc, &folder.join("files")])
+        .output()
+        .expect("grub-mkrescue (Debian: grub-common, grub-pc-bin, xorriso, mtools) runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let options = VmOptions { disc: Some(disc), ..options(Machine::Q35, 2) };
+    let mut vm = Vm::boot(&options);
+    let mut client = Client::connect(vm.addr(), TIMEOUT).expect("a connection");
+    let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
+    assert_eq!(reply.json()["c"][0][0], 42.0);
+    vm.powerdown().expect("the monitor answers");
+    let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("it runs on\n{}", vm.describe()));
+    assert_eq!(status.code(), Some(0), "{}", vm.describe());
+    fs::remove_dir_all(&folder).expect("the folder is there");
+}
+
 /// Through QEMU's debugger a core is sent to an address where nothing is: the one that does the I/O,
 /// and one that computes. It faults when something wakes it.
 #[test]
@@ -156,13 +185,16 @@ fn a_fault_ends_the_machine_with_its_reason() {
 
 #[test]
 fn what_can_not_run_ends_with_a_status_and_a_reason() {
-    for (command_line, code, reason) in [
-        ("serve --loud", 2, "\"--loud\" is not an option"),
-        ("job /nowhere/in.json", 1, "/nowhere/in.json"),
-        ("serve --gateway 10.0.2.2", 1, "--gateway is given without --address"),
+    for (command_line, memory_mib, code, reason) in [
+        ("serve --loud", 64, 2, "\"--loud\" is not an option"),
+        ("job /nowhere/in.json", 64, 1, "/nowhere/in.json"),
+        ("serve --gateway 10.0.2.2", 64, 1, "--gateway is given without --address"),
+        ("serve --listen :0", 64, 1, "port 0"),
+        ("serve", 16, 1, "no contiguous"),
     ] {
         let guest = Guest { command_line: command_line.into(), ..Guest::image("") };
-        let mut vm = Vm::spawn(&VmOptions::new(Machine::Microvm, guest));
+        let mut vm =
+            Vm::spawn(&VmOptions { memory_mib, ..VmOptions::new(Machine::Microvm, guest) });
         let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("{}", vm.describe()));
         assert_eq!(status.code(), Some(qemu_status(code)), "{command_line}\n{}", vm.describe());
         assert!(vm.serial().contains(reason), "{command_line}\n{}", vm.describe());

@@ -83,6 +83,9 @@ pub fn memory_bytes_default() -> usize {
 /// nobody else may change them meanwhile.
 fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let addressing = addressing(options)?;
+    if options.listen.port() == 0 {
+        return Err(Fault::Settings("nobody can connect to port 0"));
+    }
     let mut bus = Bus::scan(&options.virtio_mmio)?;
     let console = Console::start(&mut bus);
     let seed = entropy::seed(&mut bus)?;

@@ -101,6 +101,8 @@ pub struct VmOptions {
     pub port: u16,
     /// Listen for [`Vm::send_core_astray`].
     pub debugger: bool,
+    /// A disc to start from, by its own boot loader, instead of from the guest's files.
+    pub disc: Option<PathBuf>,
     /// Further QEMU options, for example a disk.
     pub extra: Vec<String>,
     /// From spawning QEMU to the ready line.
@@ -117,6 +119,7 @@ impl VmOptions {
             network: Network::User,
             port: 0,
             debugger: false,
+            disc: None,
             extra: Vec::new(),
             ready_timeout: Duration::from_secs(60),
         }

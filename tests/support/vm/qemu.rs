@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Accel, GUEST_ADDRESS, GUEST_PORT, Machine, Network, VmOptions};
+use super::{Accel, GUEST_ADDRESS, GUEST_PORT, Guest, Machine, Network, VmOptions};
 
 pub fn program() -> String {
     std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_string())
@@ -60,13 +60,22 @@ pub fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Ve
         let socket = format!("unix:{dir}/debugger,server=on,wait=off");
         arguments.extend(["-gdb".to_string(), socket]);
     }
-    let guest = &options.guest;
-    arguments.extend(["-kernel".to_string(), guest.kernel.display().to_string()]);
+    match &options.disc {
+        Some(disc) => arguments.extend(["-cdrom".to_string(), disc.display().to_string()]),
+        None => arguments.extend(direct_boot(&options.guest)),
+    }
+    arguments.extend(options.extra.iter().cloned());
+    arguments
+}
+
+/// Boots the guest's own files, without a boot loader.
+fn direct_boot(guest: &Guest) -> Vec<String> {
+    let kernel = guest.kernel.display().to_string();
+    let mut arguments = vec!["-kernel".to_string(), kernel];
     arguments.extend(["-append".to_string(), guest.command_line.clone()]);
     if let Some(initrd) = &guest.initrd {
         arguments.extend(["-initrd".to_string(), initrd.display().to_string()]);
     }
-    arguments.extend(options.extra.iter().cloned());
     arguments
 }
 
