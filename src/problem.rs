@@ -10,122 +10,63 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use crate::http::Response;
 
-/// What is wrong, in the client's terms. The name is the last segment of the problem's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemKind {
-    MalformedRequest,
-    MalformedJson,
-    UnknownPath,
-    UnknownJob,
-    UnknownProblem,
-    MethodNotAllowed,
-    RequestTimeout,
-    BodyTooLarge,
-    MemoryExceeded,
-    TargetTooLong,
-    UnsupportedMediaType,
-    UnsupportedTransferCoding,
-    ExpectationFailed,
-    HeadTooLarge,
-    VersionNotSupported,
-    MissingField,
-    UnknownField,
-    DuplicateField,
-    NotAMatrix,
-    EmptyMatrix,
-    RaggedRows,
-    NotANumber,
-    NumberNotFinite,
-    NumberOutOfRange,
-    UnknownDtype,
-    NotABoolean,
-    DimensionTooLarge,
-    ShapeMismatch,
-    ResultNotFinite,
-    Overloaded,
-    Draining,
+/// Makes the kinds of problems of a table of kind, name, HTTP status, and title.
+macro_rules! problem_kinds {
+    ($($kind:ident = $name:literal, $status:literal, $title:literal;)*) => {
+        /// What is wrong, in the client's terms.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ProblemKind {
+            $($kind,)*
+        }
+
+        impl ProblemKind {
+            /// Every kind, for the pages that explain them.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            const fn facts(self) -> (&'static str, u16, &'static str) {
+                match self {
+                    $(Self::$kind => ($name, $status, $title),)*
+                }
+            }
+        }
+    };
+}
+
+problem_kinds! {
+    MalformedRequest = "malformed-request", 400, "The request is not valid HTTP/1.1";
+    MalformedJson = "malformed-json", 400, "The body is not valid JSON";
+    UnknownPath = "unknown-path", 404, "There is nothing at this path";
+    UnknownJob = "unknown-job", 404, "No recent job has this id";
+    UnknownProblem = "unknown-problem", 404, "No problem has this name";
+    MethodNotAllowed = "method-not-allowed", 405, "This path does not take this method";
+    RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
+    BodyTooLarge = "body-too-large", 413, "The body is larger than this machine takes";
+    MemoryExceeded = "memory-exceeded", 413, "The job needs more memory than there is";
+    TargetTooLong = "target-too-long", 414, "The request target is too long";
+    UnsupportedMediaType = "unsupported-media-type", 415, "The content type is unknown";
+    UnsupportedTransferCoding = "unsupported-transfer-coding", 501, "The transfer coding is unknown";
+    ExpectationFailed = "expectation-failed", 417, "The expectation is unknown";
+    HeadTooLarge = "head-too-large", 431, "The request's fields are too large";
+    VersionNotSupported = "version-not-supported", 505, "HTTP/1.0 and 1.1 are spoken";
+    MissingField = "missing-field", 422, "A required field is missing";
+    UnknownField = "unknown-field", 422, "The field is unknown";
+    DuplicateField = "duplicate-field", 422, "The field appears twice";
+    NotAMatrix = "not-a-matrix", 422, "A matrix is an array of arrays of numbers";
+    EmptyMatrix = "empty-matrix", 422, "A matrix without rows has no width";
+    RaggedRows = "ragged-rows", 422, "The rows of a matrix must have one length";
+    NotANumber = "not-a-number", 422, "A number is required";
+    NumberNotFinite = "number-not-finite", 422, "NaN and infinity are not JSON numbers";
+    NumberOutOfRange = "number-out-of-range", 422, "The number overflows the dtype";
+    UnknownDtype = "unknown-dtype", 422, "The dtype is unknown";
+    NotABoolean = "not-a-boolean", 422, "true or false is required";
+    DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
+    ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";
+    ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
+    Overloaded = "overloaded", 503, "The machine is busy; try again";
+    Draining = "draining", 503, "The machine is shutting down";
 }
 
 impl ProblemKind {
-    /// Every kind, for the pages that explain them.
-    pub const ALL: [Self; 31] = {
-        use ProblemKind::*;
-        [
-            MalformedRequest,
-            MalformedJson,
-            UnknownPath,
-            UnknownJob,
-            UnknownProblem,
-            MethodNotAllowed,
-            RequestTimeout,
-            BodyTooLarge,
-            MemoryExceeded,
-            TargetTooLong,
-            UnsupportedMediaType,
-            UnsupportedTransferCoding,
-            ExpectationFailed,
-            HeadTooLarge,
-            VersionNotSupported,
-            MissingField,
-            UnknownField,
-            DuplicateField,
-            NotAMatrix,
-            EmptyMatrix,
-            RaggedRows,
-            NotANumber,
-            NumberNotFinite,
-            NumberOutOfRange,
-            UnknownDtype,
-            NotABoolean,
-            DimensionTooLarge,
-            ShapeMismatch,
-            ResultNotFinite,
-            Overloaded,
-            Draining,
-        ]
-    };
-
-    /// Name, HTTP status, and title.
-    #[rustfmt::skip]
-    const fn facts(self) -> (&'static str, u16, &'static str) {
-        use ProblemKind::*;
-        match self {
-            MalformedRequest => ("malformed-request", 400, "The request is not valid HTTP/1.1"),
-            MalformedJson => ("malformed-json", 400, "The body is not valid JSON"),
-            UnknownPath => ("unknown-path", 404, "There is nothing at this path"),
-            UnknownJob => ("unknown-job", 404, "No recent job has this id"),
-            UnknownProblem => ("unknown-problem", 404, "No problem has this name"),
-            MethodNotAllowed => ("method-not-allowed", 405, "This path does not take this method"),
-            RequestTimeout => ("request-timeout", 408, "The request did not arrive in time"),
-            BodyTooLarge => ("body-too-large", 413, "The body is larger than this machine takes"),
-            MemoryExceeded => ("memory-exceeded", 413, "The job needs more memory than there is"),
-            TargetTooLong => ("target-too-long", 414, "The request target is too long"),
-            UnsupportedMediaType => ("unsupported-media-type", 415, "The content type is unknown"),
-            UnsupportedTransferCoding => {
-                ("unsupported-transfer-coding", 501, "The transfer coding is unknown")
-            },
-            ExpectationFailed => ("expectation-failed", 417, "The expectation is unknown"),
-            HeadTooLarge => ("head-too-large", 431, "The request's fields are too large"),
-            VersionNotSupported => ("version-not-supported", 505, "HTTP/1.0 and 1.1 are spoken"),
-            MissingField => ("missing-field", 422, "A required field is missing"),
-            UnknownField => ("unknown-field", 422, "The field is unknown"),
-            DuplicateField => ("duplicate-field", 422, "The field appears twice"),
-            NotAMatrix => ("not-a-matrix", 422, "A matrix is an array of arrays of numbers"),
-            EmptyMatrix => ("empty-matrix", 422, "A matrix without rows has no width"),
-            RaggedRows => ("ragged-rows", 422, "The rows of a matrix must have one length"),
-            NotANumber => ("not-a-number", 422, "A number is required"),
-            NumberNotFinite => ("number-not-finite", 422, "NaN and infinity are not JSON numbers"),
-            NumberOutOfRange => ("number-out-of-range", 422, "The number overflows the dtype"),
-            UnknownDtype => ("unknown-dtype", 422, "The dtype is unknown"),
-            NotABoolean => ("not-a-boolean", 422, "true or false is required"),
-            DimensionTooLarge => ("dimension-too-large", 422, "A matrix is too long or too wide"),
-            ShapeMismatch => ("shape-mismatch", 422, "The shapes do not fit together"),
-            ResultNotFinite => ("result-not-finite", 422, "The result overflows the dtype"),
-            Overloaded => ("overloaded", 503, "The machine is busy; try again"),
-            Draining => ("draining", 503, "The machine is shutting down"),
-        }
-    }
-
     /// The last segment of the type: stable, in kebab case.
     pub const fn name(self) -> &'static str {
         self.facts().0

@@ -5,9 +5,11 @@ mod support;
 
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, fs};
 
-use support::clients::{PIPELINED_JOBS, outlast_bad_clients, serve_64_at_once, serve_pipelined};
+use support::clients::{
+    PIPELINED_JOBS, outlast_bad_clients, serve_64_at_once, serve_during_a_long_job, serve_pipelined,
+};
 use support::http::Client;
 use support::transcript::{MEMORY_MIB, SocketWire, TRANSCRIPT_JOBS, replay_all};
 use support::vm::{Guest, Machine, Network, Vm, VmOptions};
@@ -76,24 +78,7 @@ fn bad_clients_are_freed_while_others_are_served() {
 fn a_long_job_does_not_starve_the_network() {
     for vcpus in [1, 2] {
         let vm = Vm::boot(&options(Machine::Microvm, vcpus));
-        let addr = vm.addr();
-        let long = thread::spawn(move || {
-            let row = format!("[{}]", vec!["1"; 200].join(","));
-            let matrix = format!("[{}]", vec![row.as_str(); 200].join(","));
-            let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
-            let job = format!("{{\"a\":{matrix},\"b\":{matrix}}}");
-            client.post_job(&job).expect("the long job's reply").json()
-        });
-        let mut served = 0;
-        let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
-        while !long.is_finished() {
-            let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
-            assert_eq!(reply.json()["c"][0][0], 42.0);
-            served += 1;
-        }
-        let product = long.join().expect("the long job's client ends");
-        assert_eq!(product["c"][199][199], 200.0);
-        assert!(served >= 3, "{served} small jobs during the long one, on {vcpus} cores");
+        serve_during_a_long_job(vm.addr(), 200);
     }
 }
 

@@ -4,9 +4,11 @@ mod support;
 
 use std::process::{Command, Output};
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, fs};
 
-use support::clients::{outlast_bad_clients, serve_64_at_once, serve_pipelined};
+use support::clients::{
+    outlast_bad_clients, serve_64_at_once, serve_during_a_long_job, serve_pipelined,
+};
 use support::host::Host;
 use support::http::Client;
 
@@ -41,26 +43,7 @@ fn bad_clients_are_freed_while_others_are_served() {
 fn a_long_job_does_not_starve_the_network() {
     for threads in ["0", "1"] {
         let host = Host::serve(&["--threads", threads]);
-        let addr = host.addr();
-        let side = 700;
-        let row = format!("[{}]", vec!["1"; side].join(","));
-        let matrix = format!("[{}]", vec![row.as_str(); side].join(","));
-        let job = format!("{{\"a\":{matrix},\"b\":{matrix}}}");
-        let long = thread::spawn(move || {
-            let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
-            client.post_job(&job).expect("the long job's reply").json()
-        });
-        let mut served = 0;
-        let mut client = Client::connect(addr, TIMEOUT).expect("a connection");
-        while !long.is_finished() {
-            let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
-            assert_eq!(reply.json()["c"][0][0], 42.0);
-            served += 1;
-        }
-        let product = long.join().expect("the long job's client ends");
-        assert_eq!(product["c"][699][699], 700.0);
-        assert_eq!(product["bill"]["flops"], 686_000_000);
-        assert!(served >= 3, "{served} small jobs during the long one");
+        serve_during_a_long_job(host.addr(), 700);
     }
 }
 

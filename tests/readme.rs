@@ -97,7 +97,7 @@ fn every_problem_is_listed_with_its_status() {
     for row in rows("`limit`, where there is one") {
         for name in row[0].split(", ") {
             let name = name.trim_matches('`');
-            let kind = ProblemKind::ALL.into_iter().find(|kind| kind.name() == name);
+            let kind = ProblemKind::ALL.iter().find(|kind| kind.name() == name);
             let kind = kind.unwrap_or_else(|| panic!("{name} is not a problem"));
             assert_eq!(kind.status().to_string(), row[1], "{name}");
             listed.insert(name);

@@ -74,7 +74,8 @@ impl Route {
             2 => Ok(Self::Health),
             3 => Ok(Self::Version),
             _ => ProblemKind::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|kind| kind.name() == segments[1])
                 .map(Self::Problem)
                 .ok_or_else(|| Problem::new(ProblemKind::UnknownProblem, "see the README's list")),

@@ -47,58 +47,37 @@ pub trait Element: LinalgScalar + Mul<Output = Self> + PartialEq + zmij::Float +
     fn is_finite(self) -> bool;
 }
 
-impl Element for f64 {
-    const DTYPE: Dtype = Dtype::F64;
+macro_rules! impl_element {
+    ($element:ty, $dtype:expr, $deserialize:ident) => {
+        impl Element for $element {
+            const DTYPE: Dtype = $dtype;
 
-    fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
-    where
-        D: Deserializer<'de>,
-        V: Visitor<'de>,
-    {
-        deserializer.deserialize_f64(visitor)
-    }
+            fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
+            where
+                D: Deserializer<'de>,
+                V: Visitor<'de>,
+            {
+                deserializer.$deserialize(visitor)
+            }
 
-    fn from_f64(value: f64) -> Self {
-        value
-    }
+            fn from_f64(value: f64) -> Self {
+                value as $element
+            }
 
-    fn from_u64(value: u64) -> Self {
-        value as f64
-    }
+            fn from_u64(value: u64) -> Self {
+                value as $element
+            }
 
-    fn from_i64(value: i64) -> Self {
-        value as f64
-    }
+            fn from_i64(value: i64) -> Self {
+                value as $element
+            }
 
-    fn is_finite(self) -> bool {
-        self.is_finite()
-    }
+            fn is_finite(self) -> bool {
+                self.is_finite()
+            }
+        }
+    };
 }
 
-impl Element for f32 {
-    const DTYPE: Dtype = Dtype::F32;
-
-    fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
-    where
-        D: Deserializer<'de>,
-        V: Visitor<'de>,
-    {
-        deserializer.deserialize_f32(visitor)
-    }
-
-    fn from_f64(value: f64) -> Self {
-        value as f32
-    }
-
-    fn from_u64(value: u64) -> Self {
-        value as f32
-    }
-
-    fn from_i64(value: i64) -> Self {
-        value as f32
-    }
-
-    fn is_finite(self) -> bool {
-        self.is_finite()
-    }
-}
+impl_element!(f64, Dtype::F64, deserialize_f64);
+impl_element!(f32, Dtype::F32, deserialize_f32);

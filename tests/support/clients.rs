@@ -38,6 +38,29 @@ pub fn serve_pipelined(addr: SocketAddr) {
     }
 }
 
+/// A product of `side`³ terms, which takes many slices, and meanwhile small ones: the network must
+/// not starve.
+pub fn serve_during_a_long_job(addr: SocketAddr, side: usize) {
+    let long = thread::spawn(move || {
+        let row = format!("[{}]", vec!["1"; side].join(","));
+        let matrix = format!("[{}]", vec![row.as_str(); side].join(","));
+        let mut client = Client::connect(addr, REPLY_TIMEOUT).expect("a connection");
+        let job = format!("{{\"a\":{matrix},\"b\":{matrix}}}");
+        client.post_job(&job).expect("the long job's reply").json()
+    });
+    let mut served = 0;
+    let mut client = Client::connect(addr, REPLY_TIMEOUT).expect("a connection");
+    while !long.is_finished() {
+        let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
+        assert_eq!(reply.json()["c"][0][0], 42.0);
+        served += 1;
+    }
+    let product = long.join().expect("the long job's client ends");
+    assert_eq!(product["c"][side - 1][side - 1], side as f64);
+    assert_eq!(product["bill"]["flops"], 2 * (side as u64).pow(3));
+    assert!(served >= 3, "{served} small jobs during the long one");
+}
+
 /// Three bad clients at once: one stops reading a reply of `side` x `side` numbers, one never
 /// finishes its head, one resets its connection within a body. Others are served meanwhile, and
 /// what the three held is freed in bounded time.
