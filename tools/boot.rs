@@ -26,7 +26,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut vm = Vm::boot(&VmOptions { port, ..VmOptions::new(machine, Guest::image("")) });
+    let options = VmOptions { port, detached: true, ..VmOptions::new(machine, Guest::image("")) };
+    let mut vm = Vm::boot(&options);
     let addr = vm.addr();
     println!("{} answers on http://{addr} after {:?}", machine.name(), vm.ready_after());
     let url = format!("http://{addr}/v1/multiply");

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -101,6 +102,8 @@ pub struct VmOptions {
     pub port: u16,
     /// Listen for [`Vm::send_core_astray`].
     pub debugger: bool,
+    /// Keep QEMU out of the terminal's reach: an interrupt there is for this process alone.
+    pub detached: bool,
     /// A disc to start from, by its own boot loader, instead of from the guest's files.
     pub disc: Option<PathBuf>,
     /// Further QEMU options, for example a disk.
@@ -119,6 +122,7 @@ impl VmOptions {
             network: Network::User,
             port: 0,
             debugger: false,
+            detached: false,
             disc: None,
             extra: Vec::new(),
             ready_timeout: Duration::from_secs(60),
@@ -180,6 +184,9 @@ impl Vm {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of that file"))
             .stderr(log);
+        if options.detached {
+            command.process_group(0);
+        }
         let spawned = Instant::now();
         let qemu = command.spawn().expect("qemu-system-x86_64 (Debian: qemu-system-x86) starts");
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
