@@ -313,12 +313,19 @@ fn a_client_that_closes_its_side_still_gets_its_reply() {
     assert!(bench.read(id).contains("Connection: close\r\n"));
     assert!(bench.server.close_wanted(id));
 
-    let unfinished = bench.open();
-    bench.receive(unfinished, "POST /v1/multiply HT");
-    let now = bench.now();
-    bench.server.receive_end(unfinished, now);
-    assert!(bench.server.close_wanted(unfinished));
-    assert_eq!(bench.read(unfinished), "");
+    // In a head, in a body, and in the body of a request that was refused.
+    let refused = post(BODY).replace("/v1/multiply", "/v0/multiply");
+    for incomplete in ["POST /v1/mul??????", &post(BODY), &refused] {
+        let incomplete = &incomplete[..incomplete.len() - 6];
+        let id = bench.open();
+        bench.receive(id, incomplete);
+        bench.read(id);
+        let now = bench.now();
+        bench.server.receive_end(id, now);
+        assert!(bench.server.close_wanted(id), "{incomplete}");
+        assert_eq!(bench.read(id), "");
+    }
+    assert_eq!(bench.server.promised_bytes(), 0);
 }
 
 #[test]

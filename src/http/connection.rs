@@ -215,8 +215,12 @@ impl Connection {
         }
     }
 
-    /// The request that is coming in will never be whole: there is nothing to answer.
-    pub fn abandon_request(&mut self) {
-        self.state = State::Closing;
+    /// No more bytes will come: a request that is whole is the last, and what is incomplete will
+    /// never be.
+    pub fn end_input(&mut self) {
+        match self.state {
+            State::Respond => self.is_last = true,
+            _ => self.state = State::Closing,
+        }
     }
 }

@@ -79,10 +79,8 @@ impl Session {
 
     /// No more input will come: what is incomplete is dropped, what is complete is answered.
     pub fn end_input(&mut self) {
-        if self.pending.take().is_some() || self.connection.is_in_head() {
-            self.connection.abandon_request();
-        }
-        self.connection.close_after_response();
+        self.pending = None;
+        self.connection.end_input();
     }
 
     /// Notes what the session waits for now, after `bytes` have moved.
