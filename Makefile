@@ -5,7 +5,7 @@ CARGO ?= cargo
 PORT ?= 8080
 MACHINE ?= microvm
 
-.PHONY: help run demo test image host lint no-std bench-vm clean
+.PHONY: help run demo test image host sim lint no-std bench-vm clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test      all tests, those of the booted image included'
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
+	@echo 'make sim       many simulated days of good and bad clients; SEED=N RUNS=N'
 	@echo 'make lint      format and lints'
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
 	@echo 'make clean     remove everything that was built'
@@ -42,6 +43,12 @@ host:
 no-std:
 	tools/install image
 	tools/check-no-std
+
+# A bounded part of this is among the tests.
+sim: RUNS ?= 20000
+sim:
+	tools/install host
+	SEED=$(SEED) RUNS=$(RUNS) $(CARGO) test --release --test sim
 
 lint:
 	$(CARGO) fmt --check

@@ -13,7 +13,7 @@ use super::http::{self, Response};
 use super::random::Random;
 use job::Job;
 
-mod job;
+pub mod job;
 
 #[derive(Debug, Clone)]
 pub struct Load {
