@@ -1,0 +1,113 @@
+//! Operands that have an exact product, and the check of a result.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+use crate::real::Real;
+use crate::shape::Shape;
+
+/// The operands and the result of `shape.count` products; all matrices row by row, without gaps.
+pub struct Problem<T> {
+    pub shape: Shape,
+    /// All A, then all B: one buffer, as Gemmule has a job's.
+    pub operands: Vec<T>,
+    pub c: Vec<T>,
+}
+
+impl<T: Real> Problem<T> {
+    /// Integers, as large as they can be for every partial sum to be exact: whatever the order of
+    /// the additions, there is one right result.
+    pub fn new(shape: Shape) -> Self {
+        let Shape { m, n, k, count } = shape;
+        let sum_max = (1_u64 << (T::MANTISSA_BITS - 1)) as f64;
+        let magnitude = (sum_max / k as f64).sqrt().min(1e6) as i64;
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let width = 2 * magnitude as u64 + 1;
+        let operands = (0..count * (m * k + k * n))
+            .map(|_| T::from_i64((random.next() % width) as i64 - magnitude))
+            .collect();
+        Self { shape, operands, c: vec![T::NAN; count * m * n] }
+    }
+
+    /// A, B and C of each product.
+    pub fn products(&mut self) -> impl Iterator<Item = (&[T], &[T], &mut [T])> {
+        let Shape { m, n, k, count } = self.shape;
+        let (a, b) = self.operands.split_at(count * m * k);
+        a.chunks_exact(m * k)
+            .zip(b.chunks_exact(k * n))
+            .zip(self.c.chunks_exact_mut(m * n))
+            .map(|((a, b), c)| (a, b, c))
+    }
+
+    /// What is read where an operand is a vector: the other one.
+    pub fn matrix(&self) -> &[T] {
+        let (a, b) = self.operands.split_at(self.shape.count * self.shape.m * self.shape.k);
+        if a.len() > b.len() { a } else { b }
+    }
+
+    /// Forgets the result. A product with beta = 0 must not read what is in C.
+    pub fn spoil(&mut self) {
+        self.c.fill(T::NAN);
+    }
+
+    /// Compares `C t` with `A (B t)` modulo 2^64, `t` odd and random (Freivalds): a single wrong
+    /// element is always found, and any number of them all but surely.
+    pub fn check(&mut self) -> Result<(), String> {
+        let Shape { n, k, .. } = self.shape;
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let t: Vec<u64> = (0..n).map(|_| random.next() | 1).collect();
+        for (product, (a, b, c)) in self.products().enumerate() {
+            let b_t: Vec<u64> = b
+                .chunks_exact(n)
+                .map(|row| dot(row, &t))
+                .collect::<Option<_>>()
+                .expect("operands are integers");
+            for (row, (a_row, c_row)) in a.chunks_exact(k).zip(c.chunks_exact(n)).enumerate() {
+                let right = dot(a_row, &b_t).expect("operands are integers");
+                if dot(c_row, &t) != Some(right) {
+                    return Err(format!("row {row} of product {product} is wrong"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn dot<T: Real>(row: &[T], t: &[u64]) -> Option<u64> {
+    row.iter().zip(t).try_fold(0_u64, |sum, (element, t)| {
+        Some(sum.wrapping_add((element.to_integer()? as u64).wrapping_mul(*t)))
+    })
+}
+
+/// Marsaglia's xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 11
+    }
+}
+
+/// The system's allocator, but every block starts on a cache line.
+pub struct CacheLines;
+
+const CACHE_LINE: usize = 64;
+
+fn aligned(layout: Layout) -> Layout {
+    layout.align_to(CACHE_LINE).expect("a size that leaves room for the alignment")
+}
+
+// SAFETY: all that changes is a stricter alignment, the same for a block's whole life.
+unsafe impl GlobalAlloc for CacheLines {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's layout is not empty, and neither is the aligned one.
+        unsafe { System.alloc(aligned(layout)) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `alloc` with the same layout.
+        unsafe { System.dealloc(block, aligned(layout)) }
+    }
+}
