@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::api::encode::text_bytes_max;
 use crate::api::{Encoder, MultiplyRequest, Operation};
 use crate::billing::{JobId, Usage, meter};
-use crate::gemm::{Element, Product, Shape};
+use crate::gemm::{Element, Product, Shape, workspace_bytes};
 use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
 use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
@@ -47,13 +47,13 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Work<T> {
+struct Work<T: 'static> {
     usage: Usage,
     phase: Phase<T>,
 }
 
 #[derive(Debug)]
-enum Phase<T> {
+enum Phase<T: 'static> {
     Multiply(Product<T>),
     Encode(Encoder<T>),
 }
@@ -156,7 +156,8 @@ impl Job {
     fn admit<T: Element>(&mut self, operation: Operation<T>) -> Result<Work<T>, Problem> {
         let Operation { elements, a, b, c, alpha, beta, shape } = operation;
         let flops = meter::flops(shape, alpha != T::from_f64(1.0), c.is_some());
-        let needed_bytes = memory_bytes::<T>(elements.capacity(), shape);
+        let needed_bytes =
+            memory_bytes::<T>(elements.capacity(), shape, workspace_bytes::<T>(a, b));
         let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
             return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
         };
@@ -173,7 +174,8 @@ impl Job {
             None => result.resize(outputs, T::from_f64(0.0)),
         }
         let usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in: self.bytes_in, bytes_out: 0 };
-        let product = Product::new(elements, a, b, alpha, beta, result);
+        let product = Product::new(elements, a, b, alpha, beta, result)
+            .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
         Ok(Work { usage, phase: Phase::Multiply(product) })
     }
 }
@@ -203,11 +205,12 @@ impl<T: Element> Work<T> {
     }
 }
 
-/// The most memory that a job holds at once: its operands with its result, or its result with the
-/// result's text. `None` where that can't be counted, and so can't be had.
-fn memory_bytes<T>(operand_elements: usize, shape: Shape) -> Option<usize> {
+/// The most memory that a job holds at once: its operands and the kernel's workspace with its
+/// result, or its result with the result's text. `None` where that can't be counted, and so can't
+/// be had.
+fn memory_bytes<T>(operand_elements: usize, shape: Shape, workspace: usize) -> Option<usize> {
     let element_bytes = mem::size_of::<T>();
-    let operands = operand_elements.checked_mul(element_bytes)?;
+    let operands = operand_elements.checked_mul(element_bytes)?.checked_add(workspace)?;
     let result = shape.m.checked_mul(shape.n)?.checked_mul(element_bytes)?;
     result.checked_add(operands.max(text_bytes_max(shape)?))
 }

@@ -5,6 +5,8 @@ use core::ops::Mul;
 use ndarray::LinalgScalar;
 use serde::de::{Deserializer, Visitor};
 
+use super::kernel::{self, Isa, Microkernel};
+
 /// Names of the element types, as in requests and bills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
@@ -26,8 +28,13 @@ impl Dtype {
 }
 
 /// A type that matrices are made of.
-pub trait Element: LinalgScalar + Mul<Output = Self> + PartialEq + zmij::Float + Send {
+pub trait Element:
+    LinalgScalar + 'static + Mul<Output = Self> + Default + PartialEq + zmij::Float + Send
+{
     const DTYPE: Dtype;
+
+    /// The microkernel for an instruction set that this CPU has.
+    fn microkernel(isa: Isa) -> &'static Microkernel<Self>;
 
     /// Reads one element, rounded once from its decimal text to this type.
     fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
@@ -48,9 +55,13 @@ pub trait Element: LinalgScalar + Mul<Output = Self> + PartialEq + zmij::Float +
 }
 
 macro_rules! impl_element {
-    ($element:ty, $dtype:expr, $deserialize:ident) => {
+    ($element:ty, $dtype:expr, $deserialize:ident, $microkernel:path) => {
         impl Element for $element {
             const DTYPE: Dtype = $dtype;
+
+            fn microkernel(isa: Isa) -> &'static Microkernel<Self> {
+                $microkernel(isa)
+            }
 
             fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
             where
@@ -79,5 +90,5 @@ macro_rules! impl_element {
     };
 }
 
-impl_element!(f64, Dtype::F64, deserialize_f64);
-impl_element!(f32, Dtype::F32, deserialize_f32);
+impl_element!(f64, Dtype::F64, deserialize_f64, kernel::of_f64);
+impl_element!(f32, Dtype::F32, deserialize_f32, kernel::of_f32);

@@ -278,7 +278,7 @@ impl Server {
                     job_id,
                     &usage,
                     &self.config.tariff,
-                    gemm::KERNEL,
+                    gemm::Kernel::of_this_machine().name(),
                     elapsed_ns,
                     now.unix_ns,
                 );

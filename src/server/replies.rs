@@ -132,7 +132,7 @@ impl Server {
             version: env!("CARGO_PKG_VERSION"),
             api: "v1",
             platform: self.config.platform,
-            kernel: gemm::KERNEL,
+            kernel: gemm::Kernel::of_this_machine().name(),
             dtypes: ["f64", "f32"],
             tariff: &self.config.tariff,
             limits: Limits {

@@ -6,7 +6,7 @@
 //! what follows is sent once its replies have come. `! closed` at the end
 //! says that the server closes the connection; without it the client closes its side, and the
 //! server must then close without another word. What differs from run to run (ids, times, the
-//! platform) is masked on both sides.
+//! platform, the kernel) is masked on both sides.
 //!
 //! `GEMMULE_BLESS=1 cargo test --test transcripts core_says_what` rewrites the expectations; the diff
 //! is reviewed.
@@ -216,6 +216,7 @@ fn mask(reply: String) -> String {
         ("\"elapsed_us\":", ","),
         ("\"issued_at\":\"", "\""),
         ("\"platform\":\"", "\""),
+        ("\"kernel\":\"", "\""),
         ("\"sessions_open\":", ","),
         ("\"sessions\":", ","),
     ] {

@@ -1,0 +1,412 @@
+//! Tiles of 6 rows by 2 vectors of 256 bits, in assembly, as for AVX-512.
+//!
+//! Registers: ymm0-1 a row of B, ymm2 the lanes of the last vector that are within the tile, ymm3
+//! one element of A in all lanes, ymm4-15 the sums, row by row. 12 independent sums cover the
+//! latency of the fused multiply-add (4 or 5 cycles, 2 a cycle). Masked stores are slow on some
+//! CPUs, so tiles whose last vector is whole have code of their own.
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+use core::mem::offset_of;
+
+use super::{Left, Microkernel, Right, Scale, Size, Target};
+use crate::gemm::vector;
+
+const MR: usize = 6;
+const VECTORS: usize = 2;
+
+/// What a tile's code is told; strides in bytes.
+#[repr(C)]
+struct Arguments<T> {
+    terms: usize,
+    a: *const T,
+    a_row_stride: usize,
+    a_column_stride: usize,
+    b: *const T,
+    b_row_stride: usize,
+    b_next: *const T,
+    c: *mut T,
+    c_row_stride: usize,
+    /// A vector: the lanes of the last vector that are within the tile are on.
+    mask: *const u8,
+    /// `SCALES_SUM`, `READS_C`, `SCALES_C`.
+    steps: u64,
+    alpha: T,
+    beta: T,
+}
+
+/// `alpha` is not one.
+const SCALES_SUM: u64 = 1;
+/// `beta` is not zero.
+const READS_C: u64 = 2;
+/// `beta` is neither zero nor one.
+const SCALES_C: u64 = 4;
+
+type TileFn<T> = unsafe fn(&Arguments<T>);
+
+/// The code `$row!($arguments, sums, address of A's element)` for each of the first rows.
+macro_rules! rows {
+    (1, $row:ident $x:tt) => { $row!($x "4" "5" "{a}") };
+    (2, $row:ident $x:tt) => { concat!(rows!(1, $row $x), $row!($x "6" "7" "{a}+{a_row}")) };
+    (3, $row:ident $x:tt) => { concat!(rows!(2, $row $x), $row!($x "8" "9" "{a}+2*{a_row}")) };
+    (4, $row:ident $x:tt) => { concat!(rows!(3, $row $x), $row!($x "10" "11" "{a3}")) };
+    (5, $row:ident $x:tt) => { concat!(rows!(4, $row $x), $row!($x "12" "13" "{a3}+{a_row}")) };
+    (6, $row:ident $x:tt) => {
+        concat!(rows!(5, $row $x), $row!($x "14" "15" "{a3}+2*{a_row}"))
+    };
+}
+
+/// The code `$vector!($arguments, sum, register of B, offset)` for each of the first vectors. The
+/// last one is by the macro `masked`, or `whole` as the others.
+macro_rules! vectors {
+    (1, whole $whole:ident $masked:ident $x:tt $c0:tt $c1:tt) => { $whole!($x $c0 "0" "0") };
+    (2, whole $whole:ident $masked:ident $x:tt $c0:tt $c1:tt) => {
+        concat!($whole!($x $c0 "0" "0"), $whole!($x $c1 "1" "32"))
+    };
+    (1, masked $whole:ident $masked:ident $x:tt $c0:tt $c1:tt) => { $masked!($x $c0 "0" "0") };
+    (2, masked $whole:ident $masked:ident $x:tt $c0:tt $c1:tt) => {
+        concat!($whole!($x $c0 "0" "0"), $masked!($x $c1 "1" "32"))
+    };
+}
+
+// Single vectors.
+macro_rules! clear {
+    ($x:tt $c:tt $b:tt $at:tt) => {
+        concat!("vxorps ymm", $c, ",ymm", $c, ",ymm", $c, "\n")
+    };
+}
+macro_rules! fetch_c {
+    ($x:tt $c:tt $b:tt $at:tt) => {
+        concat!("prefetcht0 [{t}+", $at, "]\n")
+    };
+}
+macro_rules! load_b {
+    (($load:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($load, " ymm", $b, ",[{b}+", $at, "]\n")
+    };
+}
+macro_rules! load_part_of_b {
+    (($load:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($part, " ymm", $b, ",ymm2,[{b}+", $at, "]\n")
+    };
+}
+macro_rules! add_product {
+    (($fma:tt) $c:tt $b:tt $at:tt) => {
+        concat!($fma, " ymm", $c, ",ymm3,ymm", $b, "\n")
+    };
+}
+macro_rules! scale_sum {
+    (($mul:tt) $c:tt $b:tt $at:tt) => {
+        concat!($mul, " ymm", $c, ",ymm", $c, ",ymm3\n")
+    };
+}
+macro_rules! with_c {
+    (($add:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($add, " ymm", $c, ",ymm", $c, ",[{t}+", $at, "]\n")
+    };
+}
+macro_rules! with_part_of_c {
+    (($add:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($part, " ymm0,ymm2,[{t}+", $at, "]\n", $add, " ymm", $c, ",ymm", $c, ",ymm0\n",)
+    };
+}
+macro_rules! with_scaled_c {
+    (($fma:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($fma, " ymm", $c, ",ymm3,[{t}+", $at, "]\n")
+    };
+}
+macro_rules! with_part_of_scaled_c {
+    (($fma:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($part, " ymm0,ymm2,[{t}+", $at, "]\n", $fma, " ymm", $c, ",ymm3,ymm0\n")
+    };
+}
+macro_rules! store {
+    (($load:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($load, " [{c}+", $at, "],ymm", $c, "\n")
+    };
+}
+macro_rules! store_part {
+    (($load:tt $part:tt) $c:tt $b:tt $at:tt) => {
+        concat!($part, " [{c}+", $at, "],ymm2,ymm", $c, "\n")
+    };
+}
+
+// Rows.
+macro_rules! clear_row {
+    (($n:tt) $c0:tt $c1:tt $a:tt) => { vectors!($n, whole clear clear () $c0 $c1) };
+}
+macro_rules! fetch_c_row {
+    (($n:tt) $c0:tt $c1:tt $a:tt) => {
+        concat!(vectors!($n, whole fetch_c fetch_c () $c0 $c1), "add {t},{c_row}\n")
+    };
+}
+macro_rules! add_product_row {
+    (($n:tt $broadcast:tt $fma:tt) $c0:tt $c1:tt $a:tt) => {
+        concat!(
+            $broadcast, " ymm3,[", $a, "]\n",
+            vectors!($n, whole add_product add_product ($fma) $c0 $c1),
+        )
+    };
+}
+macro_rules! scale_sum_row {
+    (($n:tt $mul:tt) $c0:tt $c1:tt $a:tt) => {
+        vectors!($n, whole scale_sum scale_sum ($mul) $c0 $c1)
+    };
+}
+macro_rules! with_c_row {
+    (($n:tt $last:tt $add:tt $part:tt) $c0:tt $c1:tt $a:tt) => {
+        concat!(
+            vectors!($n, $last with_c with_part_of_c ($add $part) $c0 $c1),
+            "add {t},{c_row}\n",
+        )
+    };
+}
+macro_rules! with_scaled_c_row {
+    (($n:tt $last:tt $fma:tt $part:tt) $c0:tt $c1:tt $a:tt) => {
+        concat!(
+            vectors!($n, $last with_scaled_c with_part_of_scaled_c ($fma $part) $c0 $c1),
+            "add {t},{c_row}\n",
+        )
+    };
+}
+macro_rules! store_row {
+    (($n:tt $last:tt $load:tt $part:tt) $c0:tt $c1:tt $a:tt) => {
+        concat!(
+            vectors!($n, $last store store_part ($load $part) $c0 $c1),
+            "add {c},{c_row}\n",
+        )
+    };
+}
+
+/// One term of all sums, and on to the next.
+macro_rules! term {
+    ($m:tt $n:tt $last:tt $load:tt $part:tt $broadcast:tt $fma:tt) => {
+        concat!(
+            vectors!($n, $last load_b load_part_of_b ($load $part) "" ""),
+            rows!($m, add_product_row ($n $broadcast $fma)),
+            "prefetcht0 [{b_next}]\n",
+            "add {b},{b_row}\nadd {b_next},{b_row}\n",
+            "add {a},{a_column}\nadd {a3},{a_column}\n",
+        )
+    };
+}
+
+/// The code of a tile of `$m` rows and `$n` vectors, the last one `whole` or `masked`.
+macro_rules! tile {
+    ($element:ty, $m:tt, $n:tt, $last:tt,
+     $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
+        /// # Safety
+        ///
+        /// The CPU has AVX2 and FMA, and the operands hold the tile, as `Microkernel::multiply` has
+        /// checked.
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn tile(arguments: &Arguments<$element>) {
+            // SAFETY: reads A, B, C and writes C only within the tile: the caller's promise. A
+            // masked lane is not accessed, and a prefetch never faults.
+            unsafe {
+                asm!(
+                    // Tiles of one row have no use for the row stride.
+                    "/* {a_row} */",
+                    "mov {t},[{arguments}+{MASK}]",
+                    "vmovups ymm2,[{t}]",
+                    rows!($m, clear_row ($n)),
+                    "mov {t},{c}",
+                    rows!($m, fetch_c_row ($n)),
+                    "sub {terms},4",
+                    "jb 3f",
+                    ".p2align 5",
+                    "2:",
+                    term!($m $n $last $load $part $broadcast $fma),
+                    term!($m $n $last $load $part $broadcast $fma),
+                    term!($m $n $last $load $part $broadcast $fma),
+                    term!($m $n $last $load $part $broadcast $fma),
+                    "sub {terms},4",
+                    "jae 2b",
+                    "3:",
+                    "add {terms},4",
+                    "jz 5f",
+                    "4:",
+                    term!($m $n $last $load $part $broadcast $fma),
+                    "dec {terms}",
+                    "jnz 4b",
+                    "5:",
+                    "test byte ptr [{arguments}+{STEPS}],{SCALES_SUM}",
+                    "jz 6f",
+                    concat!($broadcast, " zmm3,[{arguments}+{ALPHA}]"),
+                    rows!($m, scale_sum_row ($n $mul)),
+                    "6:",
+                    "test byte ptr [{arguments}+{STEPS}],{READS_C}",
+                    "jz 8f",
+                    "mov {t},{c}",
+                    "test byte ptr [{arguments}+{STEPS}],{SCALES_C}",
+                    "jz 7f",
+                    concat!($broadcast, " zmm3,[{arguments}+{BETA}]"),
+                    rows!($m, with_scaled_c_row ($n $last $fma $part)),
+                    "jmp 8f",
+                    "7:",
+                    rows!($m, with_c_row ($n $last $add $part)),
+                    "8:",
+                    rows!($m, store_row ($n $last $load $part)),
+                    MASK = const offset_of!(Arguments<$element>, mask),
+                    STEPS = const offset_of!(Arguments<$element>, steps),
+                    ALPHA = const offset_of!(Arguments<$element>, alpha),
+                    BETA = const offset_of!(Arguments<$element>, beta),
+                    SCALES_SUM = const SCALES_SUM,
+                    READS_C = const READS_C,
+                    SCALES_C = const SCALES_C,
+                    arguments = in(reg) arguments,
+                    terms = inout(reg) arguments.terms => _,
+                    a = inout(reg) arguments.a => _,
+                    a3 = inout(reg) arguments.a.wrapping_byte_add(3 * arguments.a_row_stride) => _,
+                    a_row = in(reg) arguments.a_row_stride,
+                    a_column = in(reg) arguments.a_column_stride,
+                    b = inout(reg) arguments.b => _,
+                    b_row = in(reg) arguments.b_row_stride,
+                    b_next = inout(reg) arguments.b_next => _,
+                    c = inout(reg) arguments.c => _,
+                    c_row = in(reg) arguments.c_row_stride,
+                    t = out(reg) _,
+                    out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
+                    out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
+                    out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
+                    out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                    options(nostack),
+                );
+            }
+        }
+        tile
+    }};
+}
+
+/// The code of every size of tile: by the last vector, masked or whole; by rows; by vectors.
+macro_rules! tiles {
+    ($element:ty, $($instructions:tt)*) => {
+        [tiles!(@ $element, masked, [1 2 3 4 5 6], ($($instructions)*)),
+         tiles!(@ $element, whole, [1 2 3 4 5 6], ($($instructions)*))]
+    };
+    (@ $element:ty, $last:tt, [$($m:tt)*], $instructions:tt) => {
+        [$(tiles!(@row $element, $m, $last, $instructions)),*]
+    };
+    (@row $element:ty, $m:tt, $last:tt, ($($i:tt)*)) => {
+        [tile!($element, $m, 1, $last, $($i)*), tile!($element, $m, 2, $last, $($i)*)]
+    };
+}
+
+/// Vectors of lanes, the first of which are on: the mask of some lanes begins that many lanes
+/// before the middle.
+macro_rules! masks {
+    ($integer:ty, $lanes:literal) => {{
+        const fn masks() -> [$integer; 2 * $lanes] {
+            let (mut masks, mut lane) = ([0; 2 * $lanes], 0);
+            while lane < $lanes {
+                masks[lane] = -1;
+                lane += 1;
+            }
+            masks
+        }
+        masks()
+    }};
+}
+
+macro_rules! microkernel {
+    ($name:ident, $module:ident, $element:ty, $integer:ty, $lanes:literal, $dot_lanes:literal,
+     $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {
+        pub static $name: Microkernel<$element> = Microkernel {
+            mr: MR,
+            nr: VECTORS * $lanes,
+            dots: $module::dots,
+            axpys: $module::axpys,
+            tile: $module::tile,
+        };
+
+        mod $module {
+            use super::*;
+
+            static TILES: [[[TileFn<$element>; VECTORS]; MR]; 2] =
+        tiles!($element, $load $part $broadcast $fma $mul $add);
+            static MASKS: [$integer; 2 * $lanes] = masks!($integer, $lanes);
+
+            #[inline]
+            pub fn tile(
+                size: Size,
+                a: Left<$element>,
+                b: Right<$element>,
+                scale: Scale<$element>,
+                c: Target<$element>,
+            ) {
+                const BYTES: usize = size_of::<$element>();
+                let before_last = (size.columns - 1) / $lanes;
+                let lanes = size.columns - before_last * $lanes;
+                let step = |is_taken: bool, step: u64| if is_taken { step } else { 0 };
+                let arguments = Arguments {
+                    terms: size.terms,
+                    a: a.elements.as_ptr(),
+                    a_row_stride: a.row_stride * BYTES,
+                    a_column_stride: a.column_stride * BYTES,
+                    b: b.elements.as_ptr(),
+                    b_row_stride: b.row_stride * BYTES,
+                    b_next: b.next,
+                    c: c.elements.as_mut_ptr(),
+                    c_row_stride: c.row_stride * BYTES,
+                    mask: MASKS[$lanes - lanes..].as_ptr().cast(),
+                    steps: step(scale.alpha != 1.0, SCALES_SUM)
+                        | step(scale.beta != 0.0, READS_C)
+                        | step(scale.beta != 0.0 && scale.beta != 1.0, SCALES_C),
+                    alpha: scale.alpha,
+                    beta: scale.beta,
+                };
+                let tile = TILES[usize::from(lanes == $lanes)][size.rows - 1][before_last];
+                // SAFETY: of_f64 and of_f32 hand this kernel out only where the CPU has AVX2 and FMA,
+                // and Microkernel::multiply has checked the operands.
+                unsafe { tile(&arguments) }
+            }
+
+            pub fn dots(
+                matrix: &[$element],
+                stride: usize,
+                vector: &[$element],
+                scale: Scale<$element>,
+                result: &mut [$element],
+            ) {
+                #[target_feature(enable = "avx2,fma")]
+                fn here(
+                    matrix: &[$element],
+                    stride: usize,
+                    vector: &[$element],
+                    scale: Scale<$element>,
+                    result: &mut [$element],
+                ) {
+                    vector::dots::<$element, $dot_lanes>(matrix, stride, vector, scale, result);
+                }
+                // SAFETY: as for the tiles, the CPU has AVX2 and FMA.
+                unsafe { here(matrix, stride, vector, scale, result) }
+            }
+
+            pub fn axpys(
+                matrix: &[$element],
+                stride: usize,
+                vector: &[$element],
+                alpha: $element,
+                result: &mut [$element],
+            ) {
+                #[target_feature(enable = "avx2,fma")]
+                fn here(
+                    matrix: &[$element],
+                    stride: usize,
+                    vector: &[$element],
+                    alpha: $element,
+                    result: &mut [$element],
+                ) {
+                    vector::axpys::<$element>(matrix, stride, vector, alpha, result);
+                }
+                // SAFETY: as for the tiles, the CPU has AVX2 and FMA.
+                unsafe { here(matrix, stride, vector, alpha, result) }
+            }
+        }
+    };
+}
+
+microkernel!(F64, f64_tiles, f64, i64, 4, 16,
+    "vmovupd" "vmaskmovpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
+microkernel!(F32, f32_tiles, f32, i32, 8, 32,
+    "vmovups" "vmaskmovps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");
