@@ -57,8 +57,8 @@ pub fn judge(tables: &[Table], field: &Field) -> Vec<Bar> {
     };
     let mut bars = vec![
         Bar::none("contestants that could not be had", field.missing.len()),
-        Bar::none("wrong results, ours", wrong(true)),
-        Bar::none("wrong results, peers'", wrong(false)),
+        Bar::none("results wrong or none, ours", wrong(true)),
+        Bar::none("results wrong or none, peers'", wrong(false)),
     ];
     bars.extend(against_peers(tables));
     for table in tables {
@@ -122,7 +122,7 @@ fn against_limits(table: &Table) -> Vec<Bar> {
         .filter_map(|(what, covers, bound)| {
             let rows: Vec<&Row> = table.rows.iter().filter(|row| covers(row.shape)).collect();
             // Ours being wrong is no share at all.
-            let shares = rows.iter().map(|row| row.share_of_limit(table.dtype).unwrap_or(0.0));
+            let shares = rows.iter().map(|row| table.share_of_limit(row).unwrap_or(0.0));
             let least = shares.min_by(f64::total_cmp)?;
             let limit = if rows[0].shape.is_memory_bound() { "read bandwidth" } else { "FMA peak" };
             let dtype = table.dtype.name();

@@ -26,6 +26,7 @@ mod bars;
 mod table;
 
 use options::{Options, Role};
+use table::Table;
 
 /// So that no contestant is faster than another by where its operands lie.
 #[global_allocator]
@@ -42,6 +43,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Two cores do twice what one does, unless something else is running on them.
+fn disturbance(table: &Table, tables: &[Table]) -> Option<String> {
+    let one = tables.iter().find(|one| one.threads == 1 && one.dtype == table.dtype)?.fma()?;
+    let gain = table.fma()? / (one * table.threads as f64);
+    (gain < 0.95).then(|| {
+        format!(
+            "BUSY MACHINE: {} threads had {:.0}% of their cores in {}; those figures are no measure",
+            table.threads,
+            100.0 * gain,
+            table.dtype.name()
+        )
+    })
+}
+
 fn coordinate(options: &Options) -> ExitCode {
     let field = round::muster();
     println!("{}", machine::describe());
@@ -54,6 +69,11 @@ fn coordinate(options: &Options) -> ExitCode {
     let tables = round::measure_all(&field, options);
     for table in &tables {
         println!("\n{table}");
+    }
+    for table in &tables {
+        if let Some(warning) = disturbance(table, &tables) {
+            println!("\n{warning}");
+        }
     }
     println!();
     let bars = bars::judge(&tables, &field);

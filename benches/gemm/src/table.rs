@@ -37,9 +37,13 @@ impl Row {
         }
     }
 
+    pub fn is_wrong(&self, name: Name) -> bool {
+        self.wrongs.iter().any(|(wrong, _)| *wrong == name)
+    }
+
     /// In 1e9 operations a second (bytes, of reads). None for who was wrong: it has no speed.
     pub fn rate(&self, name: Name) -> Option<f64> {
-        if self.wrongs.iter().any(|(wrong, _)| *wrong == name) {
+        if self.is_wrong(name) {
             return None;
         }
         let of_name = self.rates.iter().filter(|(of, _)| *of == name);
@@ -63,20 +67,6 @@ impl Row {
     pub fn bandwidth(&self) -> Option<f64> {
         let ways = [Name::ReadOne, Name::ReadFour];
         ways.into_iter().filter_map(|name| self.rate(name)).max_by(f64::total_cmp)
-    }
-
-    /// Of the FMA peak, or of the read bandwidth where memory is the limit.
-    pub fn share_of_limit(&self, dtype: Dtype) -> Option<f64> {
-        let ours = self.rate(Name::Ours)?;
-        if !self.shape.is_memory_bound() {
-            return Some(ours / self.rate(Name::Fma)?);
-        }
-        // Each element of the matrix is read once, multiplied once and added once.
-        let bytes_per_flop = match dtype {
-            Dtype::F64 => 8.0 / 2.0,
-            Dtype::F32 => 4.0 / 2.0,
-        };
-        Some(ours * bytes_per_flop / self.bandwidth()?)
     }
 
     /// For whoever waits.
@@ -114,6 +104,35 @@ impl fmt::Display for Table {
 }
 
 impl Table {
+    /// Ours as a share of the FMA peak, or of the read bandwidth where memory is the limit.
+    pub fn share_of_limit(&self, row: &Row) -> Option<f64> {
+        let ours = row.rate(Name::Ours)?;
+        if !row.shape.is_memory_bound() {
+            return Some(ours / self.limit(row, |row| row.rate(Name::Fma))?);
+        }
+        // Each element of the matrix is read once, multiplied once and added once.
+        let bytes_per_flop = match self.dtype {
+            Dtype::F64 => 8.0 / 2.0,
+            Dtype::F32 => 4.0 / 2.0,
+        };
+        Some(ours * bytes_per_flop / self.limit(row, Row::bandwidth)?)
+    }
+
+    /// CPU time is compared with what was measured in between. Wall time is compared with the best
+    /// of the table: a core that was busy elsewhere would lower the limit, and every bar with it.
+    fn limit(&self, row: &Row, figure: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        match self.threads {
+            1 => figure(row),
+            _ => self.rows.iter().filter_map(figure).max_by(f64::total_cmp),
+        }
+    }
+
+    /// What the cores did at best while this was measured, all shapes together.
+    pub fn fma(&self) -> Option<f64> {
+        let rates: Vec<f64> = self.rows.iter().filter_map(|row| row.rate(Name::Fma)).collect();
+        (!rates.is_empty()).then(|| median(rates))
+    }
+
     fn write_row(&self, f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         write!(f, "{:17}", row.shape)?;
         for name in FIELD {
@@ -125,7 +144,7 @@ impl Table {
             " {:>9}",
             if row.shape.is_memory_bound() { cell(row.bandwidth(), 1) } else { String::new() }
         )?;
-        let share = row.share_of_limit(self.dtype).map(|share| 100.0 * share);
+        let share = self.share_of_limit(row).map(|share| 100.0 * share);
         write!(f, " {:>7}", cell(share, 1))?;
         match (row.best_peer(), row.ratio_to_best_peer()) {
             (Some((name, _)), Some(ratio)) => writeln!(f, "  {ratio:.2} of {}", name.text()),

@@ -1,8 +1,7 @@
 //! The C interface that OpenBLAS, MKL and BLIS share.
 
 use std::ffi::c_int;
-
-use libloading::Library;
+use std::mem;
 
 use super::Contestant;
 use super::libraries::Blas;
@@ -76,15 +75,12 @@ pub struct Cblas<T> {
     /// BLIS has none.
     gemm_batch_strided: Option<GemmBatchStrided<T>>,
     describe: String,
-    /// What the functions above are part of.
-    _library: Library,
 }
 
 impl<T: Real> Cblas<T> {
     pub fn load(blas: &Blas) -> Result<Self, String> {
         let complain = |error| format!("{}: {error}", blas.name);
-        // SAFETY: the initialisers of these libraries set up their own state only.
-        let library = unsafe { Library::new(blas.path()) }.map_err(complain)?;
+        let library = blas.open().map_err(complain)?;
         let symbol = |name: &str| format!("{}cblas_{}{name}", blas.prefix, T::LETTER);
         // SAFETY: CBLAS with integers of 32 bits: the libraries' builds were chosen so.
         let gemm = *unsafe { library.get(symbol("gemm").as_bytes()) }.map_err(complain)?;
@@ -94,7 +90,9 @@ impl<T: Real> Cblas<T> {
         let batch = unsafe { library.get(symbol("gemm_batch_strided").as_bytes()) };
         let gemm_batch_strided = batch.ok().map(|function| *function);
         let describe = (blas.describe)(&library);
-        Ok(Self { gemm, gemv, gemm_batch_strided, describe, _library: library })
+        // Never unloaded: the functions must stay, and so must what the threads of its pool run.
+        mem::forget(library);
+        Ok(Self { gemm, gemv, gemm_batch_strided, describe })
     }
 }
 

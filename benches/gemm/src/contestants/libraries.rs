@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::path::PathBuf;
 
 use libloading::Library;
+use libloading::os::unix;
 
 /// Where a BLAS is, and how it differs from the others.
 pub struct Blas {
@@ -29,8 +30,13 @@ pub const BLIS: Blas =
     Blas { name: "BLIS", file: "blis/libblis.so.4", prefix: "", describe: describe_blis };
 
 impl Blas {
-    pub fn path(&self) -> PathBuf {
-        peers_dir().join(self.file)
+    /// Each library resolves its own symbols to itself: they all define `dgemm_`, MKL for the whole
+    /// process, and BLIS would call MKL.
+    pub fn open(&self) -> Result<Library, libloading::Error> {
+        let flags = libc::RTLD_NOW | libc::RTLD_LOCAL | libc::RTLD_DEEPBIND;
+        let path = peers_dir().join(self.file);
+        // SAFETY: the initialisers of these libraries set up their own state only.
+        unsafe { unix::Library::open(Some(path), flags) }.map(Library::from)
     }
 }
 
@@ -103,9 +109,16 @@ fn describe_mkl(library: &Library) -> String {
 }
 
 fn describe_blis(library: &Library) -> String {
+    type Init = unsafe extern "C" fn();
     type Query = unsafe extern "C" fn() -> c_int;
     type Text = unsafe extern "C" fn(c_int) -> *const c_char;
     let version = told(library, "bli_info_get_version_str");
+    // Before it is initialised, BLIS takes any choice of kernels for an invalid one, and aborts.
+    // SAFETY: `void bli_init(void)`.
+    if let Ok(init) = unsafe { library.get::<Init>(b"bli_init") } {
+        // SAFETY: it takes nothing, and may be called more than once.
+        unsafe { init() };
+    }
     // SAFETY: `arch_t bli_arch_query_id(void)`, an enumeration.
     let query = unsafe { library.get::<Query>(b"bli_arch_query_id") };
     // SAFETY: `char* bli_arch_string(arch_t)`.
