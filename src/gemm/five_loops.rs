@@ -4,8 +4,8 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use super::kernel::{Left, Microkernel, Right, Scale, Size, Target};
-use super::pack::{pack_a, pack_b};
-use super::plan::{Blocking, SLICE_FLOPS, SLICE_PACKED};
+use super::pack::{pack_a, pack_panel};
+use super::plan::{Blocking, SLICE_FLOPS, SLICE_PACKED, panel_width};
 use super::{Element, Shape};
 
 /// Bytes that packed blocks are aligned to: a cache line, and the widest vector.
@@ -94,53 +94,59 @@ impl<T: Element> FiveLoops<T> {
     }
 
     fn pack_part_of_b(&mut self, b: Left<T>, columns: usize, terms: usize) {
-        let nr = self.kernel.nr;
-        let part = (SLICE_PACKED / terms).max(1).next_multiple_of(nr);
-        let part = part.min(columns - self.packed_columns);
-        let first = self.pc * b.row_stride + (self.jc + self.packed_columns) * b.column_stride;
-        let source = Left { elements: &b.elements[first..], ..b };
-        let start = if self.blocking.packs_b { self.skipped() } else { 0 };
-        let target = &mut self.workspace[start + self.packed_columns * terms..];
-        pack_b(source, (terms, part), nr, target);
-        self.packed_columns += part;
+        let Microkernel { nr, lanes, .. } = *self.kernel;
+        let start = self.skipped();
+        let end = columns.min(self.packed_columns + (SLICE_PACKED / terms).max(1));
+        while self.packed_columns < end {
+            let j = self.packed_columns;
+            let width = panel_width(nr, lanes, columns - j);
+            let first = self.pc * b.row_stride + (self.jc + j) * b.column_stride;
+            let source = Left { elements: &b.elements[first..], ..b };
+            let target = &mut self.workspace[start + j * terms..];
+            pack_panel(source, (terms, width), width.next_multiple_of(lanes), target);
+            self.packed_columns += width;
+        }
     }
 
     /// The loops jr and ir over one block of A and one of B.
     fn multiply_block(&mut self, size: Size, a: Left<T>, b: Left<T>, scale: Scale<T>, c: &mut [T]) {
         let Blocking { packs_a, packs_b, .. } = self.blocking;
-        let Microkernel { mr, nr, .. } = *self.kernel;
+        let Microkernel { mr, nr, lanes, .. } = *self.kernel;
         let Size { rows, columns, terms } = size;
         let first = self.ic * a.row_stride + self.pc * a.column_stride;
         let mut a = Left { elements: &a.elements[first..], ..a };
         let skipped = self.skipped();
         if packs_a {
             let start = skipped + self.blocking.packed_b();
-            pack_a(a, (rows, terms), mr, &mut self.workspace[start..]);
+            for (ir, i) in (0..rows).step_by(mr).enumerate() {
+                let panel = Left { elements: &a.elements[i * a.row_stride..], ..a };
+                let target = &mut self.workspace[start + ir * mr * terms..];
+                pack_a(panel, (mr.min(rows - i), terms), mr, target);
+            }
             let elements = &self.workspace[start..];
             a = Left { elements, row_stride: 1, column_stride: mr };
         }
         // From one micropanel of A to the next.
         let a_panel = if packs_a { mr * terms } else { mr * a.row_stride };
-        let (b_elements, b_row, b_panel) = match packs_b {
-            true => (&self.workspace[skipped..], nr, nr * terms),
-            false => (&b.elements[self.pc * b.row_stride + self.jc..], b.row_stride, nr),
-        };
-        for (jr, j) in (0..columns).step_by(nr).enumerate() {
-            // After the last micropanel comes the first again, for the next block of A.
-            let next = if j + nr < columns { (jr + 1) * b_panel } else { 0 };
-            let b = Right {
-                elements: &b_elements[jr * b_panel..],
-                row_stride: b_row,
-                next: b_elements.as_ptr().wrapping_add(next),
+        let mut j = 0;
+        while j < columns {
+            let width = panel_width(nr, lanes, columns - j);
+            let b = if packs_b {
+                let elements = &self.workspace[skipped + j * terms..];
+                Right { elements, row_stride: width.next_multiple_of(lanes) }
+            } else {
+                let first = self.pc * b.row_stride + self.jc + j;
+                Right { elements: &b.elements[first..], row_stride: b.row_stride }
             };
             for (ir, i) in (0..rows).step_by(mr).enumerate() {
-                let size = Size { rows: mr.min(rows - i), columns: nr.min(columns - j), terms };
+                let size = Size { rows: mr.min(rows - i), columns: width, terms };
                 let a = Left { elements: &a.elements[ir * a_panel..], ..a };
                 let row_stride = self.shape.n;
                 let start = (self.ic + i) * row_stride + self.jc + j;
                 let c = Target { elements: &mut c[start..], row_stride };
                 self.kernel.multiply(size, a, b, scale, c);
             }
+            j += width;
         }
     }
 }

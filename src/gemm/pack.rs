@@ -2,45 +2,70 @@
 
 use super::kernel::Left;
 
-/// Elements of a row that are moved at once where the source's columns are contiguous: a cache line
-/// of f64.
-const TURNED: usize = 8;
+/// Elements that are moved at once: a cache line of f64.
+const MOVED: usize = 8;
 
-/// Packs `terms` x `columns` of B into micropanels of `nr` columns, each row after row. What a last,
-/// narrower micropanel lacks is left as it is: the microkernel doesn't read it.
-pub fn pack_b<T: Copy>(b: Left<T>, (terms, columns): (usize, usize), nr: usize, packed: &mut [T]) {
+/// Packs `terms` x `columns` of B into one micropanel, row after row, `stride` elements apart.
+pub fn pack_panel<T: Copy + Default>(
+    b: Left<T>,
+    (terms, columns): (usize, usize),
+    stride: usize,
+    packed: &mut [T],
+) {
     if b.column_stride != 1 {
-        for j in (0..columns).step_by(nr) {
-            let source = Left { elements: &b.elements[j * b.column_stride..], ..b };
-            let width = nr.min(columns - j);
-            turn(source, (terms, width), nr, &mut packed[j * terms..]);
-        }
+        turn(b, (terms, columns), stride, packed);
         return;
     }
-    // Whole rows, so that memory is read in long stretches.
-    for p in 0..terms {
+    for (p, packed) in packed.chunks_mut(stride).take(terms).enumerate() {
         let row = &b.elements[p * b.row_stride..][..columns];
-        for (panel, part) in row.chunks(nr).enumerate() {
-            packed[(panel * terms + p) * nr..][..part.len()].copy_from_slice(part);
+        let (groups, rest) = row.as_chunks::<MOVED>();
+        let (packed_groups, packed) = packed[..columns].as_chunks_mut::<MOVED>();
+        for (packed, group) in packed_groups.iter_mut().zip(groups) {
+            *packed = *group;
+        }
+        for (packed, element) in packed.iter_mut().zip(rest) {
+            *packed = *element;
         }
     }
 }
 
-/// Packs `rows` x `terms` of A into micropanels of `mr` rows, each column after column.
-pub fn pack_a<T: Copy>(a: Left<T>, (rows, terms): (usize, usize), mr: usize, packed: &mut [T]) {
+/// Packs `rows` x `terms` of A into one micropanel, column after column, `mr` elements apart.
+pub fn pack_a<T: Copy + Default>(
+    a: Left<T>,
+    (rows, terms): (usize, usize),
+    mr: usize,
+    packed: &mut [T],
+) {
     // The transpose of A is packed as B is.
     let transpose = Left { row_stride: a.column_stride, column_stride: a.row_stride, ..a };
-    pack_b(transpose, (terms, rows), mr, packed);
+    pack_panel(transpose, (terms, rows), mr, packed);
 }
 
-/// One micropanel from contiguous columns.
-fn turn<T: Copy>(b: Left<T>, (terms, columns): (usize, usize), nr: usize, packed: &mut [T]) {
-    let row_stride = b.row_stride;
-    for p in (0..terms).step_by(TURNED) {
-        for j in 0..columns {
-            for p in p..(p + TURNED).min(terms) {
-                packed[p * nr + j] = b.elements[p * row_stride + j * b.column_stride];
+/// A micropanel from contiguous columns: blocks of 4 x 8 are turned in registers.
+fn turn<T: Copy + Default>(
+    b: Left<T>,
+    (terms, columns): (usize, usize),
+    stride: usize,
+    packed: &mut [T],
+) {
+    const WIDE: usize = 4;
+    debug_assert_eq!(b.row_stride, 1, "one of the strides is one");
+    let whole = (terms / MOVED * MOVED, columns / WIDE * WIDE);
+    for j in (0..whole.1).step_by(WIDE) {
+        let column = |i: usize| &b.elements[(j + i) * b.column_stride..][..terms];
+        let columns: [_; WIDE] = core::array::from_fn(|i| column(i).as_chunks::<MOVED>().0);
+        for p in 0..whole.0 / MOVED {
+            let block: [[T; MOVED]; WIDE] = core::array::from_fn(|i| columns[i][p]);
+            for q in 0..MOVED {
+                let row: [T; WIDE] = core::array::from_fn(|i| block[i][q]);
+                packed[(p * MOVED + q) * stride + j..][..WIDE].copy_from_slice(&row);
             }
+        }
+    }
+    for j in 0..columns {
+        let done = if j < whole.1 { whole.0 } else { 0 };
+        for p in done..terms {
+            packed[p * stride + j] = b.elements[p + j * b.column_stride];
         }
     }
 }

@@ -34,9 +34,8 @@ pub struct Blocking {
 impl Blocking {
     /// The blocks for a product on a machine with these caches.
     ///
-    /// A micropanel of A, mr x kc, is used by every micropanel of B in turn and takes a third of
-    /// the first-level cache: the rest is for the two micropanels of B that stream by, the one in
-    /// use and the next. The block of B, kc x nc, is used by every micropanel of A and takes three
+    /// A micropanel of A, mr x kc, is used by every micropanel of B in turn and takes two thirds of
+    /// the first-level cache: B streams through the rest. The block of B, kc x nc, is used by every micropanel of A and takes three
     /// quarters of the second-level cache: the rest is for A and C passing through. A block of A
     /// is one micropanel high, so that C passes once for kc terms. Blocks are of equal size, so
     /// that none is too thin to be worth its start.
@@ -49,7 +48,7 @@ impl Blocking {
         let Shape { m, n, k } = shape;
         let Microkernel { mr, nr, .. } = *kernel;
         let element_bytes = size_of::<T>();
-        let kc_max = caches.l1_bytes / 3 / (mr * element_bytes) / 4 * 4;
+        let kc_max = caches.l1_bytes / 3 * 2 / (mr * element_bytes) / 4 * 4;
         let kc = equal_parts(k, kc_max.clamp(64, 512), 4);
         // The microkernel wants whole rows of B. What fits the second-level cache with room to
         // spare is well placed as it came, unless it's used too seldom to move it.
@@ -79,4 +78,15 @@ impl Blocking {
 /// `unit`, which `max` is a multiple of.
 fn equal_parts(length: usize, max: usize, unit: usize) -> usize {
     length.div_ceil(length.div_ceil(max).max(1)).next_multiple_of(unit).max(unit)
+}
+
+/// The widths of the micropanels of B in a block of so many columns: `nr`, and what is left. A last
+/// one of a single vector would leave the kernel waiting for its loads, so the two last share.
+pub fn panel_width(kernel_nr: usize, lanes: usize, columns_left: usize) -> usize {
+    let is_crumb_next = columns_left > kernel_nr && columns_left <= kernel_nr + lanes;
+    if is_crumb_next && kernel_nr > 2 * lanes {
+        kernel_nr - lanes
+    } else {
+        kernel_nr.min(columns_left)
+    }
 }

@@ -24,7 +24,6 @@ struct Arguments<T> {
     a_column_stride: usize,
     b: *const T,
     b_row_stride: usize,
-    b_next: *const T,
     c: *mut T,
     c_row_stride: usize,
     /// The lanes of the last vector that are within the tile.
@@ -100,7 +99,7 @@ macro_rules! fetch_c {
 }
 macro_rules! load_b {
     (($load:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
-        concat!($load, " zmm", $b, $z, ",[{b}+", $at, "]\nprefetcht0 [{b_next}+", $at, "]\n")
+        concat!($load, " zmm", $b, $z, ",[{b}+", $at, "]\nprefetcht0 [{b}+8*{b_row}+", $at, "]\n")
     };
 }
 macro_rules! add_product {
@@ -168,13 +167,14 @@ macro_rules! store_row {
     };
 }
 
-/// One term of all sums, and on to the next.
+/// One term of all sums, and on to the next. The row of B that is fetched ahead is eight terms away,
+/// which covers the second-level cache's latency and doesn't crowd the first.
 macro_rules! term {
     ($m:tt $n:tt $load:tt $broadcast:tt $fma:tt) => {
         concat!(
             vectors!($n, load_b ($load) "" "" ""),
             rows!($m, add_product_row ($n $broadcast $fma)),
-            "add {b},{b_row}\nadd {b_next},{b_row}\n",
+            "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\nadd {a6},{a_column}\n",
         )
     };
@@ -251,7 +251,6 @@ macro_rules! tile {
                     a_column = in(reg) arguments.a_column_stride,
                     b = inout(reg) arguments.b => _,
                     b_row = in(reg) arguments.b_row_stride,
-                    b_next = inout(reg) arguments.b_next => _,
                     c = inout(reg) arguments.c => _,
                     c_row = in(reg) arguments.c_row_stride,
                     t = out(reg) _,
@@ -291,6 +290,7 @@ macro_rules! microkernel {
         pub static $name: Microkernel<$element> = Microkernel {
             mr: MR,
             nr: VECTORS * $lanes,
+            lanes: $lanes,
             dots: $module::dots,
             axpys: $module::axpys,
             tile: $module::tile,
@@ -321,7 +321,6 @@ macro_rules! microkernel {
                     a_column_stride: a.column_stride * BYTES,
                     b: b.elements.as_ptr(),
                     b_row_stride: b.row_stride * BYTES,
-                    b_next: b.next,
                     c: c.elements.as_mut_ptr(),
                     c_row_stride: c.row_stride * BYTES,
                     mask: (1 << lanes) - 1,

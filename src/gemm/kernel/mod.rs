@@ -15,8 +15,6 @@
 //!   is in micropanels of `nr` columns, row after row: row stride `nr`.
 //! - The rows of C are contiguous too. Nothing between `columns` and the row stride is touched.
 //! - Where `beta` is zero, C is not read: it may hold anything, NaN included.
-//! - `b.next` is where the B of the next call begins, to be fetched ahead; a wrong guess costs time
-//!   only.
 //!
 //! The sum of one element is taken in the order of p, fused multiply-adds in the vector kernels,
 //! whatever the position of the element in the tile and the size of the tile.
@@ -50,7 +48,6 @@ pub struct Left<'a, T> {
 pub struct Right<'a, T> {
     pub elements: &'a [T],
     pub row_stride: usize,
-    pub next: *const T,
 }
 
 /// The result of a tile.
@@ -76,6 +73,8 @@ pub struct Microkernel<T> {
     pub mr: usize,
     /// The widest tile.
     pub nr: usize,
+    /// Elements of a vector, which `nr` is a multiple of.
+    pub lanes: usize,
     pub dots: Dots<T>,
     pub axpys: Axpys<T>,
     tile: Tile<T>,

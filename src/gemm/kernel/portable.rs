@@ -12,6 +12,7 @@ const NR: usize = 8;
 pub static F64: Microkernel<f64> = Microkernel {
     mr: MR,
     nr: NR,
+    lanes: NR,
     dots: vector::dots::<f64, 8>,
     axpys: vector::axpys::<f64>,
     tile: tile::<f64>,
@@ -20,6 +21,7 @@ pub static F64: Microkernel<f64> = Microkernel {
 pub static F32: Microkernel<f32> = Microkernel {
     mr: MR,
     nr: NR,
+    lanes: NR,
     dots: vector::dots::<f32, 16>,
     axpys: vector::axpys::<f32>,
     tile: tile::<f32>,
