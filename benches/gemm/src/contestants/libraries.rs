@@ -13,6 +13,9 @@ pub struct Blas {
     file: &'static str,
     /// Before `cblas_dgemm` and the like.
     pub prefix: &'static str,
+    /// Whether many small products go in one call. BLIS has no such call; OpenBLAS loses two thirds
+    /// of its speed by it on two threads, and gains nothing on one.
+    pub batch: bool,
     pub describe: fn(&Library) -> String,
 }
 
@@ -20,14 +23,25 @@ pub const OPENBLAS: Blas = Blas {
     name: "OpenBLAS",
     file: "openblas/libscipy_openblas.so",
     prefix: "scipy_",
+    batch: false,
     describe: describe_openblas,
 };
 
-pub const MKL: Blas =
-    Blas { name: "MKL", file: "mkl/libmkl_rt.so.3", prefix: "", describe: describe_mkl };
+pub const MKL: Blas = Blas {
+    name: "MKL",
+    file: "mkl/libmkl_rt.so.3",
+    prefix: "",
+    batch: true,
+    describe: describe_mkl,
+};
 
-pub const BLIS: Blas =
-    Blas { name: "BLIS", file: "blis/libblis.so.4", prefix: "", describe: describe_blis };
+pub const BLIS: Blas = Blas {
+    name: "BLIS",
+    file: "blis/libblis.so.4",
+    prefix: "",
+    batch: false,
+    describe: describe_blis,
+};
 
 impl Blas {
     /// Each library resolves its own symbols to itself: they all define `dgemm_`, MKL for the whole
