@@ -1,5 +1,6 @@
 //! Products with a vector: one pass over the matrix, which memory bounds.
 
+use core::array;
 use core::ops::{Add, Mul};
 
 use super::kernel::Scale;
@@ -13,32 +14,34 @@ impl<T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>> Scale<T>
     }
 }
 
-/// `result[i] <- scale(sum over p of matrix[i * stride + p] * vector[p])`, with the sum taken in
-/// `LANES` interleaved parts.
+/// Rows of the matrix that are multiplied at once, so that the vector is loaded once for them and
+/// memory is read in as many streams.
+pub const STREAMS: usize = 4;
+
+/// `result[i] <- scale(sum over p of matrix[i * stride + p] * vector[p])`, by functions that sum up
+/// some rows at once, and one. Both must take a row's sum in the same order.
 #[inline(always)]
-pub fn dots<T, const LANES: usize>(
-    matrix: &[T],
-    stride: usize,
+pub fn dots<T>(
+    (matrix, stride): (&[T], usize),
     vector: &[T],
     scale: Scale<T>,
     result: &mut [T],
+    sums_of_some: impl Fn([&[T]; STREAMS], &[T]) -> [T; STREAMS],
+    sum_of_one: impl Fn([&[T]; 1], &[T]) -> [T; 1],
 ) where
     T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>,
 {
-    for (i, element) in result.iter_mut().enumerate() {
-        let row = &matrix[i * stride..][..vector.len()];
-        let (chunks, rest) = row.as_chunks::<LANES>();
-        let (factors, factors_rest) = vector.as_chunks::<LANES>();
-        let mut sums = [T::default(); LANES];
-        for (chunk, factors) in chunks.iter().zip(factors) {
-            for lane in 0..LANES {
-                sums[lane] = sums[lane] + chunk[lane] * factors[lane];
-            }
+    let row = |i: usize| &matrix[i * stride..][..vector.len()];
+    let (groups, rest) = result.as_chunks_mut::<STREAMS>();
+    let done = groups.len() * STREAMS;
+    for (group, elements) in groups.iter_mut().enumerate() {
+        let sums = sums_of_some(array::from_fn(|i| row(group * STREAMS + i)), vector);
+        for (element, sum) in elements.iter_mut().zip(sums) {
+            *element = scale.of(sum, element);
         }
-        for (lane, (one, factor)) in rest.iter().zip(factors_rest).enumerate() {
-            sums[lane] = sums[lane] + *one * *factor;
-        }
-        let sum = sums.into_iter().fold(T::default(), |sum, part| sum + part);
+    }
+    for (i, element) in rest.iter_mut().enumerate() {
+        let [sum] = sum_of_one([row(done + i)], vector);
         *element = scale.of(sum, element);
     }
 }
@@ -57,7 +60,7 @@ where
     for (group, factors) in groups.iter().enumerate() {
         let factors = factors.map(|factor| alpha * factor);
         let row = |i: usize| &matrix[(group * ROWS + i) * stride..][..columns];
-        let rows: [&[T]; ROWS] = core::array::from_fn(row);
+        let rows: [&[T]; ROWS] = array::from_fn(row);
         for (j, element) in result.iter_mut().enumerate() {
             let mut sum = *element;
             for (row, factor) in rows.iter().zip(&factors) {

@@ -7,10 +7,12 @@
 #![allow(unsafe_code)]
 
 use core::arch::asm;
+use core::arch::x86_64::*;
+use core::array;
 use core::mem::offset_of;
 
 use super::{Left, Microkernel, Right, Scale, Size, Target};
-use crate::gemm::vector;
+use crate::gemm::vector::{self, STREAMS};
 
 const MR: usize = 6;
 const VECTORS: usize = 2;
@@ -308,7 +310,7 @@ macro_rules! masks {
 }
 
 macro_rules! microkernel {
-    ($name:ident, $module:ident, $element:ty, $integer:ty, $lanes:literal, $dot_lanes:literal,
+    ($name:ident, $module:ident, $element:ty, $integer:ty, $lanes:literal, ($loadu:ident $storeu:ident $zero:ident $fmadd:ident),
      $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {
         pub static $name: Microkernel<$element> = Microkernel {
             mr: MR,
@@ -360,6 +362,38 @@ macro_rules! microkernel {
                 unsafe { tile(&arguments) }
             }
 
+            /// The dot products of some rows with the vector, each in one sum a lane.
+            #[target_feature(enable = "avx2,fma")]
+            #[inline]
+            fn sums<const ROWS: usize>(
+                rows: [&[$element]; ROWS],
+                vector: &[$element],
+            ) -> [$element; ROWS] {
+                // SAFETY: what is read is $lanes elements long.
+                let vector_of = |part: &[$element; $lanes]| unsafe { $loadu(part.as_ptr()) };
+                let (factors, factors_rest) = vector.as_chunks::<$lanes>();
+                let parts: [&[[$element; $lanes]]; ROWS] =
+                    array::from_fn(|i| &rows[i].as_chunks::<$lanes>().0[..factors.len()]);
+                let mut sums = [$zero(); ROWS];
+                for (p, factors) in factors.iter().enumerate() {
+                    let factors = vector_of(factors);
+                    for (sum, parts) in sums.iter_mut().zip(&parts) {
+                        *sum = $fmadd(vector_of(&parts[p]), factors, *sum);
+                    }
+                }
+                array::from_fn(|i| {
+                    let mut lanes: [$element; $lanes] = [0.0; $lanes];
+                    // SAFETY: what is written is $lanes elements long.
+                    unsafe { $storeu(lanes.as_mut_ptr(), sums[i]) };
+                    let rest = rows[i].as_chunks::<$lanes>().1;
+                    for (lane, (one, factor)) in lanes.iter_mut().zip(rest.iter().zip(factors_rest))
+                    {
+                        *lane += one * factor;
+                    }
+                    lanes.into_iter().sum()
+                })
+            }
+
             pub fn dots(
                 matrix: &[$element],
                 stride: usize,
@@ -375,7 +409,10 @@ macro_rules! microkernel {
                     scale: Scale<$element>,
                     result: &mut [$element],
                 ) {
-                    vector::dots::<$element, $dot_lanes>(matrix, stride, vector, scale, result);
+                    let one = |rows: [&[$element]; 1], vector: &[$element]| sums(rows, vector);
+                    let some =
+                        |rows: [&[$element]; STREAMS], vector: &[$element]| sums(rows, vector);
+                    vector::dots((matrix, stride), vector, scale, result, some, one);
                 }
                 // SAFETY: as for the tiles, the CPU has AVX2 and FMA.
                 unsafe { here(matrix, stride, vector, scale, result) }
@@ -405,7 +442,9 @@ macro_rules! microkernel {
     };
 }
 
-microkernel!(F64, f64_tiles, f64, i64, 4, 16,
+microkernel!(F64, f64_tiles, f64, i64, 4,
+    (_mm256_loadu_pd _mm256_storeu_pd _mm256_setzero_pd _mm256_fmadd_pd),
     "vmovupd" "vmaskmovpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
-microkernel!(F32, f32_tiles, f32, i32, 8, 32,
+microkernel!(F32, f32_tiles, f32, i32, 8,
+    (_mm256_loadu_ps _mm256_storeu_ps _mm256_setzero_ps _mm256_fmadd_ps),
     "vmovups" "vmaskmovps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");

@@ -7,10 +7,12 @@
 #![allow(unsafe_code)]
 
 use core::arch::asm;
+use core::arch::x86_64::*;
+use core::array;
 use core::mem::offset_of;
 
 use super::{Left, Microkernel, Right, Scale, Size, Target};
-use crate::gemm::vector;
+use crate::gemm::vector::{self, STREAMS};
 
 const MR: usize = 8;
 const VECTORS: usize = 3;
@@ -285,7 +287,7 @@ macro_rules! tiles {
 }
 
 macro_rules! microkernel {
-    ($name:ident, $module:ident, $element:ty, $lanes:literal, $dot_lanes:literal,
+    ($name:ident, $module:ident, $element:ty, $lanes:literal, ($loadu:ident $storeu:ident $zero:ident $fmadd:ident),
      $load:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {
         pub static $name: Microkernel<$element> = Microkernel {
             mr: MR,
@@ -336,6 +338,38 @@ macro_rules! microkernel {
                 unsafe { tile(&arguments) }
             }
 
+            /// The dot products of some rows with the vector, each in one sum a lane.
+            #[target_feature(enable = "avx512f")]
+            #[inline]
+            fn sums<const ROWS: usize>(
+                rows: [&[$element]; ROWS],
+                vector: &[$element],
+            ) -> [$element; ROWS] {
+                // SAFETY: what is read is $lanes elements long.
+                let vector_of = |part: &[$element; $lanes]| unsafe { $loadu(part.as_ptr()) };
+                let (factors, factors_rest) = vector.as_chunks::<$lanes>();
+                let parts: [&[[$element; $lanes]]; ROWS] =
+                    array::from_fn(|i| &rows[i].as_chunks::<$lanes>().0[..factors.len()]);
+                let mut sums = [$zero(); ROWS];
+                for (p, factors) in factors.iter().enumerate() {
+                    let factors = vector_of(factors);
+                    for (sum, parts) in sums.iter_mut().zip(&parts) {
+                        *sum = $fmadd(vector_of(&parts[p]), factors, *sum);
+                    }
+                }
+                array::from_fn(|i| {
+                    let mut lanes: [$element; $lanes] = [0.0; $lanes];
+                    // SAFETY: what is written is $lanes elements long.
+                    unsafe { $storeu(lanes.as_mut_ptr(), sums[i]) };
+                    let rest = rows[i].as_chunks::<$lanes>().1;
+                    for (lane, (one, factor)) in lanes.iter_mut().zip(rest.iter().zip(factors_rest))
+                    {
+                        *lane += one * factor;
+                    }
+                    lanes.into_iter().sum()
+                })
+            }
+
             pub fn dots(
                 matrix: &[$element],
                 stride: usize,
@@ -351,7 +385,10 @@ macro_rules! microkernel {
                     scale: Scale<$element>,
                     result: &mut [$element],
                 ) {
-                    vector::dots::<$element, $dot_lanes>(matrix, stride, vector, scale, result);
+                    let one = |rows: [&[$element]; 1], vector: &[$element]| sums(rows, vector);
+                    let some =
+                        |rows: [&[$element]; STREAMS], vector: &[$element]| sums(rows, vector);
+                    vector::dots((matrix, stride), vector, scale, result, some, one);
                 }
                 // SAFETY: as for the tiles, the CPU has AVX-512 F.
                 unsafe { here(matrix, stride, vector, scale, result) }
@@ -381,7 +418,9 @@ macro_rules! microkernel {
     };
 }
 
-microkernel!(F64, f64_tiles, f64, 8, 32,
+microkernel!(F64, f64_tiles, f64, 8,
+    (_mm512_loadu_pd _mm512_storeu_pd _mm512_setzero_pd _mm512_fmadd_pd),
     "vmovupd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
-microkernel!(F32, f32_tiles, f32, 16, 64,
+microkernel!(F32, f32_tiles, f32, 16,
+    (_mm512_loadu_ps _mm512_storeu_ps _mm512_setzero_ps _mm512_fmadd_ps),
     "vmovups" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");
