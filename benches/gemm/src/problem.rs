@@ -111,3 +111,42 @@ unsafe impl GlobalAlloc for CacheLines {
         unsafe { System.dealloc(block, aligned(layout)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn multiplied<T: Real>(shape: Shape) -> Problem<T> {
+        let mut problem = Problem::new(shape);
+        let Shape { n, k, .. } = shape;
+        for (a, b, c) in problem.products() {
+            for (row, c_row) in a.chunks_exact(k).zip(c.chunks_exact_mut(n)) {
+                for (column, element) in c_row.iter_mut().enumerate() {
+                    let terms = row.iter().enumerate().map(|(term, a)| *a * b[term * n + column]);
+                    *element = terms.fold(T::ZERO, |sum, term| sum + term);
+                }
+            }
+        }
+        problem
+    }
+
+    fn finds_each_wrong_element<T: Real>() {
+        let shape = Shape { m: 3, n: 5, k: 700, count: 2 };
+        let mut problem = multiplied::<T>(shape);
+        assert_eq!(problem.check(), Ok(()));
+        for index in 0..problem.c.len() {
+            let right = problem.c[index];
+            for wrong in [right + T::ONE, T::ZERO, T::NAN] {
+                problem.c[index] = wrong;
+                assert!(problem.check().is_err(), "element {index}");
+            }
+            problem.c[index] = right;
+        }
+    }
+
+    #[test]
+    fn the_check_finds_each_wrong_element() {
+        finds_each_wrong_element::<f64>();
+        finds_each_wrong_element::<f32>();
+    }
+}

@@ -75,3 +75,15 @@ impl fmt::Display for Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_is_read_as_it_is_printed() {
+        for shape in all() {
+            assert_eq!(Shape::parse(&shape.to_string()), Some(shape));
+        }
+    }
+}
