@@ -3,12 +3,13 @@
 //! The kernel below provides threads, large blocks of memory, clocks and a way to sleep. The
 //! devices are driven here, in the application, by the one thread that also runs the network. The
 //! modules stand in the order in which the machine comes up and a frame passes through it: what
-//! there is ([`heap`], [`bus`], [`memory`], [`pci`]), the devices ([`console`], [`entropy`],
-//! [`nic`], [`offload`]), whose a frame is ([`demux`]), its connection ([`buffers`], [`net`]), what
-//! is done about it ([`serve`]), and sleep ([`wait`]).
+//! there is ([`heap`], [`vector_state`], [`bus`], [`memory`], [`pci`]), the devices ([`console`],
+//! [`entropy`], [`nic`], [`offload`]), whose a frame is ([`demux`]), its connection ([`buffers`],
+//! [`net`]), what is done about it ([`serve`]), and sleep ([`wait`]).
 
 mod fault;
 mod heap;
+mod vector_state;
 
 mod bus;
 mod memory;
@@ -79,9 +80,10 @@ pub fn memory_bytes_default() -> usize {
     wait::heap_bytes() / 2
 }
 
-/// Brings the devices up, then the threads: page tables are changed by devices' set-up only, and
-/// nobody else may change them meanwhile.
+/// Brings the processor and the devices up, then the threads: page tables are changed by
+/// devices' set-up only, and nobody else may change them meanwhile.
 fn start(options: &ServeOptions) -> Result<Loop, Fault> {
+    vector_state::start()?;
     let addressing = addressing(options)?;
     if options.listen.port() == 0 {
         return Err(Fault::Settings("nobody can connect to port 0"));
