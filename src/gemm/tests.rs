@@ -186,6 +186,37 @@ fn the_fallback_is_exact_around_its_tiles() {
     }
 }
 
+/// What lies between the rows of a tile of C is not touched, nor what follows the last.
+#[test]
+fn gaps_in_c_stay_as_they_are() {
+    use super::kernel::{Right, Size, Target};
+    fn check_gaps<T: Element + core::fmt::Debug>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let row_stride = kernel.nr + 5;
+        let (a, b): (Vec<T>, Vec<T>) = (integers(3 * kernel.mr, 1), integers(3 * kernel.nr, 2));
+        for rows in 1..=kernel.mr {
+            for columns in 1..=kernel.nr {
+                let untouched = T::from_f64(77.5);
+                let mut c = alloc::vec![untouched; (kernel.mr + 1) * row_stride];
+                let a = Left { elements: &a, row_stride: 1, column_stride: kernel.mr };
+                let b = Right { elements: &b, row_stride: kernel.nr };
+                let scale = Scale { alpha: T::from_f64(1.0), beta: T::from_f64(0.0) };
+                let target = Target { elements: &mut c, row_stride };
+                kernel.multiply(Size { rows, columns, terms: 3 }, a, b, scale, target);
+                for (index, element) in c.iter().enumerate() {
+                    let is_within = index / row_stride < rows && index % row_stride < columns;
+                    // Sums of products of integers are never 77.5.
+                    assert_eq!(*element == untouched, !is_within, "{isa:?} {rows} x {columns}");
+                }
+            }
+        }
+    }
+    for isa in isas() {
+        check_gaps::<f64>(isa);
+        check_gaps::<f32>(isa);
+    }
+}
+
 /// Blocks for every cache that a CPU may claim stay within a slice, and hold what they must.
 #[test]
 fn blocks_are_sane_where_cpuid_is_not() {
