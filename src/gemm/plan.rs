@@ -48,8 +48,11 @@ impl Blocking {
         let Shape { m, n, k } = shape;
         let Microkernel { mr, nr, .. } = *kernel;
         let element_bytes = size_of::<T>();
-        let kc_max = caches.l1_bytes / 3 * 2 / (mr * element_bytes) / 4 * 4;
-        let kc = equal_parts(k, kc_max.clamp(64, 512), 4);
+        let packs_a = a.transposed && n > 2 * nr;
+        let kc_max = (caches.l1_bytes / 3 * 2 / (mr * element_bytes)).clamp(64, 512);
+        // A block of A that must be packed is packed again for every nc columns: wider blocks.
+        let kc_max = if packs_a { kc_max / 2 } else { kc_max } / 4 * 4;
+        let kc = equal_parts(k, kc_max, 4);
         // The microkernel wants whole rows of B. What fits the second-level cache with room to
         // spare is well placed as it came, unless it's used too seldom to move it.
         let is_large = k * n * element_bytes > caches.l2_bytes / 2;
@@ -60,7 +63,7 @@ impl Blocking {
         };
         let nc_max = nc_max.min(SLICE_FLOPS / (mr * kc)) / nr * nr;
         let nc = equal_parts(n, nc_max.max(nr), nr);
-        Self { mc: mr, kc, nc, packs_a: a.transposed && n > 2 * nr, packs_b }
+        Self { mc: mr, kc, nc, packs_a, packs_b }
     }
 
     /// Elements of the packed block of B: whole micropanels.
