@@ -2,6 +2,7 @@
 
 use std::env;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use gemmule::gemm::Dtype;
 
@@ -9,6 +10,10 @@ use crate::contestants::{FIELD, Name, foreign_settings, settings};
 use crate::options::{Options, Order};
 use crate::shape::{self, Shape};
 use crate::table::{Row, Table};
+
+/// A row on two threads begins no further round after this: on a busy machine, threads that spin
+/// wait for each other for as long as they like.
+const ROW_SPAN_MAX: Duration = Duration::from_secs(45);
 
 /// Who takes part.
 pub struct Field {
@@ -96,7 +101,11 @@ fn measure(table: &Table, shape: Shape, quick: bool) -> Row {
         _ => 5,
     };
     let span_ms = if quick { 15 } else { 50 };
+    let begun = Instant::now();
     for round in 0..rounds {
+        if round > 0 && begun.elapsed() > ROW_SPAN_MAX {
+            break;
+        }
         // Whoever comes first meets another state of the machine than whoever comes last.
         names.rotate_left(1);
         for name in &names {
