@@ -394,7 +394,8 @@ macro_rules! for_masks {
 }
 
 impl Width {
-    /// Fills the registers, calls the function, and returns what the registers hold then.
+    /// Fills the registers, calls the function, and returns what the registers hold then. They
+    /// stay full, for the next thread to find if nobody saves them.
     ///
     /// # Safety
     ///
@@ -409,13 +410,13 @@ impl Width {
         let mut seen = Registers::ZERO;
         let [first, second, third, fourth] = arguments;
         macro_rules! hold {
-            ($($line:expr),+) => {
+            ([$($line:expr),+] $($operand:tt)*) => {
                 // SAFETY: reads the pattern, writes as much, and clobbers what a call may clobber,
                 // which is all vector registers.
                 unsafe {
                     asm!(
                         $($line),+,
-                        masks = const MASKS_OFFSET,
+                        $($operand)*
                         function = in(reg) function,
                         in("rdi") first,
                         in("rsi") second,
@@ -429,23 +430,20 @@ impl Width {
             };
         }
         match self {
-            Self::Avx => hold!(
-                "/* {masks} */",
+            Self::Avx => hold!([
                 for_low!("vmovdqu ymm\\i, [r12 + 64 * \\i]"),
                 "call {function}",
-                for_low!("vmovdqu [r13 + 64 * \\i], ymm\\i"),
-                "vzeroupper"
-            ),
-            Self::Avx512 => hold!(
+                for_low!("vmovdqu [r13 + 64 * \\i], ymm\\i")
+            ]),
+            Self::Avx512 => hold!([
                 for_low!("vmovdqu64 zmm\\i, [r12 + 64 * \\i]"),
                 for_high!("vmovdqu64 zmm\\i, [r12 + 64 * \\i]"),
                 for_masks!("kmovq k\\i, [r12 + {masks} + 8 * \\i]"),
                 "call {function}",
                 for_low!("vmovdqu64 [r13 + 64 * \\i], zmm\\i"),
                 for_high!("vmovdqu64 [r13 + 64 * \\i], zmm\\i"),
-                for_masks!("kmovq [r13 + {masks} + 8 * \\i], k\\i"),
-                "vzeroupper"
-            ),
+                for_masks!("kmovq [r13 + {masks} + 8 * \\i], k\\i")
+            ] masks = const MASKS_OFFSET,),
         }
         seen
     }
