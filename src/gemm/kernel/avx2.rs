@@ -249,6 +249,8 @@ macro_rules! tile {
                     rows!($m, with_c_row ($n $last $add $part)),
                     "8:",
                     rows!($m, store_row ($n $last $load $part)),
+                    // Old SSE code is slow on some CPUs while the upper halves are in use.
+                    "vzeroupper",
                     MASK = const offset_of!(Arguments<$element>, mask),
                     STEPS = const offset_of!(Arguments<$element>, steps),
                     ALPHA = const offset_of!(Arguments<$element>, alpha),

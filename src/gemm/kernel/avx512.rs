@@ -237,6 +237,8 @@ macro_rules! tile {
                     rows!($m, with_c_row ($n $add)),
                     "8:",
                     rows!($m, store_row ($n $load)),
+                    // Old SSE code is slow on some CPUs while the upper halves are in use.
+                    "vzeroupper",
                     MASK = const offset_of!(Arguments<$element>, mask),
                     STEPS = const offset_of!(Arguments<$element>, steps),
                     ALPHA = const offset_of!(Arguments<$element>, alpha),
@@ -257,6 +259,7 @@ macro_rules! tile {
                     c_row = in(reg) arguments.c_row_stride,
                     t = out(reg) _,
                     out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
+                    out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
                     out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
                     out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
                     out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
