@@ -11,6 +11,12 @@ use super::{Element, Shape};
 /// Bytes that packed blocks are aligned to: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 
+/// Rows of B that are fetched ahead: they cover the second-level cache's latency, and don't crowd
+/// the first.
+const ROWS_AHEAD: usize = 8;
+/// An unpacked block of B beyond this comes from beyond the second-level cache.
+const FAR_BYTES: usize = 512 << 10;
+
 /// A product by the five loops, and where it stands.
 #[derive(Debug)]
 pub struct FiveLoops<T: 'static> {
@@ -128,15 +134,19 @@ impl<T: Element> FiveLoops<T> {
         }
         // From one micropanel of A to the next.
         let a_panel = if packs_a { mr * terms } else { mr * a.row_stride };
+        // Where B comes from far, its next rows are too few to wait for; the next columns are not.
+        let b_is_far = self.shape.n * terms * size_of::<T>() > FAR_BYTES;
         let mut j = 0;
         while j < columns {
             let width = panel_width(nr, lanes, columns - j);
             let b = if packs_b {
                 let elements = &self.workspace[skipped + j * terms..];
-                Right { elements, row_stride: width.next_multiple_of(lanes) }
+                let row_stride = width.next_multiple_of(lanes);
+                Right { elements, row_stride, ahead: ROWS_AHEAD * row_stride }
             } else {
                 let first = self.pc * b.row_stride + self.jc + j;
-                Right { elements: &b.elements[first..], row_stride: b.row_stride }
+                let ahead = if b_is_far { width } else { ROWS_AHEAD * b.row_stride };
+                Right { elements: &b.elements[first..], row_stride: b.row_stride, ahead }
             };
             for (ir, i) in (0..rows).step_by(mr).enumerate() {
                 let size = Size { rows: mr.min(rows - i), columns: width, terms };

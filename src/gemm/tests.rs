@@ -199,7 +199,7 @@ fn gaps_in_c_stay_as_they_are() {
                 let untouched = T::from_f64(77.5);
                 let mut c = alloc::vec![untouched; (kernel.mr + 1) * row_stride];
                 let a = Left { elements: &a, row_stride: 1, column_stride: kernel.mr };
-                let b = Right { elements: &b, row_stride: kernel.nr };
+                let b = Right { elements: &b, row_stride: kernel.nr, ahead: 0 };
                 let scale = Scale { alpha: T::from_f64(1.0), beta: T::from_f64(0.0) };
                 let target = Target { elements: &mut c, row_stride };
                 kernel.multiply(Size { rows, columns, terms: 3 }, a, b, scale, target);

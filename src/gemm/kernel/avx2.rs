@@ -26,6 +26,7 @@ struct Arguments<T> {
     a_column_stride: usize,
     b: *const T,
     b_row_stride: usize,
+    b_ahead: usize,
     c: *mut T,
     c_row_stride: usize,
     /// A vector: the lanes of the last vector that are within the tile are on.
@@ -179,14 +180,13 @@ macro_rules! store_row {
     };
 }
 
-/// One term of all sums, and on to the next. The row of B that is fetched ahead is eight terms away,
-/// which covers the second-level cache's latency and doesn't crowd the first.
+/// One term of all sums, and on to the next.
 macro_rules! term {
     ($m:tt $n:tt $last:tt $load:tt $part:tt $broadcast:tt $fma:tt) => {
         concat!(
             vectors!($n, $last load_b load_part_of_b ($load $part) "" ""),
             rows!($m, add_product_row ($n $broadcast $fma)),
-            "prefetcht0 [{b}+8*{b_row}]\n",
+            "prefetcht0 [{b}+{b_ahead}]\n",
             "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\n",
         )
@@ -266,6 +266,7 @@ macro_rules! tile {
                     a_column = in(reg) arguments.a_column_stride,
                     b = inout(reg) arguments.b => _,
                     b_row = in(reg) arguments.b_row_stride,
+                    b_ahead = in(reg) arguments.b_ahead,
                     c = inout(reg) arguments.c => _,
                     c_row = in(reg) arguments.c_row_stride,
                     t = out(reg) _,
@@ -349,6 +350,7 @@ macro_rules! microkernel {
                     a_column_stride: a.column_stride * BYTES,
                     b: b.elements.as_ptr(),
                     b_row_stride: b.row_stride * BYTES,
+                    b_ahead: b.ahead * BYTES,
                     c: c.elements.as_mut_ptr(),
                     c_row_stride: c.row_stride * BYTES,
                     mask: MASKS[$lanes - lanes..].as_ptr().cast(),

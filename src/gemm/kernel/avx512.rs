@@ -26,6 +26,7 @@ struct Arguments<T> {
     a_column_stride: usize,
     b: *const T,
     b_row_stride: usize,
+    b_ahead: usize,
     c: *mut T,
     c_row_stride: usize,
     /// The lanes of the last vector that are within the tile.
@@ -101,7 +102,7 @@ macro_rules! fetch_c {
 }
 macro_rules! load_b {
     (($load:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
-        concat!($load, " zmm", $b, $z, ",[{b}+", $at, "]\nprefetcht0 [{b}+8*{b_row}+", $at, "]\n")
+        concat!($load, " zmm", $b, $z, ",[{b}+", $at, "]\nprefetcht0 [{b}+{b_ahead}+", $at, "]\n")
     };
 }
 macro_rules! add_product {
@@ -169,8 +170,7 @@ macro_rules! store_row {
     };
 }
 
-/// One term of all sums, and on to the next. The row of B that is fetched ahead is eight terms away,
-/// which covers the second-level cache's latency and doesn't crowd the first.
+/// One term of all sums, and on to the next.
 macro_rules! term {
     ($m:tt $n:tt $load:tt $broadcast:tt $fma:tt) => {
         concat!(
@@ -255,6 +255,7 @@ macro_rules! tile {
                     a_column = in(reg) arguments.a_column_stride,
                     b = inout(reg) arguments.b => _,
                     b_row = in(reg) arguments.b_row_stride,
+                    b_ahead = in(reg) arguments.b_ahead,
                     c = inout(reg) arguments.c => _,
                     c_row = in(reg) arguments.c_row_stride,
                     t = out(reg) _,
@@ -326,6 +327,7 @@ macro_rules! microkernel {
                     a_column_stride: a.column_stride * BYTES,
                     b: b.elements.as_ptr(),
                     b_row_stride: b.row_stride * BYTES,
+                    b_ahead: b.ahead * BYTES,
                     c: c.elements.as_mut_ptr(),
                     c_row_stride: c.row_stride * BYTES,
                     mask: (1 << lanes) - 1,

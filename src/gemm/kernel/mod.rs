@@ -48,6 +48,8 @@ pub struct Left<'a, T> {
 pub struct Right<'a, T> {
     pub elements: &'a [T],
     pub row_stride: usize,
+    /// From an element in use to one that is fetched meanwhile; a wrong guess costs time only.
+    pub ahead: usize,
 }
 
 /// The result of a tile.
