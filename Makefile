@@ -5,17 +5,19 @@ CARGO ?= cargo
 PORT ?= 8080
 MACHINE ?= microvm
 
-.PHONY: help run demo test image host sim lint no-std bench-vm clean
+.PHONY: help run demo test test-avx512 image host sim lint no-std bench-vm bench-gemm clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
 	@echo 'make demo      the same, then power off'
 	@echo 'make test      all tests, those of the booted image included'
+	@echo 'make test-avx512  the image on emulated processors with AVX-512, in Bochs'
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
 	@echo 'make sim       many simulated days of good and bad clients; SEED=N RUNS=N'
 	@echo 'make lint      format and lints'
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
+	@echo 'make bench-gemm   the multiply against every library one could link instead'
 	@echo 'make clean     remove everything that was built'
 	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot.'
 
@@ -30,6 +32,11 @@ demo: image
 test: image no-std
 	tools/install test
 	$(CARGO) test
+
+# Apart from the others: Bochs is slow, and QEMU has no AVX-512.
+test-avx512: image
+	tools/install avx512
+	tools/test-avx512
 
 image:
 	tools/install image
@@ -57,6 +64,11 @@ lint:
 bench-vm: image
 	tools/install bench
 	$(CARGO) bench --bench vm
+
+bench-gemm:
+	tools/install gemm
+	tools/gemm-peers
+	$(CARGO) run --release --manifest-path benches/gemm/Cargo.toml -- $(ARGUMENTS)
 
 clean:
 	$(CARGO) clean
