@@ -333,3 +333,11 @@ fn the_workspace_is_what_was_announced() {
         assert_eq!(allocated, workspace_bytes::<f64>(a, b), "{shape:?}");
     }
 }
+
+/// On a CPU that has both, nothing else would notice.
+#[test]
+fn tiles_of_avx2_name_no_register_of_avx512() {
+    let code = include_str!("kernel/avx2.rs");
+    assert!(code.contains("ymm"));
+    assert!(!code.contains("zmm"));
+}
