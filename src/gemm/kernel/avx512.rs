@@ -8,11 +8,10 @@
 
 use core::arch::asm;
 use core::arch::x86_64::*;
-use core::array;
 use core::mem::offset_of;
 
+use super::passes::vector_passes;
 use super::{Left, Microkernel, Right, Scale, Size, Target};
-use crate::gemm::vector::{self, STREAMS};
 
 const MR: usize = 8;
 const VECTORS: usize = 3;
@@ -291,7 +290,8 @@ macro_rules! tiles {
 }
 
 macro_rules! microkernel {
-    ($name:ident, $module:ident, $element:ty, $lanes:literal, ($loadu:ident $storeu:ident $zero:ident $fmadd:ident),
+    ($name:ident, $module:ident, $element:ty, $lanes:literal,
+     ($loadu:ident $storeu:ident $zero:ident $fmadd:ident),
      $load:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {
         pub static $name: Microkernel<$element> = Microkernel {
             mr: MR,
@@ -306,7 +306,7 @@ macro_rules! microkernel {
             use super::*;
 
             static TILES: [[TileFn<$element>; VECTORS]; MR] =
-        tiles!($element, $load $broadcast $fma $mul $add);
+                tiles!($element, $load $broadcast $fma $mul $add);
 
             #[inline]
             pub fn tile(
@@ -343,82 +343,7 @@ macro_rules! microkernel {
                 unsafe { tile(&arguments) }
             }
 
-            /// The dot products of some rows with the vector, each in one sum a lane.
-            #[target_feature(enable = "avx512f")]
-            #[inline]
-            fn sums<const ROWS: usize>(
-                rows: [&[$element]; ROWS],
-                vector: &[$element],
-            ) -> [$element; ROWS] {
-                // SAFETY: what is read is $lanes elements long.
-                let vector_of = |part: &[$element; $lanes]| unsafe { $loadu(part.as_ptr()) };
-                let (factors, factors_rest) = vector.as_chunks::<$lanes>();
-                let parts: [&[[$element; $lanes]]; ROWS] =
-                    array::from_fn(|i| &rows[i].as_chunks::<$lanes>().0[..factors.len()]);
-                let mut sums = [$zero(); ROWS];
-                for (p, factors) in factors.iter().enumerate() {
-                    let factors = vector_of(factors);
-                    for (sum, parts) in sums.iter_mut().zip(&parts) {
-                        *sum = $fmadd(vector_of(&parts[p]), factors, *sum);
-                    }
-                }
-                array::from_fn(|i| {
-                    let mut lanes: [$element; $lanes] = [0.0; $lanes];
-                    // SAFETY: what is written is $lanes elements long.
-                    unsafe { $storeu(lanes.as_mut_ptr(), sums[i]) };
-                    let rest = rows[i].as_chunks::<$lanes>().1;
-                    for (lane, (one, factor)) in lanes.iter_mut().zip(rest.iter().zip(factors_rest))
-                    {
-                        *lane += one * factor;
-                    }
-                    lanes.into_iter().sum()
-                })
-            }
-
-            pub fn dots(
-                matrix: &[$element],
-                stride: usize,
-                vector: &[$element],
-                scale: Scale<$element>,
-                result: &mut [$element],
-            ) {
-                #[target_feature(enable = "avx512f")]
-                fn here(
-                    matrix: &[$element],
-                    stride: usize,
-                    vector: &[$element],
-                    scale: Scale<$element>,
-                    result: &mut [$element],
-                ) {
-                    let one = |rows: [&[$element]; 1], vector: &[$element]| sums(rows, vector);
-                    let some =
-                        |rows: [&[$element]; STREAMS], vector: &[$element]| sums(rows, vector);
-                    vector::dots((matrix, stride), vector, scale, result, some, one);
-                }
-                // SAFETY: as for the tiles, the CPU has AVX-512 F.
-                unsafe { here(matrix, stride, vector, scale, result) }
-            }
-
-            pub fn axpys(
-                matrix: &[$element],
-                stride: usize,
-                vector: &[$element],
-                alpha: $element,
-                result: &mut [$element],
-            ) {
-                #[target_feature(enable = "avx512f")]
-                fn here(
-                    matrix: &[$element],
-                    stride: usize,
-                    vector: &[$element],
-                    alpha: $element,
-                    result: &mut [$element],
-                ) {
-                    vector::axpys::<$element>(matrix, stride, vector, alpha, result);
-                }
-                // SAFETY: as for the tiles, the CPU has AVX-512 F.
-                unsafe { here(matrix, stride, vector, alpha, result) }
-            }
+            vector_passes!("avx512f", $element, $lanes, ($loadu $storeu $zero $fmadd));
         }
     };
 }

@@ -22,6 +22,9 @@
 mod cpu;
 mod portable;
 
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod passes;
+
 // Where the target has no vector registers (kernels of operating systems), the portable one serves.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod avx2;
