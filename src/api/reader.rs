@@ -1,7 +1,7 @@
 //! Reading the body of `POST /v1/multiply`: one visitor for each kind of value in it.
 //!
-//! The visitors fill a [`Draft`] and keep its place up to date, so that an error, theirs or the JSON
-//! reader's, can be reported with the field it stands in.
+//! The visitors fill a [`Draft`] and keep its place up to date, so that an error, theirs or the
+//! JSON reader's, can be reported with the field it stands in.
 
 use alloc::borrow::ToOwned;
 use alloc::format;

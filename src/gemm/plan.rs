@@ -35,10 +35,10 @@ impl Blocking {
     /// The blocks for a product on a machine with these caches.
     ///
     /// A micropanel of A, mr x kc, is used by every micropanel of B in turn and takes two thirds of
-    /// the first-level cache: B streams through the rest. The block of B, kc x nc, is used by every micropanel of A and takes three
-    /// quarters of the second-level cache: the rest is for A and C passing through. A block of A
-    /// is one micropanel high, so that C passes once for kc terms. Blocks are of equal size, so
-    /// that none is too thin to be worth its start.
+    /// the first-level cache: B streams through the rest. The block of B, kc x nc, is used by every
+    /// micropanel of A and takes three quarters of the second-level cache: the rest is for A and C
+    /// passing through. A block of A is one micropanel high, so that C passes once for kc terms.
+    /// Blocks are of equal size, so that none is too thin to be worth its start.
     pub fn new<T>(
         kernel: &Microkernel<T>,
         caches: Caches,

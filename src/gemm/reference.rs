@@ -1,5 +1,5 @@
-//! The crate `matrixmultiply`, by way of `ndarray`: the oracle of the tests, and the fallback that a
-//! build can choose.
+//! The crate `matrixmultiply`, by way of `ndarray`: the oracle of the tests, and the fallback that
+//! a build can choose.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayViewMut2, s};

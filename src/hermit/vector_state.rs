@@ -3,10 +3,10 @@
 //! A kernel that forgets part of a thread's registers spoils products silently, on a processor that
 //! nobody tried it on. So on every core two threads hold patterns of their own in all vector
 //! registers while they yield to each other and while the timer takes the core from one of them.
-//! Then a third must find the registers as after a reset. Where one thing differs, AVX-512 is turned
-//! off again, and who asks by XGETBV what may be used learns that too: so this comes before anybody
-//! asks. It takes about a millisecond. An emulator without AVX-512 would need tens: there, and
-//! wherever else AVX-512 is missing, nothing is tried.
+//! Then a third must find the registers as after a reset. Where one thing differs, AVX-512 is
+//! turned off again, and who asks by XGETBV what may be used learns that too: so this comes before
+//! anybody asks. It takes about a millisecond. An emulator without AVX-512 would need tens: there,
+//! and wherever else AVX-512 is missing, nothing is tried.
 
 use std::arch::{asm, naked_asm, x86_64};
 use std::fmt;

@@ -361,8 +361,8 @@ macro_rules! microkernel {
                     beta: scale.beta,
                 };
                 let tile = TILES[usize::from(lanes == $lanes)][size.rows - 1][before_last];
-                // SAFETY: of_f64 and of_f32 hand this kernel out only where the CPU has AVX2 and FMA,
-                // and Microkernel::multiply has checked the operands.
+                // SAFETY: of_f64 and of_f32 hand this kernel out only where the CPU has AVX2 and
+                // FMA, and Microkernel::multiply has checked the operands.
                 unsafe { tile(&arguments) }
             }
 
