@@ -51,7 +51,7 @@ impl Client {
                 None => {}
             }
             let mut chunk = [0; 64 * 1024];
-            let count = self.stream.read(&mut chunk)?;
+            let count = read(&mut self.stream, &mut chunk)?;
             self.received.extend_from_slice(&chunk[..count]);
             closed = count == 0;
         }
@@ -89,6 +89,17 @@ impl Client {
     pub fn wait_closed(mut self) -> io::Result<Vec<u8>> {
         self.stream.read_to_end(&mut self.received)?;
         Ok(self.received)
+    }
+}
+
+/// Reads what there is. A read with a time-out is not taken up again after a signal (signal(7)),
+/// and a process that starts others gets one whenever they end.
+pub fn read(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }
 

@@ -12,12 +12,12 @@
 //! is reviewed.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::http::parse_response;
+use super::http::{parse_response, read};
 
 /// The memory for requests that every server under test is given, in MiB: limits are part of what
 /// transcripts show.
@@ -58,7 +58,7 @@ impl Wire for SocketWire {
 
     fn receive(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 64 * 1024];
-        let count = self.0.read(&mut bytes).expect("a reply in time");
+        let count = read(&mut self.0, &mut bytes).expect("a reply in time");
         bytes.truncate(count);
         bytes
     }
@@ -73,7 +73,7 @@ pub fn replay_all(mut connect: impl FnMut() -> Box<dyn Wire>) {
     let paths = transcript_paths();
     assert!(paths.len() >= 8, "the transcripts are there");
     for path in paths {
-        let steps = parse(&read(&path));
+        let steps = parse(&text_of(&path));
         compare(&path, &steps, &replay(&steps, &mut *connect()));
     }
 }
@@ -81,13 +81,13 @@ pub fn replay_all(mut connect: impl FnMut() -> Box<dyn Wire>) {
 /// Replays every transcript and writes down what is heard as what must be.
 pub fn bless_all(mut connect: impl FnMut() -> Box<dyn Wire>) {
     for path in transcript_paths() {
-        let text = read(&path);
+        let text = text_of(&path);
         let heard = replay(&parse(&text), &mut *connect());
         fs::write(&path, write(&text, &heard)).expect("a transcript is writable");
     }
 }
 
-fn read(path: &Path) -> String {
+fn text_of(path: &Path) -> String {
     fs::read_to_string(path).expect("a transcript is readable")
 }
 

@@ -1,10 +1,11 @@
 //! How QEMU is called, and how it is spoken to.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::super::http;
 use super::{Accel, GUEST_ADDRESS, GUEST_PORT, Guest, Machine, Network, VmOptions};
 
 pub fn program() -> String {
@@ -95,7 +96,7 @@ fn read_to_prompt(stream: &mut UnixStream) -> io::Result<String> {
     let mut answer = Vec::new();
     let mut chunk = [0; 1024];
     while !answer.ends_with(PROMPT) {
-        match stream.read(&mut chunk)? {
+        match http::read(stream, &mut chunk)? {
             0 => break,
             count => answer.extend_from_slice(&chunk[..count]),
         }
