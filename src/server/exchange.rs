@@ -11,21 +11,20 @@ use crate::time::Now;
 
 impl Server {
     pub(super) fn begin_request(&mut self, id: SessionId, head: &RequestHead, now: Now) {
-        match Route::find(head) {
+        let answer = match Route::find(head) {
             Ok(Route::Multiply) => match self.admit(head) {
                 Ok(pending) => {
                     let Some(session) = self.session_mut(id) else { return };
                     session.pending = Some(pending);
                     session.connection.accept_body(&mut session.output);
+                    return;
                 }
-                Err(problem) => self.answer(id, problem.into_response(), now),
+                Err(problem) => problem.into_response(),
             },
-            Ok(route) => {
-                let response = self.reply(&route);
-                self.answer(id, response, now);
-            }
-            Err(problem) => self.answer(id, problem.into_response(), now),
-        }
+            Ok(route) => self.reply(&route),
+            Err(problem) => problem.into_response(),
+        };
+        self.answer(id, answer, now);
     }
 
     pub(super) fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) {

@@ -1,7 +1,7 @@
 //! Replies that need no job, and the reply of a job.
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::Serialize;
@@ -67,23 +67,7 @@ impl Server {
         if self.is_draining() {
             return Err(draining());
         }
-        match head.media_type().as_deref() {
-            Some("application/json") => {}
-            Some(other) => {
-                let detail = format!("{other:?} is not application/json");
-                return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
-                    .at("Content-Type")
-                    .with_response_field("Accept-Post", "application/json"));
-            }
-            None => {
-                return Err(Problem::new(
-                    ProblemKind::UnsupportedMediaType,
-                    "the request names no content type; application/json is taken",
-                )
-                .at("Content-Type")
-                .with_response_field("Accept-Post", "application/json"));
-            }
-        }
+        check_media_type(head)?;
         let length = match head.framing {
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,
@@ -152,6 +136,17 @@ impl Server {
             },
         }
     }
+}
+
+fn check_media_type(head: &RequestHead) -> Result<(), Problem> {
+    let detail = match head.media_type().as_deref() {
+        Some("application/json") => return Ok(()),
+        Some(other) => format!("{other:?} is not application/json"),
+        None => String::from("the request names no content type; application/json is taken"),
+    };
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
+        .at("Content-Type")
+        .with_response_field("Accept-Post", "application/json"))
 }
 
 fn draining() -> Problem {

@@ -10,38 +10,15 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
+use super::arguments::{READS_C, SCALES_C, SCALES_SUM};
 use super::passes::vector_passes;
 use super::{Left, Microkernel, Right, Scale, Size, Target};
 
 const MR: usize = 6;
 const VECTORS: usize = 2;
 
-/// What a tile's code is told; strides in bytes.
-#[repr(C)]
-struct Arguments<T> {
-    terms: usize,
-    a: *const T,
-    a_row_stride: usize,
-    a_column_stride: usize,
-    b: *const T,
-    b_row_stride: usize,
-    b_ahead: usize,
-    c: *mut T,
-    c_row_stride: usize,
-    /// A vector: the lanes of the last vector that are within the tile are on.
-    mask: *const u8,
-    /// `SCALES_SUM`, `READS_C`, `SCALES_C`.
-    steps: u64,
-    alpha: T,
-    beta: T,
-}
-
-/// `alpha` is not one.
-const SCALES_SUM: u64 = 1;
-/// `beta` is not zero.
-const READS_C: u64 = 2;
-/// `beta` is neither zero nor one.
-const SCALES_C: u64 = 4;
+/// The mask is the address of a vector, in which the lanes are on.
+type Arguments<T> = super::arguments::Arguments<T, *const u8>;
 
 type TileFn<T> = unsafe fn(&Arguments<T>);
 
@@ -339,27 +316,10 @@ macro_rules! microkernel {
                 scale: Scale<$element>,
                 c: Target<$element>,
             ) {
-                const BYTES: usize = size_of::<$element>();
                 let before_last = (size.columns - 1) / $lanes;
                 let lanes = size.columns - before_last * $lanes;
-                let step = |is_taken: bool, step: u64| if is_taken { step } else { 0 };
-                let arguments = Arguments {
-                    terms: size.terms,
-                    a: a.elements.as_ptr(),
-                    a_row_stride: a.row_stride * BYTES,
-                    a_column_stride: a.column_stride * BYTES,
-                    b: b.elements.as_ptr(),
-                    b_row_stride: b.row_stride * BYTES,
-                    b_ahead: b.ahead * BYTES,
-                    c: c.elements.as_mut_ptr(),
-                    c_row_stride: c.row_stride * BYTES,
-                    mask: MASKS[$lanes - lanes..].as_ptr().cast(),
-                    steps: step(scale.alpha != 1.0, SCALES_SUM)
-                        | step(scale.beta != 0.0, READS_C)
-                        | step(scale.beta != 0.0 && scale.beta != 1.0, SCALES_C),
-                    alpha: scale.alpha,
-                    beta: scale.beta,
-                };
+                let mask = MASKS[$lanes - lanes..].as_ptr().cast();
+                let arguments = Arguments::new(size, a, b, scale, c, mask);
                 let tile = TILES[usize::from(lanes == $lanes)][size.rows - 1][before_last];
                 // SAFETY: of_f64 and of_f32 hand this kernel out only where the CPU has AVX2 and
                 // FMA, and Microkernel::multiply has checked the operands.

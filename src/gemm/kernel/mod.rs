@@ -23,6 +23,8 @@ mod cpu;
 mod portable;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod arguments;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod passes;
 
 // Where the target has no vector registers (kernels of operating systems), the portable one serves.
