@@ -13,6 +13,7 @@ mod five_loops;
 mod kernel;
 mod one_pass;
 mod pack;
+mod peak;
 mod plan;
 mod reference;
 mod vector;
@@ -24,7 +25,8 @@ use core::ops::Mul;
 use ndarray::ArrayView2;
 
 pub use element::{Dtype, Element};
-pub use kernel::{Caches, Isa, Microkernel, caches};
+pub use kernel::{Caches, Isa, Microkernel, caches, isa};
+pub use peak::{Peak, multiply_add_loop};
 
 use five_loops::FiveLoops;
 use kernel::{Left, Scale};
