@@ -3,6 +3,7 @@
 
 use gemmule::api::MultiplyRequest;
 use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::Peak;
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
 use serde_json::Value;
@@ -11,7 +12,14 @@ const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
 const MIB: usize = 1 << 20;
 
 fn server(memory_bytes: usize) -> Server {
-    let config = Config { memory_bytes, sessions_max: 4, tariff: STANDARD, platform: "test" };
+    let config = Config {
+        memory_bytes,
+        sessions_max: 4,
+        tariff: STANDARD,
+        platform: "test",
+        threads: 1,
+        peak: Peak::default(),
+    };
     Server::new(config, [7; 32])
 }
 

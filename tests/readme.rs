@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::Peak;
 use gemmule::problem::ProblemKind;
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -13,8 +14,18 @@ const README: &str = include_str!("../README.md");
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
 
 fn reply(request: &str) -> Value {
-    let config =
-        Config { memory_bytes: 1 << 20, sessions_max: 1024, tariff: STANDARD, platform: "test" };
+    serde_json::from_str(&reply_text(request)).expect("a reply is JSON")
+}
+
+fn reply_text(request: &str) -> String {
+    let config = Config {
+        memory_bytes: 1 << 20,
+        sessions_max: 1024,
+        tariff: STANDARD,
+        platform: "test",
+        threads: 1,
+        peak: Peak::default(),
+    };
     let mut server = Server::new(config, [9; 32]);
     let session = server.open(NOW).expect("a session is free");
     server.receive(session, request.as_bytes(), NOW);
@@ -22,9 +33,13 @@ fn reply(request: &str) -> Value {
         while !job.advance(&mut || false) {}
         server.finish(job, NOW);
     }
-    let text = String::from_utf8_lossy(server.output(session)).into_owned();
-    let (_, body) = text.split_once("\r\n\r\n").expect("a reply has a head");
-    serde_json::from_str(body).expect("a reply is JSON")
+    let mut bytes = Vec::new();
+    while !server.output(session).is_empty() {
+        bytes.extend_from_slice(server.output(session));
+        server.sent(session, server.output(session).len(), NOW);
+    }
+    let text = String::from_utf8(bytes).expect("replies are text");
+    text.split_once("\r\n\r\n").expect("a reply has a head").1.into()
 }
 
 /// The first block of code in that language behind a heading or any other text.
@@ -91,6 +106,16 @@ fn the_limits_are_those_that_are_enforced() {
         }
     }
     assert_eq!(rows.len() + 1, limits.len());
+}
+
+#[test]
+fn every_metric_is_listed() {
+    let page = reply_text("GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n");
+    let names = page.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let written: BTreeSet<&str> = names.filter_map(|line| line.split(' ').next()).collect();
+    let rows = rows("| metric | labels");
+    let listed = rows.iter().flat_map(|row| row[0].split(", ")).map(|name| name.trim_matches('`'));
+    assert_eq!(listed.collect::<BTreeSet<_>>(), written);
 }
 
 #[test]

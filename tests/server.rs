@@ -1,6 +1,7 @@
 //! The server in virtual time: deadlines, draining, cancelled jobs, memory that is not free.
 
 use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::Peak;
 use gemmule::job::Job;
 use gemmule::limits::{
     DRAIN_TIMEOUT_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
@@ -21,7 +22,14 @@ struct Bench {
 
 impl Bench {
     fn new(memory_bytes: usize, sessions_max: usize) -> Self {
-        let config = Config { memory_bytes, sessions_max, tariff: STANDARD, platform: "test" };
+        let config = Config {
+            memory_bytes,
+            sessions_max,
+            tariff: STANDARD,
+            platform: "test",
+            threads: 1,
+            peak: Peak::default(),
+        };
         Self { server: Server::new(config, [1; 32]), now_ns: 5 * SECOND_NS }
     }
 

@@ -11,6 +11,7 @@ use std::env;
 use std::ops::Range;
 
 use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::Peak;
 use gemmule::job::Job as RunningJob;
 use gemmule::limits::{IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS};
 use gemmule::server::{Config, Expired, Server, SessionId};
@@ -59,6 +60,8 @@ impl World {
             sessions_max: CLIENTS_AT_ONCE,
             tariff: STANDARD,
             platform: "sim",
+            threads: 1,
+            peak: Peak::default(),
         };
         Self {
             random: Random::new(seed),

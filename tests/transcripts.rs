@@ -4,6 +4,7 @@
 mod support;
 
 use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::Peak;
 use gemmule::server::{Config, Server, SessionId};
 use gemmule::time::Now;
 use support::host::Host;
@@ -27,6 +28,8 @@ impl CoreWire {
             sessions_max: 1024,
             tariff: STANDARD,
             platform: "core",
+            threads: 1,
+            peak: Peak::default(),
         };
         let mut server = Server::new(config, [3; 32]);
         let session = server.open(NOW).expect("a session is free");

@@ -19,6 +19,8 @@ pub enum Route {
     Health,
     /// `GET /v1/version`
     Version,
+    /// `GET /metrics`
+    Metrics,
     /// `GET /problems/{name}`
     Problem(ProblemKind),
     /// `OPTIONS` of any path: the methods it takes.
@@ -31,6 +33,7 @@ const TABLE: &[(&[&str], Method)] = &[
     (&["v1", "jobs", "{}", "bill"], Method::Get),
     (&["healthz"], Method::Get),
     (&["v1", "version"], Method::Get),
+    (&["metrics"], Method::Get),
     (&["problems", "{}"], Method::Get),
 ];
 
@@ -73,6 +76,7 @@ impl Route {
             }),
             2 => Ok(Self::Health),
             3 => Ok(Self::Version),
+            4 => Ok(Self::Metrics),
             _ => ProblemKind::ALL
                 .iter()
                 .copied()

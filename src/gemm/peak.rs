@@ -4,10 +4,12 @@
 
 use core::hint::black_box;
 
+use serde::Serialize;
+
 use super::{Dtype, Isa};
 
 /// The most that one core can do, in floating-point operations a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Peak {
     pub f64: u64,
     pub f32: u64,

@@ -38,6 +38,7 @@ use smoltcp::wire::Ipv4Cidr;
 
 use crate::host::clock::Clock;
 use crate::host::options::ServeOptions;
+use crate::host::peak;
 use crate::host::runner::Runner;
 
 use buffers::BufferPlan;
@@ -101,6 +102,9 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         sessions_max: buffers.connections_max,
         tariff: STANDARD,
         platform: NAME,
+        // With one core, the loop's thread multiplies.
+        threads: threads(options).max(1),
+        peak: peak::at_start(),
     };
     let port = options.listen.port();
     let now = serve::instant(clock.now());

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::Peak;
 use gemmule::server::{Config, Server};
 
 use super::clock::Clock;
@@ -44,6 +45,9 @@ fn reply_to(body: &[u8], memory_bytes: Option<usize>) -> Result<(String, Vec<u8>
         sessions_max: 1,
         tariff: STANDARD,
         platform: platform::NAME,
+        threads: 1,
+        // Nobody asks for it.
+        peak: Peak::default(),
     };
     let mut server = Server::new(config, platform::seed()?);
     let mut runner = Runner::new(0, Arc::new(|| {}))?;

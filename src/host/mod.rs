@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod job_file;
 pub mod options;
+pub mod peak;
 pub mod runner;

@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::connection::{Connection, Served};
 use crate::host::clock::Clock;
 use crate::host::options::ServeOptions;
+use crate::host::peak;
 use crate::host::runner::Runner;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -72,6 +73,9 @@ impl EventLoop {
             sessions_max: options.sessions_max,
             tariff: STANDARD,
             platform: super::NAME,
+            // Without compute threads, the one that does I/O multiplies.
+            threads: threads.max(1),
+            peak: peak::at_start(),
         };
         println!("gemmule: serving on {}", listener.local_addr()?);
         Ok(Self {

@@ -53,12 +53,14 @@ impl Server {
 
     /// Queues a response; a request that is still coming in is forgotten.
     pub(super) fn answer(&mut self, id: SessionId, response: Response, now: Now) {
+        self.counters.answered(response.status);
         let Some(session) = self.session_mut(id) else { return };
         session.pending = None;
         session.connection.respond(response, now, &mut session.output);
     }
 
     pub(super) fn answer_and_close(&mut self, id: SessionId, response: Response, now: Now) {
+        self.counters.answered(response.status);
         let Some(session) = self.session_mut(id) else { return };
         session.pending = None;
         session.connection.respond_and_close(response, now, &mut session.output);

@@ -11,6 +11,8 @@ mod exchange;
 
 mod replies;
 
+mod metrics;
+
 mod timers;
 
 use alloc::collections::VecDeque;
@@ -29,6 +31,7 @@ use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
 use crate::time::Now;
 
+use metrics::Counters;
 use session::{Phase, Session};
 use timers::Timers;
 
@@ -42,6 +45,10 @@ pub struct Config {
     pub tariff: Tariff,
     /// The machine that serves, as `GET /v1/version` names it.
     pub platform: &'static str,
+    /// Threads that multiply.
+    pub threads: usize,
+    /// What one core can do, as the host has measured it.
+    pub peak: gemm::Peak,
 }
 
 /// Names a session; one that is over is never mistaken for a later one.
@@ -79,6 +86,7 @@ pub struct Server {
     /// Jobs that the host has taken and not brought back.
     jobs_out: usize,
     bills: RecentBills,
+    counters: Counters,
     random: ChaCha12Rng,
     console: VecDeque<String>,
     console_lines_dropped: u64,
@@ -97,6 +105,7 @@ impl Server {
             ready_jobs: VecDeque::new(),
             jobs_out: 0,
             bills: RecentBills::default(),
+            counters: Counters::default(),
             random: ChaCha12Rng::from_seed(seed),
             console: VecDeque::new(),
             console_lines_dropped: 0,
@@ -116,6 +125,7 @@ impl Server {
             return None;
         }
         self.generation += 1;
+        self.counters.connections.add(1);
         let index = self.sessions.insert(Session::new(self.generation, now));
         let id = SessionId { index, generation: self.generation };
         self.note_progress(id, 0, now);
@@ -151,6 +161,7 @@ impl Server {
                 Event::More => {}
             }
         }
+        self.counters.received_bytes.add(used as u64);
         self.note_progress(id, used, now);
         used
     }
@@ -175,6 +186,7 @@ impl Server {
             if session.output.is_empty() {
                 session.reply_promise = None;
             }
+            self.counters.sent_bytes.add(bytes as u64);
             self.note_progress(id, bytes, now);
         }
     }
@@ -258,6 +270,7 @@ impl Server {
                 self.jobs_out += 1;
                 return Some(job);
             }
+            self.counters.jobs_cancelled.add(1);
         }
         None
     }
@@ -268,7 +281,11 @@ impl Server {
         self.jobs_out -= 1;
         let id = job.session;
         // A client that is gone gets no reply, and so no bill.
-        self.session_mut(id)?.job = None;
+        let Some(session) = self.session_mut(id) else {
+            self.counters.jobs_cancelled.add(1);
+            return None;
+        };
+        session.job = None;
         let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
         let (outcome, promise) = job.into_outcome();
@@ -283,12 +300,19 @@ impl Server {
                     now.unix_ns,
                 );
                 self.print(bill.console_line());
+                self.counters.billed(&usage, &bill);
                 let response = replies::product(text, &bill);
                 self.bills.post(bill);
                 response
             }
-            Outcome::Failed(problem) => problem.into_response(),
-            Outcome::Cancelled => return None,
+            Outcome::Failed(problem) => {
+                self.counters.jobs_failed.add(1);
+                problem.into_response()
+            }
+            Outcome::Cancelled => {
+                self.counters.jobs_cancelled.add(1);
+                return None;
+            }
         };
         self.answer(id, response, now);
         self.session_mut(id)?.reply_promise = Some(promise);

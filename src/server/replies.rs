@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::api::{Route, to_json};
 use crate::billing::{Bill, Tariff};
+use crate::gemm::{self, Peak};
 use crate::http::connection::Broken;
 use crate::http::head::{Framing, HeadError};
 use crate::http::{RequestHead, Response};
@@ -17,8 +18,8 @@ use crate::limits::{
     RECENT_BILLS_MAX, TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::problem::{Problem, ProblemKind};
+use crate::server::Server;
 use crate::server::session::{PendingRequest, body_bytes_max};
-use crate::server::{Server, gemm};
 
 /// `GET /healthz`.
 #[derive(Serialize)]
@@ -39,9 +40,19 @@ struct Version<'a> {
     api: &'static str,
     platform: &'static str,
     kernel: &'static str,
+    caches: Caches,
+    threads: usize,
+    core_peak_flops_per_second: Peak,
     dtypes: [&'static str; 2],
     tariff: &'a Tariff,
     limits: Limits,
+}
+
+/// Of one core, as the kernel uses them.
+#[derive(Serialize)]
+struct Caches {
+    l1_bytes: usize,
+    l2_bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -96,6 +107,7 @@ impl Server {
                 Response::json(200, to_json(&health))
             }
             Route::Version => Response::json(200, to_json(&self.version())),
+            Route::Metrics => self.metrics(),
             Route::Problem(kind) => Response::json(
                 200,
                 to_json(&json!({
@@ -111,12 +123,16 @@ impl Server {
 
     fn version(&self) -> Version<'_> {
         const SECOND_NS: u64 = 1_000_000_000;
+        let gemm::Caches { l1_bytes, l2_bytes } = gemm::caches();
         Version {
             name: "gemmule",
             version: env!("CARGO_PKG_VERSION"),
             api: "v1",
             platform: self.config.platform,
             kernel: gemm::Kernel::of_this_machine().name(),
+            caches: Caches { l1_bytes, l2_bytes },
+            threads: self.config.threads,
+            core_peak_flops_per_second: self.config.peak,
             dtypes: ["f64", "f32"],
             tariff: &self.config.tariff,
             limits: Limits {

@@ -1,0 +1,185 @@
+//! `GET /metrics`: what the machine is and has done, in Prometheus's text format 0.0.4.
+//!
+//! Names follow Prometheus's conventions: the unit last, in base units, and `_total` behind what
+//! only grows. A metric is added by a line in one of the three lists below.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use crate::billing::{Bill, Usage};
+use crate::gemm::{self, Dtype};
+use crate::http::Response;
+use crate::server::Server;
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What is counted from the start on. A count that overflows begins again at zero, which readers
+/// take for a restart.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub connections: Count,
+    pub received_bytes: Count,
+    pub sent_bytes: Count,
+    pub jobs_done: Count,
+    pub jobs_failed: Count,
+    pub jobs_cancelled: Count,
+    /// Requests by the status of their answer.
+    requests: BTreeMap<u16, Count>,
+    flops_f64: Count,
+    flops_f32: Count,
+    bytes_in: Count,
+    bytes_out: Count,
+    amount_micros: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count(u64);
+
+impl Count {
+    pub fn add(&mut self, more: u64) {
+        self.0 = self.0.wrapping_add(more);
+    }
+}
+
+impl Counters {
+    pub fn answered(&mut self, status: u16) {
+        self.requests.entry(status).or_default().add(1);
+    }
+
+    /// A job is done, and its bill made out.
+    pub fn billed(&mut self, usage: &Usage, bill: &Bill) {
+        self.jobs_done.add(1);
+        match usage.dtype {
+            Dtype::F64 => self.flops_f64.add(usage.flops),
+            Dtype::F32 => self.flops_f32.add(usage.flops),
+        }
+        self.bytes_in.add(usage.bytes_in);
+        self.bytes_out.add(usage.bytes_out);
+        self.amount_micros.add(bill.amount_micros);
+    }
+}
+
+impl Server {
+    pub(super) fn metrics(&self) -> Response {
+        let mut page = Page(String::new());
+        self.write_machine(&mut page);
+        self.write_traffic(&mut page);
+        self.write_work(&mut page);
+        let body = page.0.into_bytes();
+        Response { status: 200, content_type: CONTENT_TYPE, fields: Vec::new(), body }
+    }
+
+    fn write_machine(&self, page: &mut Page) {
+        let (config, caches) = (&self.config, gemm::caches());
+        let build = [
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("platform", config.platform),
+            ("kernel", gemm::Kernel::of_this_machine().name()),
+        ];
+        page.gauge("build_info", "What serves, and what multiplies.").sample(&build, 1);
+        page.gauge("cache_bytes", "Data caches of a core, as the kernel uses them.")
+            .sample(&[("level", "1")], caches.l1_bytes as u64)
+            .sample(&[("level", "2")], caches.l2_bytes as u64);
+        page.gauge("compute_threads", "Threads that multiply.").value(config.threads as u64);
+        page.gauge("core_peak_flops_per_second", "The most that a core can do, measured at start.")
+            .sample(&[("dtype", "f64")], config.peak.f64)
+            .sample(&[("dtype", "f32")], config.peak.f32);
+        page.gauge("memory_budget_bytes", "Memory for requests.")
+            .value(self.memory.total_bytes() as u64);
+        page.gauge("memory_promised_bytes", "Memory that requests hold or may come to hold.")
+            .value(self.memory.promised_bytes() as u64);
+    }
+
+    fn write_traffic(&self, page: &mut Page) {
+        let counters = &self.counters;
+        page.gauge("connections_max", "Connections that can be open at once.")
+            .value(self.config.sessions_max as u64);
+        page.gauge("connections_open", "Connections open now.").value(self.sessions.len() as u64);
+        page.counter("connections_total", "Connections taken.").value(counters.connections.0);
+        page.counter("received_bytes_total", "Bytes from clients, heads and framing included.")
+            .value(counters.received_bytes.0);
+        page.counter("sent_bytes_total", "Bytes to clients, heads and framing included.")
+            .value(counters.sent_bytes.0);
+        let mut requests =
+            page.counter("http_requests_total", "Requests, by the status of their answer.");
+        for (status, count) in &counters.requests {
+            requests = requests.sample(&[("status", &status.to_string())], count.0);
+        }
+    }
+
+    fn write_work(&self, page: &mut Page) {
+        let counters = &self.counters;
+        page.gauge("jobs_in_progress", "Jobs that have come whole and have not ended.")
+            .value((self.ready_jobs.len() + self.jobs_out) as u64);
+        page.counter("jobs_total", "Jobs, by how they ended.")
+            .sample(&[("end", "done")], counters.jobs_done.0)
+            .sample(&[("end", "failed")], counters.jobs_failed.0)
+            .sample(&[("end", "cancelled")], counters.jobs_cancelled.0);
+        page.counter("billed_flops_total", "Floating-point operations on bills.")
+            .sample(&[("dtype", "f64")], counters.flops_f64.0)
+            .sample(&[("dtype", "f32")], counters.flops_f32.0);
+        page.counter("billed_bytes_total", "Bytes on bills.")
+            .sample(&[("direction", "in")], counters.bytes_in.0)
+            .sample(&[("direction", "out")], counters.bytes_out.0);
+        page.counter(
+            "billed_micros_total",
+            "Amounts of bills, in millionths of the currency unit.",
+        )
+        .sample(&[("currency", self.config.tariff.currency)], counters.amount_micros.0);
+    }
+}
+
+/// The text as far as it is written.
+struct Page(String);
+
+/// The samples of one metric, under its name.
+struct Family<'a> {
+    page: &'a mut Page,
+    name: &'static str,
+}
+
+impl Page {
+    fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
+        self.family(name, "gauge", help)
+    }
+
+    fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
+        debug_assert!(name.ends_with("_total"), "{name}");
+        self.family(name, "counter", help)
+    }
+
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
+        self.write(format_args!("# HELP gemmule_{name} {help}\n# TYPE gemmule_{name} {kind}\n"));
+        Family { page: self, name }
+    }
+
+    fn write(&mut self, text: core::fmt::Arguments<'_>) {
+        self.0.write_fmt(text).expect("a string takes all text");
+    }
+}
+
+impl Family<'_> {
+    fn value(self, value: u64) {
+        self.sample(&[], value);
+    }
+
+    fn sample(self, labels: &[(&str, &str)], value: u64) -> Self {
+        let name = self.name;
+        let labels: String =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\",", escape(value))).collect();
+        match labels.strip_suffix(',') {
+            Some(labels) => {
+                self.page.write(format_args!("gemmule_{name}{{{labels}}} {value}\n"));
+            }
+            None => self.page.write(format_args!("gemmule_{name} {value}\n")),
+        }
+        self
+    }
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
