@@ -1,7 +1,8 @@
 //! `gemmule`: the thin hosts under the core.
 //!
 //! `gemmule serve` runs the service on Linux sockets, or on the devices of a Hermit virtual
-//! machine; `gemmule job FILE` runs one job from a file on either.
+//! machine; `gemmule job FILE` runs one job from a file on either, and `gemmule bench` measures
+//! either.
 
 #[cfg(target_os = "hermit")]
 mod hermit;
@@ -12,7 +13,7 @@ mod linux;
 use std::process::ExitCode;
 
 use host::options::{Command, USAGE};
-use host::{job_file, options};
+use host::{bench, job_file, options};
 
 #[cfg(target_os = "hermit")]
 use hermit as platform;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let status = match options::parse(std::env::args().skip(1)) {
         Ok(Command::Serve(options)) => platform::serve(&options),
         Ok(Command::Job { file, memory_bytes }) => job_file::run(&file, memory_bytes),
+        Ok(Command::Bench(options)) => bench::run(&options),
         Ok(Command::Version) => {
             println!("gemmule {}", env!("CARGO_PKG_VERSION"));
             0

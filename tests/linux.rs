@@ -108,6 +108,48 @@ fn a_job_from_a_file_prints_its_product_and_bill() {
     assert!(String::from_utf8_lossy(&gone.stderr).contains("No such file"));
 }
 
+#[test]
+fn a_benchmark_measures_every_size_in_both_element_types() {
+    // The last needs more memory than any machine has.
+    let sizes = ["24x24x24", "30x1x40", "16777216x16777216x1"];
+    let output =
+        gemmule(&["bench", "--quick", "--size", "24", "--size", sizes[1], "--size", sizes[2]]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (head, table) = text.split_once("\n\n").expect("a head and a table");
+    assert!(head.starts_with("gemmule ") && head.contains(" on linux: kernel "), "{head}");
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let columns = lines.next().expect("the columns' names").join(" ");
+    assert_eq!(columns, "dtype threads m x n x k GFLOP/s peak share");
+    for dtype in ["f64", "f32"] {
+        for size in sizes {
+            let line = lines.next().expect("a line for every size");
+            assert_eq!(line[..3], [dtype, "1", size]);
+            if size == sizes[2] {
+                assert_eq!(line[3], "skipped:");
+                continue;
+            }
+            let number = |text: &str| text.parse::<f64>().expect("a number");
+            let (rate, peak) = (number(line[3]), number(line[4]));
+            let share = number(line[5].strip_suffix('%').expect("a share"));
+            assert!(rate > 0.0 && peak > 0.0, "{line:?}");
+            // Both are rounded to hundredths of a GFLOP/s.
+            let rounding = 100.0 * (0.01 / rate + 0.01 / peak) * rate / peak + 0.1;
+            assert!((100.0 * rate / peak - share).abs() <= rounding, "{line:?}");
+        }
+    }
+    assert_eq!(lines.next(), None);
+}
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_a_reason_and_the_usage() {
+    let output = gemmule(&["bench", "--size", "0"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.starts_with("gemmule: --size is \"0\", and should be "), "{error}");
+    assert!(error.contains("Usage: "), "{error}");
+}
+
 fn gemmule(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gemmule")).args(arguments).output().expect("the binary runs")
 }

@@ -64,6 +64,11 @@ pub fn serve(options: &ServeOptions) -> u8 {
     }
 }
 
+/// Turns on the vector registers that threads keep, as for [`serve`].
+pub fn start_vectors() -> io::Result<()> {
+    vector_state::start().map_err(|fault| io::Error::other(fault.to_string()))
+}
+
 /// 32 bytes that nobody can guess, for a job that needs no devices. They are looked for only where
 /// the processor can't help: uhyve has none, and does not expect a guest to search its buses.
 pub fn seed() -> io::Result<[u8; entropy::SEED_BYTES]> {

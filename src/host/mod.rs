@@ -1,5 +1,6 @@
 //! What the Linux and the Hermit host have in common; std, but no sockets and no devices.
 
+pub mod bench;
 pub mod clock;
 pub mod job_file;
 pub mod options;

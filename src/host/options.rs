@@ -4,21 +4,27 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use gemmule::limits::SESSIONS_MAX_DEFAULT;
+use gemmule::gemm::Shape;
+use gemmule::limits::{DIMENSION_MAX, SESSIONS_MAX_DEFAULT};
 
 pub const USAGE: &str = "\
 Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
        gemmule job FILE            run one job from a file; print product and bill
+       gemmule bench [OPTIONS]     multiply at many sizes; print GFLOP/s and share of the peak
        gemmule version | help
 
+To serve:
   --listen ADDRESS:PORT   where to listen (default 127.0.0.1:8080; a virtual machine listens on
                           all its addresses and takes the port alone, as in :8080)
   --threads N             compute threads besides the one that does I/O (default: cores less one)
   --memory-mib N          memory for requests (default: half of what the machine has)
   --sessions N            connections open at once (default 1024)
-In a virtual machine:
+To serve in a virtual machine:
   --address ADDRESS/BITS  a static IPv4 address (default: DHCP)
-  --gateway ADDRESS       the way out of the network";
+  --gateway ADDRESS       the way out of the network
+To bench:
+  --quick                 fewer sizes, and fewer samples of each
+  --size N | MxNxK        this size alone; may be given several times";
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +35,16 @@ pub enum Command {
         /// `None`: the platform decides.
         memory_bytes: Option<usize>,
     },
+    Bench(BenchOptions),
     Version,
     Help,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BenchOptions {
+    pub quick: bool,
+    /// None: a list of squares and thin shapes.
+    pub shapes: Vec<Shape>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +114,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Options
     match word.as_deref() {
         Some("serve") => parse_serve(arguments).map(Command::Serve),
         Some("job") => parse_job(arguments),
+        Some("bench") => parse_bench(arguments).map(Command::Bench),
         Some("version") => Ok(Command::Version),
         Some("help") | None => Ok(Command::Help),
         Some(other) => Err(OptionsError::UnknownCommand(other.into())),
@@ -159,6 +174,20 @@ fn parse_job(mut arguments: impl Iterator<Item = String>) -> Result<Command, Opt
     Ok(Command::Job { file, memory_bytes })
 }
 
+fn parse_bench(mut arguments: impl Iterator<Item = String>) -> Result<BenchOptions, OptionsError> {
+    let mut options = BenchOptions::default();
+    while let Some(word) = arguments.next() {
+        match word.as_str() {
+            "--quick" => options.quick = true,
+            "--size" => options.shapes.push(read_shape(value_of("--size", &mut arguments)?)?),
+            // A benchmark needs no devices.
+            _ if word.starts_with("virtio_mmio.device=") => {}
+            _ => return Err(OptionsError::UnknownOption(word)),
+        }
+    }
+    Ok(options)
+}
+
 fn value_of(
     option: &'static str,
     arguments: &mut impl Iterator<Item = String>,
@@ -182,6 +211,21 @@ fn read_memory(arguments: &mut impl Iterator<Item = String>) -> Result<usize, Op
         value,
         wanted: "a number of MiB that this machine can count",
     })
+}
+
+/// `N` for a square, or `MxNxK`.
+fn read_shape(value: String) -> Result<Shape, OptionsError> {
+    let numbers: Result<Vec<usize>, _> = value.split('x').map(str::parse).collect();
+    let is_dimension = |number: &usize| (1..=DIMENSION_MAX).contains(number);
+    match numbers.as_deref() {
+        Ok([n]) if is_dimension(n) => Ok(Shape { m: *n, n: *n, k: *n }),
+        Ok(all @ [m, n, k]) if all.iter().all(is_dimension) => Ok(Shape { m: *m, n: *n, k: *k }),
+        _ => Err(OptionsError::BadValue {
+            option: "--size",
+            value,
+            wanted: "N or MxNxK, each from 1 to 16777216",
+        }),
+    }
 }
 
 fn read_address(value: String) -> Result<(Ipv4Addr, u8), OptionsError> {
@@ -227,6 +271,14 @@ mod tests {
                 "job in.json --memory-mib 2",
                 Command::Job { file: String::from("in.json"), memory_bytes: Some(2 << 20) },
             ),
+            ("bench", Command::Bench(BenchOptions::default())),
+            (
+                "bench --size 7 --quick --size 16777216x1x3",
+                Command::Bench(BenchOptions {
+                    quick: true,
+                    shapes: vec![Shape { m: 7, n: 7, k: 7 }, Shape { m: 1 << 24, n: 1, k: 3 }],
+                }),
+            ),
         ] {
             assert_eq!(parse_line(line), Ok(expected), "{line}");
         }
@@ -245,6 +297,20 @@ mod tests {
             ),
             ("job", "job needs a value"),
             ("job a b", "\"b\" is not an option"),
+            ("bench --slow", "\"--slow\" is not an option"),
+            ("bench --size", "--size needs a value"),
+            (
+                "bench --size 0",
+                "--size is \"0\", and should be N or MxNxK, each from 1 to 16777216",
+            ),
+            (
+                "bench --size 2x3",
+                "--size is \"2x3\", and should be N or MxNxK, each from 1 to 16777216",
+            ),
+            (
+                "bench --size 16777217",
+                "--size is \"16777217\", and should be N or MxNxK, each from 1 to 16777216",
+            ),
         ] {
             assert_eq!(parse_line(line).unwrap_err().to_string(), message, "{line}");
         }

@@ -7,7 +7,7 @@ use gemmule::gemm::{Dtype, Peak, isa, multiply_add_loop};
 /// How long a machine that starts measures for each element type. It answers its first job so much
 /// later.
 const TIME_AT_START: Duration = Duration::from_millis(1);
-/// Shorter samples are nothing but the clock's own time; many of this length fit into a measurement,
+/// In shorter samples the clock's own time would count. Many of this length fit into a measurement,
 /// and some of them between two interruptions.
 const SAMPLE_MIN: Duration = Duration::from_micros(20);
 /// Rounds of the first sample: less than 0.1 ms on an emulator.
