@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::api::encode::text_bytes_max;
 use crate::api::{Encoder, MultiplyRequest, Operation};
 use crate::billing::{JobId, Usage, meter};
-use crate::gemm::{Element, Product, Shape, workspace_bytes};
+use crate::gemm::{Crew, Element, Product, Shape, workspace_bytes};
 use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
 use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
@@ -28,6 +28,8 @@ pub struct Job {
     /// When the request was whole, on the monotonic clock.
     pub(crate) received_ns: u64,
     bytes_in: u64,
+    /// That the product can be given.
+    threads: usize,
     promise: Promise,
     cancelled: CancelFlag,
     stage: Stage,
@@ -89,10 +91,11 @@ impl Job {
         promise: Promise,
         cancelled: CancelFlag,
         received_ns: u64,
+        threads: usize,
     ) -> Self {
         let bytes_in = text.len() as u64;
         let stage = Stage::Text(text);
-        Self { id, session, received_ns, bytes_in, promise, cancelled, stage }
+        Self { id, session, received_ns, bytes_in, threads, promise, cancelled, stage }
     }
 
     /// Whether what is left to do is so little that moving the job elsewhere would cost more.
@@ -109,19 +112,20 @@ impl Job {
     }
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
-    /// is asked between slices: a tile of the product, or some thousand elements of text. Reading
-    /// the request is one slice, after which a call always returns.
-    pub fn advance(&mut self, pause: &mut dyn FnMut() -> bool) -> bool {
+    /// is asked between slices, some tiles of the product or some thousand elements of text, by
+    /// every thread of the crew that works on it. Reading the request is one slice, after which a
+    /// call always returns.
+    pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
         if self.cancelled.is_set() {
             self.stage = Stage::Finished(Outcome::Cancelled);
         }
         let cancelled = self.cancelled.clone();
-        let pause = &mut || cancelled.is_set() || pause();
+        let pause = &|| cancelled.is_set() || pause();
         let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
         self.stage = match stage {
             Stage::Text(text) => self.read(&text),
-            Stage::F64(work) => work.advance(pause).map_or_else(Stage::Finished, Stage::F64),
-            Stage::F32(work) => work.advance(pause).map_or_else(Stage::Finished, Stage::F32),
+            Stage::F64(work) => work.advance(crew, pause).map_or_else(Stage::Finished, Stage::F64),
+            Stage::F32(work) => work.advance(crew, pause).map_or_else(Stage::Finished, Stage::F32),
             finished => finished,
         };
         matches!(self.stage, Stage::Finished(_))
@@ -155,9 +159,11 @@ impl Job {
     /// Promises the memory that the job needs now that its shapes are known, and sets it up.
     fn admit<T: Element>(&mut self, operation: Operation<T>) -> Result<Work<T>, Problem> {
         let Operation { elements, a, b, c, alpha, beta, shape } = operation;
+        // What is small is over before another thread would wake.
+        let threads = if shape.flops() <= SMALL_JOB_FLOPS { 1 } else { self.threads };
         let flops = meter::flops(shape, alpha != T::from_f64(1.0), c.is_some());
         let needed_bytes =
-            memory_bytes::<T>(elements.capacity(), shape, workspace_bytes::<T>(a, b));
+            memory_bytes::<T>(elements.capacity(), shape, workspace_bytes::<T>(a, b, threads));
         let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
             return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
         };
@@ -174,7 +180,7 @@ impl Job {
             None => result.resize(outputs, T::from_f64(0.0)),
         }
         let usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in: self.bytes_in, bytes_out: 0 };
-        let product = Product::new(elements, a, b, alpha, beta, result)
+        let product = Product::new(elements, (a, b), (alpha, beta), result, threads)
             .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
         Ok(Work { usage, phase: Phase::Multiply(product) })
     }
@@ -182,9 +188,13 @@ impl Job {
 
 impl<T: Element> Work<T> {
     /// One more stretch: what is left, or how it ended.
-    fn advance(mut self, pause: &mut dyn FnMut() -> bool) -> Result<Self, Outcome> {
+    fn advance(
+        mut self,
+        crew: &dyn Crew,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self, Outcome> {
         if let Phase::Multiply(mut product) = self.phase {
-            if !product.advance(pause) {
+            if !product.advance(crew, pause) {
                 self.phase = Phase::Multiply(product);
                 return Ok(self);
             }
@@ -195,7 +205,7 @@ impl<T: Element> Work<T> {
         let Phase::Encode(mut encoder) = self.phase else {
             unreachable!("a product that is complete has just become an encoder")
         };
-        if !encoder.advance(pause).map_err(Outcome::Failed)? {
+        if !encoder.advance(&mut || pause()).map_err(Outcome::Failed)? {
             self.phase = Phase::Encode(encoder);
             return Ok(self);
         }

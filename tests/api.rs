@@ -3,7 +3,7 @@
 
 use gemmule::api::MultiplyRequest;
 use gemmule::billing::tariff::STANDARD;
-use gemmule::gemm::Peak;
+use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn reply(server: &mut Server, request: &[u8]) -> (u16, Value) {
     // What a refused request leaves unread stays in the socket.
     server.receive(session, request, NOW);
     while let Some(mut job) = server.next_job() {
-        while !job.advance(&mut || true) {}
+        while !job.advance(&Alone, &|| true) {}
         server.finish(job, NOW);
     }
     let mut text = Vec::new();

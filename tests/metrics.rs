@@ -37,7 +37,7 @@ impl Bench {
 
     fn run_jobs(&mut self) {
         while let Some(mut job) = self.server.next_job() {
-            while !job.advance(&mut || false) {}
+            while !job.advance(&Alone, &|| false) {}
             self.server.finish(job, NOW);
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use gemmule::billing::tariff::STANDARD;
-use gemmule::gemm::Peak;
+use gemmule::gemm::{Alone, Peak};
 use gemmule::problem::ProblemKind;
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -30,7 +30,7 @@ fn reply_text(request: &str) -> String {
     let session = server.open(NOW).expect("a session is free");
     server.receive(session, request.as_bytes(), NOW);
     while let Some(mut job) = server.next_job() {
-        while !job.advance(&mut || false) {}
+        while !job.advance(&Alone, &|| false) {}
         server.finish(job, NOW);
     }
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
 //! The server in virtual time: deadlines, draining, cancelled jobs, memory that is not free.
 
 use gemmule::billing::tariff::STANDARD;
-use gemmule::gemm::Peak;
+use gemmule::gemm::{Alone, Peak};
 use gemmule::job::Job;
 use gemmule::limits::{
     DRAIN_TIMEOUT_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
@@ -59,7 +59,7 @@ impl Bench {
     }
 
     fn finish(&mut self, mut job: Job) -> Option<SessionId> {
-        while !job.advance(&mut || false) {}
+        while !job.advance(&Alone, &|| false) {}
         let now = self.now();
         self.server.finish(job, now)
     }
@@ -217,7 +217,7 @@ fn a_job_whose_client_is_gone_is_neither_run_nor_billed() {
     let running = bench.open();
     bench.receive(running, &post(BODY));
     let mut job = bench.server.next_job().expect("a job");
-    assert!(!job.advance(&mut || false), "only the request is read");
+    assert!(!job.advance(&Alone, &|| false), "only the request is read");
     bench.server.gone(running);
     assert_eq!(bench.finish(job), None);
     assert_eq!(bench.server.take_console(), None, "no bill");

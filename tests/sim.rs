@@ -11,7 +11,7 @@ use std::env;
 use std::ops::Range;
 
 use gemmule::billing::tariff::STANDARD;
-use gemmule::gemm::Peak;
+use gemmule::gemm::{Alone, Peak};
 use gemmule::job::Job as RunningJob;
 use gemmule::limits::{IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS};
 use gemmule::server::{Config, Expired, Server, SessionId};
@@ -144,7 +144,7 @@ impl World {
             return;
         }
         let index = self.random.below(self.running.len() as u64) as usize;
-        if self.running[index].advance(&mut || true) {
+        if self.running[index].advance(&Alone, &|| true) {
             let job = self.running.swap_remove(index);
             let now = self.now();
             self.server.finish(job, now);

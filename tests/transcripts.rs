@@ -4,7 +4,7 @@
 mod support;
 
 use gemmule::billing::tariff::STANDARD;
-use gemmule::gemm::Peak;
+use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server, SessionId};
 use gemmule::time::Now;
 use support::host::Host;
@@ -41,7 +41,7 @@ impl CoreWire {
         loop {
             let mut is_still = true;
             while let Some(mut job) = self.server.next_job() {
-                while !job.advance(&mut || true) {}
+                while !job.advance(&Alone, &|| true) {}
                 self.server.finish(job, NOW);
                 is_still = false;
             }

@@ -29,7 +29,15 @@ impl Dtype {
 
 /// A type that matrices are made of.
 pub trait Element:
-    LinalgScalar + 'static + Mul<Output = Self> + Default + PartialEq + zmij::Float + Send
+    LinalgScalar
+    + 'static
+    + Mul<Output = Self>
+    + Default
+    + PartialEq
+    + From<u8>
+    + zmij::Float
+    + Send
+    + Sync
 {
     const DTYPE: Dtype;
 

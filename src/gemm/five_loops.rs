@@ -1,21 +1,26 @@
 //! The five loops around the microkernel, in slices.
+//!
+//! While one block of B is multiplied, the tiles copy the next into its packed order, piece by
+//! piece: a row of a micropanel every few terms. What they leave (the first block, the rim of a
+//! block, and all of B where its rows aren't contiguous) is packed between slices.
+#![allow(unsafe_code)]
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
+use core::ptr;
 
-use super::kernel::{Left, Microkernel, Right, Scale, Size, Target};
+use super::kernel::{Copying, Microkernel, Scale, Tile, UNROLLED, finish_streaming};
+use super::matrix::{Source, Target};
 use super::pack::{pack_a, pack_panel};
-use super::plan::{Blocking, SLICE_FLOPS, SLICE_PACKED, panel_width};
-use super::{Element, Shape};
+use super::plan::{Blocking, SLICE_PACKED, full_panels, panel_width};
+use super::{Element, Operands, Shape};
 
 /// Bytes that packed blocks are aligned to: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 
-/// Rows of B that are fetched ahead: they cover the second-level cache's latency, and don't crowd
-/// the first.
-const ROWS_AHEAD: usize = 8;
-/// An unpacked block of B beyond this comes from beyond the second-level cache.
-const FAR_BYTES: usize = 512 << 10;
+/// Rows of packed B that are fetched ahead: they cover the second-level cache's latency, and don't
+/// crowd the first. The copying tile knows no other distance.
+const ROWS_AHEAD: isize = 8;
 
 /// A product by the five loops, and where it stands.
 #[derive(Debug)]
@@ -23,23 +28,42 @@ pub struct FiveLoops<T: 'static> {
     kernel: &'static Microkernel<T>,
     shape: Shape,
     blocking: Blocking,
-    /// The packed block of B, then that of A; what aligns them is before.
+    /// The packed blocks of B, then the micropanel of A; what aligns them is before.
     workspace: Vec<T>,
-    /// The first column, term and row of the block that is next.
+    block: Block,
+    /// Which of the packed blocks is in use.
+    half: usize,
+    /// The next row of A and C.
+    ic: usize,
+    packed: Packed,
+    /// Pieces of the next block that are copied.
+    copied: usize,
+}
+
+/// A block of B.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    /// Its first column and term.
     jc: usize,
     pc: usize,
-    ic: usize,
-    /// Columns of the block of B that are packed.
-    packed_columns: usize,
+    columns: usize,
+    terms: usize,
+}
+
+/// What is packed of the block in use.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packed {
+    /// Rows of its full micropanels.
+    rows: usize,
+    /// Columns of the micropanels behind these.
+    columns: usize,
 }
 
 impl<T: Element> FiveLoops<T> {
     /// Elements of the workspace.
-    pub fn workspace_len(blocking: &Blocking) -> usize {
-        match blocking.packed_b() + blocking.packed_a() {
-            0 => 0,
-            packed => packed + ALIGNMENT / size_of::<T>(),
-        }
+    pub fn workspace_len(kernel: &Microkernel<T>, blocking: &Blocking) -> usize {
+        let packed = blocking.blocks * blocking.block_of_b() + blocking.panel_of_a(kernel);
+        packed + ALIGNMENT / size_of::<T>()
     }
 
     pub fn new(
@@ -48,10 +72,17 @@ impl<T: Element> FiveLoops<T> {
         blocking: Blocking,
     ) -> Result<Self, TryReserveError> {
         let mut workspace = Vec::new();
-        let elements = Self::workspace_len(&blocking);
+        let elements = Self::workspace_len(kernel, &blocking);
         workspace.try_reserve_exact(elements)?;
         workspace.resize(elements, T::default());
-        Ok(Self { kernel, shape, blocking, workspace, jc: 0, pc: 0, ic: 0, packed_columns: 0 })
+        let block = Block {
+            jc: 0,
+            pc: 0,
+            columns: blocking.nc.min(shape.n),
+            terms: blocking.kc.min(shape.k),
+        };
+        let packed = Packed::default();
+        Ok(Self { kernel, shape, blocking, workspace, block, half: 0, ic: 0, packed, copied: 0 })
     }
 
     #[cfg(test)]
@@ -60,103 +91,216 @@ impl<T: Element> FiveLoops<T> {
     }
 
     pub fn is_complete(&self) -> bool {
-        self.jc >= self.shape.n
+        self.block.jc >= self.shape.n
     }
 
-    /// One slice: packs a part of a block of B, or multiplies some rows by a packed one.
-    pub fn advance(&mut self, a: Left<T>, b: Left<T>, scale: Scale<T>, one: T, c: &mut [T]) {
-        let Shape { m, n, k } = self.shape;
-        let Blocking { mc, kc, nc, packs_b, .. } = self.blocking;
-        let columns = nc.min(n - self.jc);
-        let terms = kc.min(k - self.pc);
-        if packs_b && self.packed_columns < columns {
-            self.pack_part_of_b(b, columns, terms);
+    /// One slice: packs a part of a block of B, or multiplies some rows by a packed one. The
+    /// operations done.
+    pub fn advance(&mut self, operands: &mut Operands<T>, scale: Scale<T>) -> u64 {
+        let (a, b, c) = operands.parts();
+        let Block { columns, terms, .. } = self.block;
+        if !self.is_packed(&b) {
+            self.pack_part_of_b(b);
+            return 0;
+        }
+        let rows = (self.kernel.slice_flops / (2 * columns * terms)).max(1);
+        let rows = rows.next_multiple_of(self.kernel.mr).min(self.shape.m - self.ic);
+        self.multiply_rows((a, b, c), rows, scale);
+        if self.ic == self.shape.m {
+            self.turn_to_next(&b);
+        }
+        2 * (rows * columns * terms) as u64
+    }
+
+    /// The block behind the one in use, of no columns if there is none.
+    fn next_block(&self) -> Block {
+        let Block { jc, pc, columns, terms } = self.block;
+        let (jc, pc) = match pc + terms == self.shape.k {
+            true => (jc + columns, 0),
+            false => (jc, pc + terms),
+        };
+        let columns = self.blocking.nc.min(self.shape.n - jc);
+        Block { jc, pc, columns, terms: self.blocking.kc.min(self.shape.k - pc) }
+    }
+
+    fn turn_to_next(&mut self, b: &Source<T>) {
+        let next = self.next_block();
+        let full = self.full_panels(&next, b);
+        let rows = self.copied.checked_div(full).unwrap_or(0);
+        self.packed = Packed { rows, columns: 0 };
+        (self.block, self.ic, self.copied) = (next, 0, 0);
+        self.half = (self.half + 1) % self.blocking.blocks;
+    }
+
+    /// Micropanels that are packed row by row.
+    fn full_panels(&self, block: &Block, b: &Source<T>) -> usize {
+        match b.column_stride {
+            1 => full_panels(self.kernel.nr, self.kernel.lanes, block.columns),
+            _ => 0,
+        }
+    }
+
+    fn is_packed(&self, b: &Source<T>) -> bool {
+        let full = self.full_panels(&self.block, b);
+        let behind = self.block.columns - full * self.kernel.nr;
+        (full == 0 || self.packed.rows == self.block.terms) && self.packed.columns == behind
+    }
+
+    /// Elements between the workspace's start and that of a packed block.
+    fn start_of(&self, half: usize) -> usize {
+        // Where the address can't be known (Miri), nothing is aligned and nothing breaks.
+        let skipped = self.workspace.as_ptr().align_offset(ALIGNMENT);
+        skipped.min(ALIGNMENT / size_of::<T>()) + half * self.blocking.block_of_b()
+    }
+
+    fn pack_part_of_b(&mut self, b: Source<T>) {
+        let Microkernel { nr, lanes, .. } = *self.kernel;
+        let Block { jc, pc, columns, terms } = self.block;
+        let full = self.full_panels(&self.block, &b);
+        let start = self.start_of(self.half);
+        if full > 0 && self.packed.rows < terms {
+            let rows = (SLICE_PACKED / (full * nr)).max(1).min(terms - self.packed.rows);
+            for p in self.packed.rows..self.packed.rows + rows {
+                for panel in 0..full {
+                    let piece = b.from(pc + p, jc + panel * nr);
+                    let target = &mut self.workspace[start + panel * nr * terms + p * nr..][..nr];
+                    // SAFETY: the piece is within the block, and the block within B.
+                    unsafe { pack_panel(piece, (1, nr), nr, target) };
+                }
+            }
+            self.packed.rows += rows;
             return;
         }
-        // The first terms bring beta in; the others add to what is there.
-        let scale = if self.pc == 0 { scale } else { Scale { beta: one, ..scale } };
-        let rows = (SLICE_FLOPS / (2 * columns * terms)).max(1).next_multiple_of(mc);
-        let end = (self.ic + rows).min(m);
-        while self.ic < end {
-            let rows = mc.min(end - self.ic);
-            self.multiply_block(Size { rows, columns, terms }, a, b, scale, c);
-            self.ic += rows;
-        }
-        if self.ic == m {
-            self.ic = 0;
-            self.packed_columns = 0;
-            self.pc += terms;
-        }
-        if self.pc == k {
-            self.pc = 0;
-            self.jc += columns;
-        }
-    }
-
-    /// Columns between the packed block's start and the workspace's.
-    fn skipped(&self) -> usize {
-        // Where the address can't be known (Miri), nothing is aligned and nothing breaks.
-        self.workspace.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT / size_of::<T>())
-    }
-
-    fn pack_part_of_b(&mut self, b: Left<T>, columns: usize, terms: usize) {
-        let Microkernel { nr, lanes, .. } = *self.kernel;
-        let start = self.skipped();
-        let end = columns.min(self.packed_columns + (SLICE_PACKED / terms).max(1));
-        while self.packed_columns < end {
-            let j = self.packed_columns;
+        let behind = columns - full * nr;
+        let end = behind.min(self.packed.columns + (SLICE_PACKED / terms).max(1));
+        while self.packed.columns < end {
+            let j = full * nr + self.packed.columns;
             let width = panel_width(nr, lanes, columns - j);
-            let first = self.pc * b.row_stride + (self.jc + j) * b.column_stride;
-            let source = Left { elements: &b.elements[first..], ..b };
             let target = &mut self.workspace[start + j * terms..];
-            pack_panel(source, (terms, width), width.next_multiple_of(lanes), target);
-            self.packed_columns += width;
+            let panel = b.from(pc, jc + j);
+            // SAFETY: the micropanel is within the block, and the block within B.
+            unsafe { pack_panel(panel, (terms, width), width.next_multiple_of(lanes), target) };
+            self.packed.columns += width;
         }
     }
 
-    /// The loops jr and ir over one block of A and one of B.
-    fn multiply_block(&mut self, size: Size, a: Left<T>, b: Left<T>, scale: Scale<T>, c: &mut [T]) {
-        let Blocking { packs_a, packs_b, .. } = self.blocking;
-        let Microkernel { mr, nr, lanes, .. } = *self.kernel;
-        let Size { rows, columns, terms } = size;
-        let first = self.ic * a.row_stride + self.pc * a.column_stride;
-        let mut a = Left { elements: &a.elements[first..], ..a };
-        let skipped = self.skipped();
-        if packs_a {
-            let start = skipped + self.blocking.packed_b();
-            for (ir, i) in (0..rows).step_by(mr).enumerate() {
-                let panel = Left { elements: &a.elements[i * a.row_stride..], ..a };
-                let target = &mut self.workspace[start + ir * mr * terms..];
-                pack_a(panel, (mr.min(rows - i), terms), mr, target);
+    /// The loops ir and jr over some rows, by the block in use.
+    fn multiply_rows(
+        &mut self,
+        (a, b, c): (Source<T>, Source<T>, Target<T>),
+        rows: usize,
+        scale: Scale<T>,
+    ) {
+        let Block { jc, pc, columns, terms } = self.block;
+        let Microkernel { mr, nr, lanes, panel, .. } = *self.kernel;
+        let bytes = |stride: isize| stride * size_of::<T>() as isize;
+        // The first terms bring beta in; the others add to what is there.
+        let scale = if pc == 0 { scale } else { Scale { beta: T::from_f64(1.0), ..scale } };
+        let mut tile = Tile::new(scale);
+        (tile.terms, tile.c_row_stride) = (terms, bytes(c.row_stride));
+        let (mut pieces, copying) = self.pieces(&b, &mut tile.copy);
+        let is_aligned = c.from(0, jc).is_aligned(lanes * size_of::<T>());
+        let streams = self.blocking.streams && scale.beta == T::default() && is_aligned;
+        let streaming = self.kernel.streaming.filter(|_| streams);
+        let packed_b = self.start_of(self.half);
+        let end = self.ic + rows;
+        while self.ic < end {
+            let height = mr.min(end - self.ic);
+            let rows_of_a = self.micropanel_of_a(a.from(self.ic, pc), height);
+            (tile.a_row_stride, tile.a_column_stride) =
+                (bytes(rows_of_a.row_stride), bytes(rows_of_a.column_stride));
+            tile.a = rows_of_a.at(0, 0);
+            let (mut j, mut index) = (0, 0);
+            while j < columns {
+                let width = panel_width(nr, lanes, columns - j);
+                let panel = panel(width);
+                tile.mask = panel.mask;
+                tile.b = self.workspace[packed_b + j * terms..].as_ptr();
+                tile.b_row_stride = bytes(width.next_multiple_of(lanes) as isize);
+                tile.b_ahead = ROWS_AHEAD * tile.b_row_stride;
+                tile.c = c.at(self.ic, jc + j);
+                tile.a_ahead = self.distance_ahead(&a, tile.a, index);
+                let is_full = height == mr && width == nr;
+                let code = match (copying, streaming) {
+                    (Some(copying), _) if is_full && pieces >= terms / UNROLLED => {
+                        pieces -= terms / UNROLLED;
+                        self.copied += terms / UNROLLED;
+                        copying
+                    }
+                    (_, Some(codes)) if height == mr && width.is_multiple_of(lanes) => {
+                        codes[width / lanes - 1]
+                    }
+                    _ => panel.codes[height - 1],
+                };
+                // SAFETY: the tile lies within the blocks of A and C at hand, and the packed one
+                // of B; `pieces` counts what may be copied, and `is_aligned` what may be streamed.
+                unsafe { code(&mut tile) };
+                (j, index) = (j + width, index + 1);
             }
-            let elements = &self.workspace[start..];
-            a = Left { elements, row_stride: 1, column_stride: mr };
+            self.ic += height;
         }
-        // From one micropanel of A to the next.
-        let a_panel = if packs_a { mr * terms } else { mr * a.row_stride };
-        // Where B comes from far, its next rows are too few to wait for; the next columns are not.
-        let b_is_far = self.shape.n * terms * size_of::<T>() > FAR_BYTES;
-        let mut j = 0;
-        while j < columns {
-            let width = panel_width(nr, lanes, columns - j);
-            let b = if packs_b {
-                let elements = &self.workspace[skipped + j * terms..];
-                let row_stride = width.next_multiple_of(lanes);
-                Right { elements, row_stride, ahead: ROWS_AHEAD * row_stride }
-            } else {
-                let first = self.pc * b.row_stride + self.jc + j;
-                let ahead = if b_is_far { width } else { ROWS_AHEAD * b.row_stride };
-                Right { elements: &b.elements[first..], row_stride: b.row_stride, ahead }
-            };
-            for (ir, i) in (0..rows).step_by(mr).enumerate() {
-                let size = Size { rows: mr.min(rows - i), columns: width, terms };
-                let a = Left { elements: &a.elements[ir * a_panel..], ..a };
-                let row_stride = self.shape.n;
-                let start = (self.ic + i) * row_stride + self.jc + j;
-                let c = Target { elements: &mut c[start..], row_stride };
-                self.kernel.multiply(size, a, b, scale, c);
-            }
-            j += width;
+        if streams {
+            finish_streaming();
         }
+    }
+
+    /// The micropanel of A, packed where its rows aren't contiguous.
+    fn micropanel_of_a(&mut self, a: Source<T>, rows: usize) -> Source<T> {
+        if !self.blocking.packs_a {
+            return a;
+        }
+        let start = self.start_of(self.blocking.blocks);
+        let mr = self.kernel.mr;
+        let packed = &mut self.workspace[start..];
+        // SAFETY: the micropanel is within A.
+        unsafe { pack_a(a, (rows, self.block.terms), mr, packed) };
+        Source::new(packed.as_ptr(), 1, mr as isize)
+    }
+
+    /// From a micropanel of A to rows of the next one, or of the next block's first, that are
+    /// fetched meanwhile: three of them with each of the first three tiles.
+    fn distance_ahead(&self, a: &Source<T>, here: *const T, index: usize) -> isize {
+        let Block { pc, .. } = self.block;
+        if index > 2 || self.blocking.packs_a {
+            return 0;
+        }
+        let (row, term) = match self.ic + self.kernel.mr < self.shape.m {
+            true => (self.ic + self.kernel.mr, pc),
+            false => (0, self.next_block().pc),
+        };
+        let there = a.at(row + index, term);
+        (there.addr() as isize).wrapping_sub(here.addr() as isize)
+    }
+
+    /// The pieces of the next block that are still to copy, and the code that copies them.
+    fn pieces(
+        &mut self,
+        b: &Source<T>,
+        copy: &mut Copying<T>,
+    ) -> (usize, Option<super::kernel::TileCode<T>>) {
+        let next = self.next_block();
+        let full = self.full_panels(&next, b);
+        let Some(code) = self.kernel.copying else { return (0, None) };
+        if full == 0 || self.blocking.blocks < 2 || self.block.terms < UNROLLED {
+            return (0, None);
+        }
+        let bytes = |elements: usize| (elements * size_of::<T>()) as isize;
+        let row_stride = b.row_stride * size_of::<T>() as isize;
+        let nr = self.kernel.nr;
+        let (row, panel) = (self.copied / full, self.copied % full);
+        let start = self.start_of(1 - self.half);
+        let to = start + panel * nr * next.terms + row * nr;
+        *copy = Copying {
+            from: b.at(next.pc + row, next.jc + panel * nr),
+            // Where all is copied, there is no place to go on from.
+            to: self.workspace.get_mut(to..).map_or(ptr::null_mut(), <[T]>::as_mut_ptr),
+            left: full - panel,
+            per_row: full,
+            from_jump: row_stride - bytes(full * nr),
+            to_jump: bytes(nr) - bytes(full * nr * next.terms),
+            to_step: bytes(nr * next.terms),
+            ahead: row_stride,
+        };
+        (full * next.terms - self.copied, Some(code))
     }
 }

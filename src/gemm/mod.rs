@@ -1,38 +1,67 @@
-//! General matrix multiplication, `C <- alpha A B + beta C`, in bounded slices.
+//! General matrix multiplication, `C <- alpha A B + beta C`.
 //!
-//! [`Product`] owns the operands and the result of one job and is advanced slice by slice, so that
-//! a machine with one core can serve its network in between. The sum of each element of C is taken
-//! in an order that depends on the shape, the kernel and the caches alone: the result is the same
-//! to the bit however the work was sliced.
+//! [`multiply`] takes views and returns when C is there. [`Product`] owns the operands and the
+//! result of one job and is advanced slice by slice, so that a machine with one core can serve its
+//! network in between. Both can share the work among a [`Crew`] of threads.
 //!
-//! Products with a vector take [one pass](one_pass) over the matrix; all others go through the
-//! [five loops](five_loops) of BLIS around a [microkernel](kernel) for the CPU at hand.
+//! # Ways
+//!
+//! Products with a vector take [one pass](one_pass) over the matrix. What fits the caches is
+//! multiplied [directly](direct), as it lies; all others go through the [five loops](five_loops) of
+//! BLIS. Both are loops around a [microkernel](kernel) for the CPU at hand.
+//!
+//! # What is reproducible
+//!
+//! The terms of an element of C are summed in an order that depends on the shape of the product,
+//! the kernel and the caches: one after the other in blocks, whose sums are added up one after the
+//! other. It is the same on every run, however the work was sliced, and whatever the number of
+//! threads, and so is the result, to the bit. On a machine with other vector instructions or caches
+//! it may differ within the error bound.
+//!
+//! # How exact it is
+//!
+//! With u the unit roundoff (2^-53 for f64, 2^-24 for f32), the computed C differs from the exact
+//! one in element (i, j) by no more than
+//!
+//! ```text
+//! (k + 3) u (|alpha| sum over p of |A[i, p]| |B[p, j]|  +  |beta C[i, j]|)
+//! ```
+//!
+//! to first order in u: every term takes part in at most k roundings, and scaling by alpha and beta
+//! and adding them adds three (Higham, Accuracy and Stability of Numerical Algorithms, section 3.5,
+//! whose bound holds for any order of the sum). Sums that overflow are infinite, and NaN and
+//! infinities go where IEEE 754 sends them.
 
+mod batch;
+mod crew;
+mod direct;
 mod element;
 mod five_loops;
 mod kernel;
+mod matrix;
 mod one_pass;
 mod pack;
+mod parts;
 mod peak;
 mod plan;
 mod reference;
-mod vector;
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::ops::Mul;
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
+pub use crew::{Alone, Crew};
 pub use element::{Dtype, Element};
 pub use kernel::{Caches, Isa, Microkernel, caches, isa};
 pub use peak::{Peak, multiply_add_loop};
 
-use five_loops::FiveLoops;
-use kernel::{Left, Scale};
-use one_pass::OnePass;
-use plan::Blocking;
-use reference::Reference;
+use direct::Order;
+use kernel::{Scale, Tile};
+use matrix::{Source, Target};
+use parts::Parts;
+use plan::Layout;
 
 /// What multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +100,14 @@ pub struct Shape {
     pub k: usize,
 }
 
+impl Shape {
+    /// Multiplications and additions of a product of this shape, as many of them as a u64 counts.
+    pub fn flops(self) -> u64 {
+        let product = (self.m as u64).saturating_mul(self.n as u64).saturating_mul(self.k as u64);
+        product.saturating_mul(2)
+    }
+}
+
 /// A matrix within a shared buffer, row by row, `rows * columns` elements from `start`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -96,12 +133,146 @@ impl Extent {
     fn elements<'a, T>(&self, buffer: &'a [T]) -> &'a [T] {
         &buffer[self.start..self.start + self.rows * self.columns]
     }
+}
 
-    fn operand<'a, T>(&self, buffer: &'a [T]) -> Left<'a, T> {
-        let elements = self.elements(buffer);
-        let (row_stride, column_stride) =
-            if self.transposed { (1, self.columns) } else { (self.columns, 1) };
-        Left { elements, row_stride, column_stride }
+/// Multiplies views of any strides: `c <- alpha a b + beta c`, where `a` is m x k, `b` k x n and `c`
+/// m x n. `c` is not read where `beta` is zero. Fails where there is no memory to pack in.
+///
+/// # Panics
+///
+/// Where the shapes do not go together.
+pub fn multiply<T: Element>(
+    alpha: T,
+    a: &ArrayView2<T>,
+    b: &ArrayView2<T>,
+    beta: T,
+    c: &mut ArrayViewMut2<T>,
+    crew: &dyn Crew,
+) -> Result<(), TryReserveError> {
+    let Shape { m, n, k } = checked_shape(a, b, c);
+    let scale = Scale { alpha, beta };
+    let kernel = Kernel::of_this_machine();
+    if let (Kernel::Own(isa), true) = (kernel, is_tiny(a, b, c)) {
+        multiply_tiny(T::microkernel(isa), a, b, scale, c);
+        return Ok(());
+    }
+    let (row_stride, column_stride) = (c.strides()[0], c.strides()[1]);
+    if n > 1 && column_stride != 1 {
+        if m > 1 && row_stride != 1 {
+            return multiply_apart(alpha, a, b, beta, c, crew);
+        }
+        // The rows of the transpose are contiguous.
+        return multiply(alpha, &b.t(), &a.t(), beta, &mut c.view_mut().reversed_axes(), crew);
+    }
+    let operands = Operands { a: *a, b: *b, c: c.view_mut() };
+    let threads = crew.threads(Shape { m, n, k }.flops());
+    let mut parts = Parts::new(kernel, caches(), operands.layout(), threads)?;
+    parts.advance(operands, scale, crew, &|| false);
+    Ok(())
+}
+
+/// The result has gaps in its rows and its columns: it is computed without, and copied.
+fn multiply_apart<T: Element>(
+    alpha: T,
+    a: &ArrayView2<T>,
+    b: &ArrayView2<T>,
+    beta: T,
+    c: &mut ArrayViewMut2<T>,
+    crew: &dyn Crew,
+) -> Result<(), TryReserveError> {
+    let mut elements = Vec::new();
+    elements.try_reserve_exact(c.len())?;
+    // Where beta is zero, these are as little read as those of C.
+    elements.extend(c.iter().copied());
+    let mut apart =
+        ArrayViewMut2::from_shape(c.raw_dim(), &mut elements).expect("as many elements as C");
+    multiply(alpha, a, b, beta, &mut apart, crew)?;
+    c.assign(&apart);
+    Ok(())
+}
+
+/// Multiplies pairs of matrices, `c[i] <- alpha a[i] b[i] + beta c[i]`: as [`multiply`], for many
+/// small products. `a` is count x m x k, `b` count x k x n and `c` count x m x n.
+///
+/// # Panics
+///
+/// Where the shapes do not go together.
+pub fn multiply_batch<T: Element>(
+    alpha: T,
+    a: &ArrayView3<T>,
+    b: &ArrayView3<T>,
+    beta: T,
+    c: &mut ArrayViewMut3<T>,
+    crew: &dyn Crew,
+) -> Result<(), TryReserveError> {
+    batch::multiply(alpha, a, b, beta, c, crew)
+}
+
+/// The most rows, columns and terms of a product that is not worth planning.
+const TINY: usize = 64;
+
+/// Whether the product is tiny, not empty, and lies as the microkernel wants it.
+#[inline]
+fn is_tiny<T>(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &ArrayViewMut2<T>) -> bool {
+    let ((m, k), n) = (a.dim(), b.ncols());
+    let in_range = |length: usize| (1..=TINY).contains(&length);
+    in_range(m)
+        && in_range(n)
+        && in_range(k)
+        && (n == 1 || (b.strides()[1] == 1 && c.strides()[1] == 1))
+}
+
+#[inline]
+fn multiply_tiny<T: Element>(
+    kernel: &Microkernel<T>,
+    a: &ArrayView2<T>,
+    b: &ArrayView2<T>,
+    scale: Scale<T>,
+    c: &mut ArrayViewMut2<T>,
+) {
+    let mut tile = Tile::new(scale);
+    tile.terms = a.ncols();
+    let size = c.dim();
+    let operands = (Source::of(a), Source::of(b), Target::of(c), 0);
+    #[allow(unsafe_code)]
+    // SAFETY: the shapes go together, and the rows of B and C are contiguous: `checked_shape` and
+    // `is_tiny`. The microkernel came from `Element::microkernel`, which asks the CPU.
+    unsafe {
+        direct::multiply_block(kernel, &mut tile, operands, size, Order::Down)
+    };
+}
+
+fn checked_shape<T>(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &ArrayViewMut2<T>) -> Shape {
+    let ((m, k), n) = (a.dim(), b.ncols());
+    assert_eq!(k, b.nrows(), "inner dimensions");
+    assert_eq!(c.dim(), (m, n), "shape of C");
+    Shape { m, n, k }
+}
+
+/// What a slice of work reads and writes.
+struct Operands<'a, T> {
+    a: ArrayView2<'a, T>,
+    b: ArrayView2<'a, T>,
+    c: ArrayViewMut2<'a, T>,
+}
+
+impl<T> Operands<'_, T> {
+    fn parts(&mut self) -> (Source<T>, Source<T>, Target<T>) {
+        (Source::of(&self.a), Source::of(&self.b), Target::of(&mut self.c))
+    }
+
+    fn layout(&self) -> Layout {
+        let Self { a, b, c } = self;
+        let ((m, k), n) = (a.dim(), b.ncols());
+        let steps = |length: usize, stride: isize| length <= 1 || stride == 1;
+        let (a_rows, a_columns) = (steps(k, a.strides()[1]), steps(m, a.strides()[0]));
+        let (b_rows, b_columns) = (steps(n, b.strides()[1]), steps(k, b.strides()[0]));
+        let vectors = match (m, n) {
+            (_, 1) => b_columns && steps(m, c.strides()[0]),
+            (1, _) => a_rows && steps(n, c.strides()[1]),
+            _ => false,
+        };
+        Layout { shape: Shape { m, n, k }, a_rows, a_columns, b_rows, b_columns, vectors }
     }
 }
 
@@ -115,26 +286,13 @@ pub struct Product<T: 'static> {
     /// m x n, row by row. Holds the caller's C to begin with where beta is not zero.
     c: Vec<T>,
     shape: Shape,
-    way: Way<T>,
-}
-
-/// How the product is computed.
-#[derive(Debug)]
-enum Way<T: 'static> {
-    /// There is nothing to sum up.
-    Empty,
-    /// The matrix is A, the vector B.
-    MatrixVector(OnePass<T>),
-    /// The matrix is B, the vector A.
-    VectorMatrix(OnePass<T>),
-    FiveLoops(FiveLoops<T>),
-    Reference(Reference),
+    parts: Parts<T>,
 }
 
 impl<T: Element> Product<T> {
     /// Sets up `alpha A B + beta C`. `a` (m x k) and `b` (k x n) lie in `operands`; `c` has m n
-    /// elements, which are never read where `beta` is zero. Allocates [`workspace_bytes`], and
-    /// fails where they can't be had.
+    /// elements, which are never read where `beta` is zero. It is cut into parts for as many
+    /// threads as it may be given. Allocates [`workspace_bytes`], and fails where they can't be had.
     ///
     /// # Panics
     ///
@@ -142,18 +300,18 @@ impl<T: Element> Product<T> {
     /// the caller has checked the request.
     pub fn new(
         operands: Vec<T>,
-        a: Extent,
-        b: Extent,
-        alpha: T,
-        beta: T,
+        (a, b): (Extent, Extent),
+        (alpha, beta): (T, T),
         c: Vec<T>,
+        threads: usize,
     ) -> Result<Self, TryReserveError> {
-        let way = Way::new(Kernel::of_this_machine(), caches(), a, b)?;
-        Ok(Self::by(way, operands, (a, b), Scale { alpha, beta }, c))
+        let kernel = Kernel::of_this_machine();
+        let parts = Parts::new(kernel, caches(), layout_of(a, b), threads)?;
+        Ok(Self::by(parts, operands, (a, b), Scale { alpha, beta }, c))
     }
 
     fn by(
-        way: Way<T>,
+        parts: Parts<T>,
         operands: Vec<T>,
         (a, b): (Extent, Extent),
         scale: Scale<T>,
@@ -162,12 +320,7 @@ impl<T: Element> Product<T> {
         let shape = shape_of(a, b);
         assert_eq!(shape.k, b.shape().0, "inner dimensions");
         assert_eq!(c.len(), shape.m * shape.n, "size of C");
-        let mut product = Self { operands, a, b, scale, c, shape, way };
-        if shape.k == 0 {
-            // An empty sum is zero.
-            scale_in_place(&mut product.c, scale.beta);
-        }
-        product
+        Self { operands, a, b, scale, c, shape, parts }
     }
 
     /// Rows, columns and terms.
@@ -175,37 +328,21 @@ impl<T: Element> Product<T> {
         self.shape
     }
 
-    /// Multiplies slices until `pause` says so, which is asked after each; true once C is complete.
-    pub fn advance(&mut self, pause: &mut dyn FnMut() -> bool) -> bool {
-        while !self.way.is_complete() {
-            self.multiply_slice();
-            if pause() {
-                break;
-            }
-        }
-        self.way.is_complete()
+    /// Multiplications and additions done, of 2 m n k.
+    pub fn flops_done(&self) -> u64 {
+        self.parts.flops_done()
     }
 
-    fn multiply_slice(&mut self) {
-        let Self { operands, scale, c, .. } = self;
-        let (scale, one) = (*scale, T::from_f64(1.0));
-        let (a, b) = (self.a.operand(operands), self.b.operand(operands));
-        match &mut self.way {
-            Way::Empty => {}
-            Way::MatrixVector(pass) => {
-                pass.advance((a.elements, self.a.columns), b.elements, scale, one, c);
-            }
-            Way::VectorMatrix(pass) => {
-                pass.advance((b.elements, self.b.columns), a.elements, scale, one, c);
-            }
-            Way::FiveLoops(loops) => loops.advance(a, b, scale, one, c),
-            Way::Reference(tiles) => tiles.advance(operands, (self.a, self.b), scale, c),
+    /// Multiplies slices until `pause` says so, which every thread asks after each; true once C is
+    /// complete.
+    pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
+        if !self.parts.is_complete() {
+            let Shape { m, n, .. } = self.shape;
+            let c = ArrayViewMut2::from_shape((m, n), &mut self.c).expect("checked in `by`");
+            let (a, b) = (self.a.view(&self.operands), self.b.view(&self.operands));
+            self.parts.advance(Operands { a, b, c }, self.scale, crew, pause);
         }
-    }
-
-    /// The operands and the result, both to be used again.
-    pub fn into_parts(self) -> (Vec<T>, Vec<T>) {
-        (self.operands, self.c)
+        self.parts.is_complete()
     }
 
     /// The finished result, row by row; the operands are freed.
@@ -215,15 +352,8 @@ impl<T: Element> Product<T> {
 }
 
 /// Bytes that a product allocates besides its operands and result: for packing.
-pub fn workspace_bytes<T: Element>(a: Extent, b: Extent) -> usize {
-    match Kernel::of_this_machine() {
-        Kernel::Own(isa) if is_of_matrices(shape_of(a, b)) => {
-            let kernel = T::microkernel(isa);
-            let blocking = Blocking::new(kernel, caches(), shape_of(a, b), (a, b));
-            FiveLoops::<T>::workspace_len(&blocking) * size_of::<T>()
-        }
-        _ => 0,
-    }
+pub fn workspace_bytes<T: Element>(a: Extent, b: Extent, threads: usize) -> usize {
+    parts::workspace_bytes::<T>(Kernel::of_this_machine(), caches(), layout_of(a, b), threads)
 }
 
 fn shape_of(a: Extent, b: Extent) -> Shape {
@@ -231,37 +361,19 @@ fn shape_of(a: Extent, b: Extent) -> Shape {
     Shape { m, n, k }
 }
 
-/// Nothing is a vector, and nothing is empty.
-fn is_of_matrices(shape: Shape) -> bool {
-    shape.m > 1 && shape.n > 1 && shape.k > 0
-}
-
-impl<T: Element> Way<T> {
-    fn new(kernel: Kernel, caches: Caches, a: Extent, b: Extent) -> Result<Self, TryReserveError> {
-        let shape @ Shape { m, n, k } = shape_of(a, b);
-        let isa = match kernel {
-            _ if m == 0 || n == 0 || k == 0 => return Ok(Self::Empty),
-            Kernel::Own(isa) => isa,
-            Kernel::Matrixmultiply => return Ok(Self::Reference(Reference::new(shape))),
-        };
-        let kernel = T::microkernel(isa);
-        Ok(if n == 1 {
-            Self::MatrixVector(OnePass::new(kernel, !a.transposed, (m, k)))
-        } else if m == 1 {
-            Self::VectorMatrix(OnePass::new(kernel, b.transposed, (n, k)))
-        } else {
-            let blocking = Blocking::new(kernel, caches, shape, (a, b));
-            Self::FiveLoops(FiveLoops::new(kernel, shape, blocking)?)
-        })
-    }
-
-    fn is_complete(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::MatrixVector(pass) | Self::VectorMatrix(pass) => pass.is_complete(),
-            Self::FiveLoops(loops) => loops.is_complete(),
-            Self::Reference(tiles) => tiles.is_complete(),
-        }
+/// The layout of extents, and a result without gaps.
+fn layout_of(a: Extent, b: Extent) -> Layout {
+    // A matrix of one row or column has both contiguous.
+    let is_vector = |extent: Extent| extent.rows <= 1 || extent.columns <= 1;
+    let rows = |extent: Extent| is_vector(extent) || !extent.transposed;
+    let columns = |extent: Extent| is_vector(extent) || extent.transposed;
+    Layout {
+        shape: shape_of(a, b),
+        a_rows: rows(a),
+        a_columns: columns(a),
+        b_rows: rows(b),
+        b_columns: columns(b),
+        vectors: true,
     }
 }
 

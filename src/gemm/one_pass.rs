@@ -1,14 +1,21 @@
 //! Products where one operand is a vector, in slices: every element of the matrix is read once, so
 //! there is nothing to pack and memory bounds the speed.
+//!
+//! The matrix is read in several streams, each a run of whole rows.
 
-use super::kernel::{Microkernel, Scale};
-use super::plan::SLICE_FLOPS;
+use core::array;
+use core::ops::Range;
+
+use ndarray::{ArrayView2, Axis};
+
+use super::Element;
+use super::kernel::{Microkernel, STREAMS, Scale};
 
 /// Elements of the matrix that one slice reads.
-const SLICE_ELEMENTS: usize = SLICE_FLOPS / 8;
+const SLICE_ELEMENTS: usize = 512 << 10;
 /// Columns of the matrix that are summed in one go where its rows are added up: their sums stay in
-/// the first-level cache.
-const SUMMED_COLUMNS: usize = 1024;
+/// the second-level cache, and the streams are long.
+const SUMMED_COLUMNS: usize = 8192;
 
 /// A matrix times a vector.
 #[derive(Debug)]
@@ -18,68 +25,161 @@ pub struct OnePass<T: 'static> {
     is_along_rows: bool,
     outputs: usize,
     terms: usize,
-    /// The next output and term.
+    /// The first output and term of the block that is next, and what is done of its rows.
     output: usize,
     term: usize,
+    done: usize,
 }
 
-impl<T: Copy> OnePass<T> {
+impl<T: Element> OnePass<T> {
     pub fn new(
         kernel: &'static Microkernel<T>,
         is_along_rows: bool,
         (outputs, terms): (usize, usize),
     ) -> Self {
-        Self { kernel, is_along_rows, outputs, terms, output: 0, term: 0 }
+        Self { kernel, is_along_rows, outputs, terms, output: 0, term: 0, done: 0 }
     }
 
     pub fn is_complete(&self) -> bool {
         self.output >= self.outputs
     }
 
-    /// One slice. The matrix is as it lies in memory, with the distance of its rows.
+    /// One slice. The matrix is outputs x terms; the operations done.
     pub fn advance(
         &mut self,
-        matrix: (&[T], usize),
+        matrix: &ArrayView2<T>,
         vector: &[T],
         scale: Scale<T>,
-        one: T,
         c: &mut [T],
-    ) where
-        T: Default + PartialEq + core::ops::Mul<Output = T>,
-    {
-        let (elements, stride) = matrix;
-        let (output, term) = (self.output, self.term);
-        let (outputs, terms) = self.slice_size();
-        let vector = &vector[term..term + terms];
-        let c = &mut c[output..output + outputs];
-        let scale = if term == 0 { scale } else { Scale { beta: one, ..scale } };
-        if self.is_along_rows {
-            let start = output * stride + term;
-            (self.kernel.dots)(&elements[start..], stride, vector, scale, c);
-        } else {
-            if scale.beta != one {
-                super::scale_in_place(c, scale.beta);
-            }
-            let start = term * stride + output;
-            (self.kernel.axpys)(&elements[start..], stride, vector, scale.alpha, c);
-        }
-        self.term += terms;
-        if self.term == self.terms {
-            self.term = 0;
-            self.output += outputs;
+    ) -> u64 {
+        match self.is_along_rows {
+            true => self.advance_along_rows(matrix, vector, scale, c),
+            false => self.advance_across_rows(matrix, vector, scale, c),
         }
     }
 
-    fn slice_size(&self) -> (usize, usize) {
-        let (outputs_left, terms_left) = (self.outputs - self.output, self.terms - self.term);
-        if self.is_along_rows {
-            let terms = terms_left.min(SLICE_ELEMENTS);
-            // A dot product that is cut is cut alone.
-            let outputs = if self.terms > SLICE_ELEMENTS { 1 } else { SLICE_ELEMENTS / terms };
-            (outputs.min(outputs_left), terms)
-        } else {
-            let outputs = outputs_left.min(SUMMED_COLUMNS);
-            (outputs, terms_left.min(SLICE_ELEMENTS / outputs))
+    /// Dot products of some rows with some terms of the vector, which only very long ones need cut.
+    fn advance_along_rows(
+        &mut self,
+        matrix: &ArrayView2<T>,
+        vector: &[T],
+        scale: Scale<T>,
+        c: &mut [T],
+    ) -> u64 {
+        let terms = self.term..(self.term + SLICE_ELEMENTS / STREAMS).min(self.terms);
+        let one = T::from_f64(1.0);
+        let scale = if terms.start == 0 { scale } else { Scale { beta: one, ..scale } };
+        let groups = Groups::of(self.outputs);
+        let vector = &vector[terms.clone()];
+        let row = |i: usize| row_of(*matrix, i, &terms);
+        let end = groups.end(self.done, terms.len());
+        for group in self.done..end {
+            let rows = groups.rows(group);
+            let sums = (self.kernel.dots)(rows.map(row), vector);
+            for (i, sum) in rows.into_iter().zip(sums).take(groups.distinct(group)) {
+                c[i] = scale.of(sum, &c[i]);
+            }
         }
+        let flops = 2 * (groups.count(self.done..end) * terms.len()) as u64;
+        self.done = end;
+        if end == groups.total() {
+            (self.done, self.term) = (0, terms.end);
+        }
+        if self.term == self.terms {
+            self.output = self.outputs;
+        }
+        flops
+    }
+
+    /// Adds up some rows of the matrix's transpose, a few at a time, over some columns.
+    fn advance_across_rows(
+        &mut self,
+        matrix: &ArrayView2<T>,
+        vector: &[T],
+        scale: Scale<T>,
+        c: &mut [T],
+    ) -> u64 {
+        let columns = self.output..(self.output + SUMMED_COLUMNS).min(self.outputs);
+        let c = &mut c[columns.clone()];
+        if self.done == 0 {
+            super::scale_in_place(c, scale.beta);
+        }
+        let groups = Groups::of(self.terms);
+        let transpose = matrix.t();
+        let row = |p: usize| row_of(transpose, p, &columns);
+        let end = groups.end(self.done, columns.len());
+        for group in self.done..end {
+            let terms = groups.rows(group);
+            let distinct = groups.distinct(group);
+            let factors = array::from_fn(|q| match q < distinct {
+                true => scale.alpha * vector[terms[q]],
+                false => T::default(),
+            });
+            if distinct == STREAMS {
+                (self.kernel.axpys)(terms.map(row), factors, c);
+            } else {
+                // An infinity in a row that is not added must not show.
+                for (term, factor) in terms.into_iter().zip(factors).take(distinct) {
+                    for (element, one) in c.iter_mut().zip(row(term)) {
+                        *element = *element + factor * *one;
+                    }
+                }
+            }
+        }
+        let flops = 2 * (groups.count(self.done..end) * columns.len()) as u64;
+        self.done = end;
+        if end == groups.total() {
+            (self.done, self.output) = (0, columns.end);
+        }
+        flops
+    }
+}
+
+/// Some elements of a row that is contiguous.
+fn row_of<'a, T>(matrix: ArrayView2<'a, T>, row: usize, columns: &Range<usize>) -> &'a [T] {
+    let row = matrix.index_axis_move(Axis(0), row).to_slice();
+    &row.expect("the layout says that rows are contiguous")[columns.clone()]
+}
+
+/// Rows in groups of which each takes one from every stream; what is left over comes last.
+struct Groups {
+    rows: usize,
+    /// Of a stream.
+    length: usize,
+}
+
+impl Groups {
+    fn of(rows: usize) -> Self {
+        Self { rows, length: rows / STREAMS }
+    }
+
+    fn total(&self) -> usize {
+        self.length + usize::from(self.distinct(self.length) > 0)
+    }
+
+    /// The rows of a group; a last one that is not full repeats its first.
+    fn rows(&self, group: usize) -> [usize; STREAMS] {
+        match group < self.length {
+            true => array::from_fn(|stream| stream * self.length + group),
+            false => {
+                let first = STREAMS * self.length;
+                array::from_fn(|i| if first + i < self.rows { first + i } else { first })
+            }
+        }
+    }
+
+    fn distinct(&self, group: usize) -> usize {
+        if group < self.length { STREAMS } else { self.rows - STREAMS * self.length }
+    }
+
+    /// Where a slice ends that starts with a group, by the elements of a row.
+    fn end(&self, group: usize, row_elements: usize) -> usize {
+        let groups = SLICE_ELEMENTS / (STREAMS * row_elements.max(1));
+        (group + groups.max(1)).min(self.total())
+    }
+
+    /// The rows in some groups.
+    fn count(&self, groups: Range<usize>) -> usize {
+        groups.map(|group| self.distinct(group)).sum()
     }
 }

@@ -1,80 +1,204 @@
-//! Which way a product is computed, and in blocks of what size.
+//! In what way a product is computed, in blocks of what size, and in how many parts.
 
+use super::Shape;
+use super::direct::Order;
 use super::kernel::{Caches, Microkernel};
-use super::{Extent, Shape};
 
-/// Operations of one slice of work: tens of microseconds on a CPU with wide vectors, a millisecond
-/// on one that has none, some tens in an emulator. The blocks are bounded so that the rows of one
-/// microtile over a whole block of B take no more than twice that.
-pub const SLICE_FLOPS: usize = 4 << 20;
 /// Elements that one slice packs.
 pub const SLICE_PACKED: usize = 64 << 10;
 
-/// Terms up to which a row of B is not used often enough to pay for packing it.
-const UNPACKED_TERMS: usize = 64;
+/// Terms of a block of B. The sum of an element is cut here, so that this decides its bits: it
+/// depends on the whole product's shape, and never on how many threads share it.
+const KC_MAX: usize = 512;
+/// Of a product with few rows.
+const KC_FEW_ROWS: usize = 64;
+/// Up to so many rows, reading B is what takes the time. It is read in long rows then.
+const FEW_ROWS: usize = 64;
 
-/// How the five loops cut a product.
+/// Terms up to which writing C takes as long as computing it.
+const FEW_TERMS: usize = 128;
+/// A result of this size is not found in any cache again.
+const STREAMED_BYTES: usize = 16 << 20;
+
+/// How the operands of a product lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub shape: Shape,
+    /// The rows of A are contiguous, or its columns.
+    pub a_rows: bool,
+    pub a_columns: bool,
+    /// The same of B.
+    pub b_rows: bool,
+    pub b_columns: bool,
+    /// An operand and a result that are vectors have no gaps.
+    pub vectors: bool,
+}
+
+/// The way of a part of a product that is not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The matrix is A, the vector B. The vector meets the matrix's rows, or else its columns.
+    MatrixVector {
+        is_along_rows: bool,
+    },
+    /// The matrix is B, the vector A; its columns, or else its rows.
+    VectorMatrix {
+        is_along_rows: bool,
+    },
+    /// In blocks of so many rows and terms.
+    Direct {
+        block: (usize, usize),
+        order: Order,
+    },
+    FiveLoops(Blocking),
+}
+
+impl Choice {
+    /// The way of a part of so many rows and columns.
+    pub fn new<T>(
+        kernel: &Microkernel<T>,
+        caches: Caches,
+        whole: Layout,
+        (m, n): (usize, usize),
+    ) -> Self {
+        let Layout { shape, a_rows, a_columns, b_rows, b_columns, vectors } = whole;
+        if shape.n == 1 && vectors && (a_rows || a_columns) {
+            return Self::MatrixVector { is_along_rows: a_rows };
+        }
+        if shape.m == 1 && vectors && (b_rows || b_columns) {
+            return Self::VectorMatrix { is_along_rows: !b_rows };
+        }
+        let kc = block_terms(kernel, caches, shape);
+        let part = Layout { shape: Shape { m, n, ..shape }, ..whole };
+        if !is_direct::<T>(caches, part) {
+            return Self::FiveLoops(Blocking::new(kernel, caches, kc, part));
+        }
+        // A result that takes longer to write than to compute is written in the order of memory.
+        let is_write_bound = shape.k <= FEW_TERMS && m * n * size_of::<T>() > caches.l2_bytes;
+        let order = if is_write_bound { Order::Across } else { Order::Down };
+        Self::Direct { block: (direct_rows(kernel, caches, kc, n), kc), order }
+    }
+}
+
+/// How a product is cut into blocks.
 ///
 /// ```text
 /// jc  columns of C and B, nc at a time
 /// pc  terms, kc at a time: a block of B, kc x nc, packed into micropanels of nr columns
-/// ic  rows of C and A, mc at a time: a block of A, mc x kc, packed where it came transposed
-/// jr  micropanels of B
-/// ir  micropanels of A, mr rows: the microkernel
+/// ir  rows of C and A, mr at a time: a micropanel of A, packed where its rows are not contiguous
+/// jr  micropanels of B: the microkernel
 /// ```
+///
+/// The micropanel of A and one of B stream through the first-level cache from the second, which has
+/// the block of B: BLIS's loop over blocks of A would bring them there once more, for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
-    pub mc: usize,
     pub kc: usize,
     pub nc: usize,
     pub packs_a: bool,
-    pub packs_b: bool,
+    /// Blocks of B that there is room for: the second is packed while the first is in use.
+    pub blocks: usize,
+    /// C is written past the caches, if it lies right.
+    pub streams: bool,
+}
+
+/// Terms that are summed before the sum is added to C.
+///
+/// Few sums to add up mean little traffic for C; a micropanel of A, mr x kc, that takes two thirds
+/// of the first-level cache leaves room for B to stream through.
+pub fn block_terms<T>(kernel: &Microkernel<T>, caches: Caches, whole: Shape) -> usize {
+    let Shape { m, n, k } = whole;
+    let is_read_bound = m <= FEW_ROWS && n * k * size_of::<T>() > caches.l2_bytes;
+    let kc_max = match is_read_bound {
+        true => KC_FEW_ROWS,
+        false => (caches.l1_bytes / 3 * 2 / (kernel.mr * size_of::<T>())).clamp(64, KC_MAX),
+    };
+    equal_parts(k, kc_max / 4 * 4, 4)
 }
 
 impl Blocking {
-    /// The blocks for a product on a machine with these caches.
+    /// The blocks for a part of a product, whose sums are cut after `kc` terms.
     ///
-    /// A micropanel of A, mr x kc, is used by every micropanel of B in turn and takes two thirds of
-    /// the first-level cache: B streams through the rest. The block of B, kc x nc, is used by every
-    /// micropanel of A and takes three quarters of the second-level cache: the rest is for A and C
-    /// passing through. A block of A is one micropanel high, so that C passes once for kc terms.
-    /// Blocks are of equal size, so that none is too thin to be worth its start.
-    pub fn new<T>(
-        kernel: &Microkernel<T>,
-        caches: Caches,
-        shape: Shape,
-        (a, b): (Extent, Extent),
-    ) -> Self {
-        let Shape { m, n, k } = shape;
-        let Microkernel { mr, nr, .. } = *kernel;
+    /// Two blocks of B, the one in use and the next, fill the second-level cache: the next one is
+    /// complete and no longer touched for most of the time. Where there are few rows of A it never
+    /// is, and C passes through as well, so blocks have half that size. Where the kernel can't pack
+    /// on the way, there is one block at a time and takes three quarters. Blocks are of equal size,
+    /// so that none is too thin to be worth its start, and bounded so that the rows of one microtile
+    /// over a whole block are no more than a slice.
+    pub fn new<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, layout: Layout) -> Self {
+        let Shape { m, n, k } = layout.shape;
+        let Microkernel { mr, nr, slice_flops, .. } = *kernel;
         let element_bytes = size_of::<T>();
-        let packs_a = a.transposed && n > 2 * nr;
-        let kc_max = (caches.l1_bytes / 3 * 2 / (mr * element_bytes)).clamp(64, 512);
-        // A block of A that must be packed is packed again for every nc columns: wider blocks.
-        let kc_max = if packs_a { kc_max / 2 } else { kc_max } / 4 * 4;
-        let kc = equal_parts(k, kc_max, 4);
-        // The microkernel wants whole rows of B. What fits the second-level cache with room to
-        // spare is well placed as it came, unless it's used too seldom to move it.
-        let is_large = k * n * element_bytes > caches.l2_bytes / 2;
-        let packs_b = b.transposed || (is_large && k > UNPACKED_TERMS && m > 2 * mr);
-        let nc_max = match packs_b {
-            true => caches.l2_bytes / 4 * 3 / (kc * element_bytes),
-            false => usize::MAX,
+        let packs_a = !layout.a_rows && n > 2 * nr;
+        let blocks = if kernel.copying.is_some() && layout.b_rows { 2 } else { 1 };
+        let block_bytes = match blocks {
+            2 if m <= FEW_ROWS => caches.l2_bytes / 4,
+            2 => caches.l2_bytes / 2,
+            _ => caches.l2_bytes / 4 * 3,
         };
-        let nc_max = nc_max.min(SLICE_FLOPS / (mr * kc)) / nr * nr;
-        let nc = equal_parts(n, nc_max.max(nr), nr);
-        Self { mc: mr, kc, nc, packs_a, packs_b }
+        let nc_max = (block_bytes / (kc * element_bytes)).min(slice_flops / (2 * mr * kc));
+        let nc = equal_parts(n, (nc_max / nr).max(1) * nr, nr);
+        let streams = k <= kc.min(FEW_TERMS) && m * n * element_bytes >= STREAMED_BYTES;
+        Self { kc, nc, packs_a, blocks, streams }
     }
 
-    /// Elements of the packed block of B: whole micropanels.
-    pub fn packed_b(&self) -> usize {
-        if self.packs_b { self.kc * self.nc } else { 0 }
+    /// Elements of a packed block of B: whole micropanels.
+    pub fn block_of_b(&self) -> usize {
+        self.kc * self.nc
     }
 
-    /// Elements of the packed block of A: whole micropanels.
-    pub fn packed_a(&self) -> usize {
-        if self.packs_a { self.kc * self.mc } else { 0 }
+    /// Elements of the packed micropanel of A.
+    pub fn panel_of_a<T>(&self, kernel: &Microkernel<T>) -> usize {
+        if self.packs_a { self.kc * kernel.mr } else { 0 }
     }
+}
+
+/// Whether B is used best as it lies: it fits the second-level cache with room to spare.
+pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
+    let Shape { n, k, .. } = layout.shape;
+    layout.b_rows && k * n * size_of::<T>() <= caches.l2_bytes / 2
+}
+
+/// Rows of A that are multiplied by one micropanel of B after the other, where nothing is packed:
+/// they take a quarter of the second-level cache, and a slice of work.
+pub fn direct_rows<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, n: usize) -> usize {
+    let rows = (caches.l2_bytes / 4 / (kc * size_of::<T>())).min(kernel.slice_flops / (2 * n * kc));
+    (rows / kernel.mr).max(1) * kernel.mr
+}
+
+/// Parts of a product for so many threads: down, and across. Parts are as equal as whole tiles
+/// allow. Where B is packed, cutting its columns means that no part packs what another does, and
+/// where it is not, cutting rows keeps the widest tiles.
+pub fn grid<T>(
+    kernel: &Microkernel<T>,
+    caches: Caches,
+    layout: Layout,
+    threads: usize,
+) -> (usize, usize) {
+    let Shape { m, n, .. } = layout.shape;
+    let largest = |length: usize, parts: usize, unit: usize| part_length(length, parts, unit);
+    let work = |(down, across): (usize, usize)| {
+        let columns = if n == 1 { 1 } else { largest(n, across, kernel.lanes) };
+        let rows = if m == 1 { 1 } else { largest(m, down, kernel.mr) };
+        rows * columns
+    };
+    let candidates = (1..=threads)
+        .filter(|across| threads.is_multiple_of(*across))
+        .map(|across| (threads / across, across));
+    let prefers_columns = !is_direct::<T>(caches, layout);
+    candidates
+        .min_by_key(|&(down, across)| {
+            let cuts = if prefers_columns { down } else { across };
+            // A thirty-second more work is the price of a cut the wrong way.
+            let work = work((down, across));
+            work + work / 32 * (cuts - 1)
+        })
+        .unwrap_or((1, 1))
+}
+
+/// The length of all parts but the last.
+pub fn part_length(length: usize, parts: usize, unit: usize) -> usize {
+    length.div_ceil(parts).next_multiple_of(unit).min(length)
 }
 
 /// The size of the fewest parts of equal size, none longer than `max`, rounded up to a multiple of
@@ -85,11 +209,15 @@ fn equal_parts(length: usize, max: usize, unit: usize) -> usize {
 
 /// The widths of the micropanels of B in a block of so many columns: `nr`, and what is left. A last
 /// one of a single vector would leave the kernel waiting for its loads, so the two last share.
-pub fn panel_width(kernel_nr: usize, lanes: usize, columns_left: usize) -> usize {
-    let is_crumb_next = columns_left > kernel_nr && columns_left <= kernel_nr + lanes;
-    if is_crumb_next && kernel_nr > 2 * lanes {
-        kernel_nr - lanes
-    } else {
-        kernel_nr.min(columns_left)
-    }
+#[inline]
+pub fn panel_width(nr: usize, lanes: usize, columns_left: usize) -> usize {
+    let is_crumb_next = columns_left > nr && columns_left <= nr + lanes;
+    if is_crumb_next && nr > 2 * lanes { nr - lanes } else { nr.min(columns_left) }
+}
+
+/// The micropanels of full width in a block of so many columns; they come first.
+pub fn full_panels(nr: usize, lanes: usize, columns: usize) -> usize {
+    let (full, rest) = (columns / nr, columns % nr);
+    let is_last_shared = full > 0 && rest > 0 && rest <= lanes && nr > 2 * lanes;
+    full - usize::from(is_last_shared)
 }

@@ -2,10 +2,10 @@
 //! a build can choose.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayViewMut2, s};
+use ndarray::s;
 
 use super::kernel::Scale;
-use super::{Element, Extent, Shape};
+use super::{Element, Operands, Shape};
 
 /// Tile sizes: rows and columns of C, and terms of the inner sum. A tile is 4 million operations;
 /// its part of B (256 KiB in f64) stays in the second-level cache.
@@ -30,32 +30,23 @@ impl Reference {
         self.next.0 >= self.shape.m
     }
 
-    /// One tile.
-    pub fn advance<T: Element>(
-        &mut self,
-        operands: &[T],
-        (a, b): (Extent, Extent),
-        scale: Scale<T>,
-        c: &mut [T],
-    ) {
+    /// One tile. The operations done.
+    pub fn advance<T: Element>(&mut self, operands: &mut Operands<T>, scale: Scale<T>) -> u64 {
         let Shape { m, n, k } = self.shape;
         let (row, column, term) = self.next;
         let rows = row..(row + MC).min(m);
         let columns = column..(column + NC).min(n);
         let terms = term..(term + KC).min(k);
-        let a = a.view(operands);
-        let b = b.view(operands);
-        let mut c =
-            ArrayViewMut2::from_shape((m, n), c).expect("Product::new has checked the size of C");
         // The first terms bring beta in; the others add to what is there.
         let beta = if term == 0 { scale.beta } else { T::from_f64(1.0) };
         general_mat_mul(
             scale.alpha,
-            &a.slice(s![rows.clone(), terms.clone()]),
-            &b.slice(s![terms.clone(), columns.clone()]),
+            &operands.a.slice(s![rows.clone(), terms.clone()]),
+            &operands.b.slice(s![terms.clone(), columns.clone()]),
             beta,
-            &mut c.slice_mut(s![rows.clone(), columns.clone()]),
+            &mut operands.c.slice_mut(s![rows.clone(), columns.clone()]),
         );
+        let flops = 2 * (rows.len() * columns.len() * terms.len()) as u64;
         self.next = if terms.end < k {
             (row, column, terms.end)
         } else if columns.end < n {
@@ -63,5 +54,6 @@ impl Reference {
         } else {
             (rows.end, 0, 0)
         };
+        flops
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::TryReserveError;
 use std::fmt;
 use std::io::{self, Write};
-use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gemmule::gemm::{self, Dtype, Element, Extent, Kernel, Product, Shape};
+use gemmule::gemm::{self, Alone, Dtype, Element, Kernel, Shape};
+use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::options::BenchOptions;
 use super::peak;
@@ -162,22 +162,20 @@ struct Problem<T> {
     /// A, then B.
     operands: Vec<T>,
     c: Vec<T>,
-    a: Extent,
-    b: Extent,
+    shape: Shape,
 }
 
 impl<T: Element> Problem<T> {
     /// Small integers as operands; `None` where there is no memory for the matrices.
-    fn new(Shape { m, n, k }: Shape) -> Option<Self> {
+    fn new(shape: Shape) -> Option<Self> {
+        let Shape { m, n, k } = shape;
         let (of_operands, of_c) = (m * k + k * n, m * n);
         let (mut operands, mut c) = (Vec::new(), Vec::new());
         operands.try_reserve_exact(of_operands).ok()?;
         c.try_reserve_exact(of_c).ok()?;
         operands.extend((0..of_operands).map(|index| T::from_u64(index as u64 * 7 % 13)));
         c.resize(of_c, T::from_f64(0.0));
-        let a = Extent { start: 0, rows: m, columns: k, transposed: false };
-        let b = Extent { start: m * k, rows: k, columns: n, transposed: false };
-        Some(Self { operands, c, a, b })
+        Some(Self { operands, c, shape })
     }
 
     /// How long so many products take.
@@ -192,12 +190,13 @@ impl<T: Element> Problem<T> {
     /// One product on so many threads, as a job does it: what it sets up and frees is part of it.
     fn multiply(&mut self, threads: usize) -> Result<(), TryReserveError> {
         assert!(threads <= PRODUCT_THREADS_MAX, "no pool");
-        let (operands, c) = (mem::take(&mut self.operands), mem::take(&mut self.c));
+        let Shape { m, n, k } = self.shape;
+        let (a, b) = self.operands.split_at(m * k);
+        let a = ArrayView2::from_shape((m, k), a).expect("m k elements");
+        let b = ArrayView2::from_shape((k, n), b).expect("k n elements");
+        let mut c = ArrayViewMut2::from_shape((m, n), &mut self.c).expect("m n elements");
         let (one, zero) = (T::from_f64(1.0), T::from_f64(0.0));
-        let mut product = Product::new(operands, self.a, self.b, one, zero, c)?;
-        while !product.advance(&mut || false) {}
-        (self.operands, self.c) = product.into_parts();
-        Ok(())
+        gemm::multiply(one, &a, &b, zero, &mut c, &Alone)
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
+use gemmule::gemm::Alone;
 use gemmule::job::Job;
 use gemmule::server::{Server, SessionId};
 
@@ -70,7 +71,7 @@ impl Runner {
             }
         }
         if let Some(mut job) = self.local.pop_front() {
-            if job.advance(&mut || slice.is_over()) {
+            if job.advance(&Alone, &|| slice.is_over()) {
                 turn.sessions.extend(server.finish(job, clock.now()));
             } else {
                 self.local.push_back(job);
@@ -84,7 +85,7 @@ impl Runner {
 /// Runs a job for as long as it is small; whether it is finished.
 fn run_small(job: &mut Job) -> bool {
     while job.is_small() {
-        if job.advance(&mut || false) {
+        if job.advance(&Alone, &|| false) {
             return true;
         }
     }
@@ -137,7 +138,7 @@ fn compute(queue: &Queue, done: &Sender<Job>, wake: &dyn Fn()) {
     loop {
         let mut job = queue.pop();
         let slice = Slice::new(COMPUTE_SLICE);
-        if !job.advance(&mut || slice.is_over() && queue.others_wait()) {
+        if !job.advance(&Alone, &|| slice.is_over() && queue.others_wait()) {
             queue.push(job);
         } else if done.send(job).is_ok() {
             wake();

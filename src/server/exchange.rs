@@ -40,9 +40,10 @@ impl Server {
     pub(super) fn begin_job(&mut self, id: SessionId, now: Now) {
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
+        let threads = self.config.threads;
         let Some(session) = self.session_mut(id) else { return };
         let Some(pending) = session.pending.take() else { return };
-        let (job, cancel) = pending.into_job(JobId(bytes), id, now);
+        let (job, cancel) = pending.into_job(JobId(bytes), id, now, threads);
         session.job = Some(cancel);
         self.ready_jobs.push_back(job);
     }

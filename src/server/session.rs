@@ -192,9 +192,17 @@ impl PendingRequest {
     }
 
     /// The whole request becomes a job.
-    pub fn into_job(self, id: JobId, session: SessionId, now: Now) -> (Job, CancelFlag) {
+    pub fn into_job(
+        self,
+        id: JobId,
+        session: SessionId,
+        now: Now,
+        threads: usize,
+    ) -> (Job, CancelFlag) {
         let cancel = CancelFlag::default();
-        let job = Job::new(id, session, self.body, self.promise, cancel.clone(), now.monotonic_ns);
+        let Self { body, promise, .. } = self;
+        let received_ns = now.monotonic_ns;
+        let job = Job::new(id, session, body, promise, cancel.clone(), received_ns, threads);
         (job, cancel)
     }
 }

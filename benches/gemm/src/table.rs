@@ -82,19 +82,13 @@ impl fmt::Display for Table {
         let clock = if self.threads == 1 { "CPU time" } else { "wall time" };
         let plural = if self.threads == 1 { "" } else { "s" };
         writeln!(f, "{}, {} thread{plural}, GFLOP/s by {clock}", self.dtype.name(), self.threads)?;
-        let mut single = false;
         write!(f, "{:17}", "m x n x k")?;
         for name in FIELD {
-            let mark = if name.threads_used(self.threads) < self.threads { "*" } else { "" };
-            single |= !mark.is_empty();
-            write!(f, "{:>10}", format!("{}{mark}", name.text()))?;
+            write!(f, "{:>10}", name.text())?;
         }
         writeln!(f, "{:>8} {:>9} {:>7}  best peer", "FMA", "read GB/s", "% limit")?;
         for row in &self.rows {
             self.write_row(f, row)?;
-        }
-        if single {
-            writeln!(f, "* has no pool yet: one thread")?;
         }
         for (name, reason) in self.rows.iter().flat_map(|row| &row.wrongs) {
             writeln!(f, "WRONG: {}: {reason}", name.text())?;

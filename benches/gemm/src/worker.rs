@@ -67,7 +67,7 @@ fn measure<T: Real>(order: &Order) {
 
 /// Loads a contestant, lets it multiply once, and checks what came out.
 fn enter<T: Real>(name: Name, problem: &mut Problem<T>, order: &Order) -> Option<Runner<T>> {
-    let mut contestant = match recruit(name, problem, order.threads) {
+    let mut contestant = match recruit(name, order.threads) {
         Ok(contestant) => contestant,
         Err(error) => {
             println!("{} missing {error}", name.text());

@@ -10,17 +10,13 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
-use super::arguments::{READS_C, SCALES_C, SCALES_SUM};
 use super::passes::vector_passes;
-use super::{Left, Microkernel, Right, Scale, Size, Target};
+use super::{Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode};
 
 const MR: usize = 6;
 const VECTORS: usize = 2;
-
-/// The mask is the address of a vector, in which the lanes are on.
-type Arguments<T> = super::arguments::Arguments<T, *const u8>;
-
-type TileFn<T> = unsafe fn(&Arguments<T>);
+/// Some tens of milliseconds in an emulator.
+const SLICE_FLOPS: usize = 4 << 20;
 
 /// The code `$row!($arguments, sums, address of A's element)` for each of the first rows.
 macro_rules! rows {
@@ -175,17 +171,16 @@ macro_rules! tile {
      $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
         /// # Safety
         ///
-        /// The CPU has AVX2 and FMA, and the operands hold the tile, as `Microkernel::multiply` has
-        /// checked.
+        /// That of `TileCode`; the instruction sets are AVX2 and FMA.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn tile(arguments: &Arguments<$element>) {
+        unsafe fn code(tile: &mut Tile<$element>) {
             // SAFETY: reads A, B, C and writes C only within the tile: the caller's promise. A
             // masked lane is not accessed, and a prefetch never faults.
             unsafe {
                 asm!(
                     // Tiles of one row have no use for the row stride.
                     "/* {a_row} */",
-                    "mov {t},[{arguments}+{MASK}]",
+                    "mov {t},[{tile}+{MASK}]",
                     "vmovups ymm2,[{t}]",
                     rows!($m, clear_row ($n)),
                     "mov {t},{c}",
@@ -208,17 +203,17 @@ macro_rules! tile {
                     "dec {terms}",
                     "jnz 4b",
                     "5:",
-                    "test byte ptr [{arguments}+{STEPS}],{SCALES_SUM}",
+                    "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
                     "jz 6f",
-                    concat!($broadcast, " ymm3,[{arguments}+{ALPHA}]"),
+                    concat!($broadcast, " ymm3,[{tile}+{ALPHA}]"),
                     rows!($m, scale_sum_row ($n $mul)),
                     "6:",
-                    "test byte ptr [{arguments}+{STEPS}],{READS_C}",
+                    "test byte ptr [{tile}+{STEPS}],{READS_C}",
                     "jz 8f",
                     "mov {t},{c}",
-                    "test byte ptr [{arguments}+{STEPS}],{SCALES_C}",
+                    "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
                     "jz 7f",
-                    concat!($broadcast, " ymm3,[{arguments}+{BETA}]"),
+                    concat!($broadcast, " ymm3,[{tile}+{BETA}]"),
                     rows!($m, with_scaled_c_row ($n $last $fma $part)),
                     "jmp 8f",
                     "7:",
@@ -227,24 +222,24 @@ macro_rules! tile {
                     rows!($m, store_row ($n $last $load $part)),
                     // Old SSE code is slow on some CPUs while the upper halves are in use.
                     "vzeroupper",
-                    MASK = const offset_of!(Arguments<$element>, mask),
-                    STEPS = const offset_of!(Arguments<$element>, steps),
-                    ALPHA = const offset_of!(Arguments<$element>, alpha),
-                    BETA = const offset_of!(Arguments<$element>, beta),
+                    MASK = const offset_of!(Tile<$element>, mask),
+                    STEPS = const offset_of!(Tile<$element>, steps),
+                    ALPHA = const offset_of!(Tile<$element>, alpha),
+                    BETA = const offset_of!(Tile<$element>, beta),
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,
-                    arguments = in(reg) arguments,
-                    terms = inout(reg) arguments.terms => _,
-                    a = inout(reg) arguments.a => _,
-                    a3 = inout(reg) arguments.a.wrapping_byte_add(3 * arguments.a_row_stride) => _,
-                    a_row = in(reg) arguments.a_row_stride,
-                    a_column = in(reg) arguments.a_column_stride,
-                    b = inout(reg) arguments.b => _,
-                    b_row = in(reg) arguments.b_row_stride,
-                    b_ahead = in(reg) arguments.b_ahead,
-                    c = inout(reg) arguments.c => _,
-                    c_row = in(reg) arguments.c_row_stride,
+                    tile = in(reg) &raw mut *tile,
+                    terms = inout(reg) tile.terms => _,
+                    a = inout(reg) tile.a => _,
+                    a3 = inout(reg) tile.a.wrapping_byte_offset(3 * tile.a_row_stride) => _,
+                    a_row = in(reg) tile.a_row_stride,
+                    a_column = in(reg) tile.a_column_stride,
+                    b = inout(reg) tile.b => _,
+                    b_row = in(reg) tile.b_row_stride,
+                    b_ahead = in(reg) tile.b_ahead,
+                    c = inout(reg) tile.c => _,
+                    c_row = in(reg) tile.c_row_stride,
                     t = out(reg) _,
                     out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
                     out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
@@ -254,21 +249,20 @@ macro_rules! tile {
                 );
             }
         }
-        tile
+        code
     }};
 }
 
-/// The code of every size of tile: by the last vector, masked or whole; by rows; by vectors.
+/// The code of every height of tile.
 macro_rules! tiles {
-    ($element:ty, $($instructions:tt)*) => {
-        [tiles!(@ $element, masked, [1 2 3 4 5 6], ($($instructions)*)),
-         tiles!(@ $element, whole, [1 2 3 4 5 6], ($($instructions)*))]
+    ($element:ty, $n:tt, $last:tt, $instructions:tt) => {
+        tiles!(@ $element, $n, $last, [1 2 3 4 5 6], $instructions)
     };
-    (@ $element:ty, $last:tt, [$($m:tt)*], $instructions:tt) => {
-        [$(tiles!(@row $element, $m, $last, $instructions)),*]
+    (@ $element:ty, $n:tt, $last:tt, [$($m:tt)*], $instructions:tt) => {
+        [$(tiles!(@one $element, $m, $n, $last, $instructions)),*]
     };
-    (@row $element:ty, $m:tt, $last:tt, ($($i:tt)*)) => {
-        [tile!($element, $m, 1, $last, $($i)*), tile!($element, $m, 2, $last, $($i)*)]
+    (@one $element:ty, $m:tt, $n:tt, $last:tt, ($($i:tt)*)) => {
+        tile!($element, $m, $n, $last, $($i)*)
     };
 }
 
@@ -290,50 +284,50 @@ macro_rules! masks {
 
 macro_rules! microkernel {
     ($name:ident, $module:ident, $element:ty, $integer:ty, $lanes:literal,
-     ($loadu:ident $storeu:ident $zero:ident $fmadd:ident),
-     $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {
+     ($loadu:ident $storeu:ident $zero:ident $set1:ident $fmadd:ident),
+     $($i:tt)*) => {
         pub static $name: Microkernel<$element> = Microkernel {
             mr: MR,
             nr: VECTORS * $lanes,
             lanes: $lanes,
+            slice_flops: SLICE_FLOPS,
+            panel: $module::panel,
+            // Of 16 registers none is left for a piece, and no store of half a cache line is worth
+            // going past the caches.
+            copying: None,
+            streaming: None,
             dots: $module::dots,
             axpys: $module::axpys,
-            tile: $module::tile,
         };
 
         mod $module {
             use super::*;
 
-            static TILES: [[[TileFn<$element>; VECTORS]; MR]; 2] =
-                tiles!($element, $load $part $broadcast $fma $mul $add);
+            static WHOLE: [[TileCode<$element>; MR]; VECTORS] =
+                [tiles!($element, 1, whole, ($($i)*)), tiles!($element, 2, whole, ($($i)*))];
+            static MASKED: [[TileCode<$element>; MR]; VECTORS] =
+                [tiles!($element, 1, masked, ($($i)*)), tiles!($element, 2, masked, ($($i)*))];
             static MASKS: [$integer; 2 * $lanes] = masks!($integer, $lanes);
 
-            #[inline]
-            pub fn tile(
-                size: Size,
-                a: Left<$element>,
-                b: Right<$element>,
-                scale: Scale<$element>,
-                c: Target<$element>,
-            ) {
-                let before_last = (size.columns - 1) / $lanes;
-                let lanes = size.columns - before_last * $lanes;
-                let mask = MASKS[$lanes - lanes..].as_ptr().cast();
-                let arguments = Arguments::new(size, a, b, scale, c, mask);
-                let tile = TILES[usize::from(lanes == $lanes)][size.rows - 1][before_last];
-                // SAFETY: of_f64 and of_f32 hand this kernel out only where the CPU has AVX2 and
-                // FMA, and Microkernel::multiply has checked the operands.
-                unsafe { tile(&arguments) }
+            /// The mask is the address of a vector, in which the lanes are on.
+            pub fn panel(columns: usize) -> Panel<$element> {
+                let before_last = (columns - 1) / $lanes;
+                let lanes = columns - before_last * $lanes;
+                let mask = MASKS[$lanes - lanes..].as_ptr().expose_provenance() as u64;
+                let tiles = if lanes == $lanes { &WHOLE } else { &MASKED };
+                Panel { mask, codes: &tiles[before_last] }
             }
 
-            vector_passes!("avx2,fma", $element, $lanes, ($loadu $storeu $zero $fmadd));
+            vector_passes!(
+                "avx2,fma", $element, $lanes, ($loadu $storeu $zero $set1 $fmadd)
+            );
         }
     };
 }
 
 microkernel!(F64, f64_tiles, f64, i64, 4,
-    (_mm256_loadu_pd _mm256_storeu_pd _mm256_setzero_pd _mm256_fmadd_pd),
+    (_mm256_loadu_pd _mm256_storeu_pd _mm256_setzero_pd _mm256_set1_pd _mm256_fmadd_pd),
     "vmovupd" "vmaskmovpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
 microkernel!(F32, f32_tiles, f32, i32, 8,
-    (_mm256_loadu_ps _mm256_storeu_ps _mm256_setzero_ps _mm256_fmadd_ps),
+    (_mm256_loadu_ps _mm256_storeu_ps _mm256_setzero_ps _mm256_set1_ps _mm256_fmadd_ps),
     "vmovups" "vmaskmovps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");

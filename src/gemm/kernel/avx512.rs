@@ -1,26 +1,23 @@
 //! Tiles of 8 rows by 3 vectors of 512 bits, in assembly: unrolled intrinsics end up with the loads
 //! hoisted and the sums spilled.
 //!
-//! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm8-31 the sums, row by row;
-//! k1 the lanes of the last vector that are within the tile. 24 independent sums cover the latency
-//! of the fused multiply-add (4 cycles, 2 a cycle) threefold.
+//! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm4-6 a piece of B on its way
+//! into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last vector that are
+//! within the tile. 24 independent sums cover the latency of the fused multiply-add (4 cycles, 2 a
+//! cycle) threefold.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
-use super::arguments::{READS_C, SCALES_C, SCALES_SUM};
 use super::passes::vector_passes;
-use super::{Left, Microkernel, Right, Scale, Size, Target};
+use super::{Copying, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode};
 
 const MR: usize = 8;
 const VECTORS: usize = 3;
-
-/// The mask has a bit for each lane.
-type Arguments<T> = super::arguments::Arguments<T, u64>;
-
-type TileFn<T> = unsafe fn(&Arguments<T>);
+/// No emulator that multiplies much has these instructions.
+const SLICE_FLOPS: usize = 16 << 20;
 
 /// The code `$row!($arguments, sums, address of A's element)` for each of the first rows.
 macro_rules! rows {
@@ -77,8 +74,21 @@ macro_rules! fetch_c {
     };
 }
 macro_rules! load_b {
-    (($load:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
-        concat!($load, " zmm", $b, $z, ",[{b}+", $at, "]\nprefetcht0 [{b}+{b_ahead}+", $at, "]\n")
+    (($load:tt $kind:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
+        concat!(
+            $load,
+            " zmm",
+            $b,
+            $z,
+            ",[{b}+",
+            $at,
+            "]\n",
+            "prefetcht0 [{b}+",
+            ahead!($kind),
+            "+",
+            $at,
+            "]\n",
+        )
     };
 }
 macro_rules! add_product {
@@ -104,7 +114,13 @@ macro_rules! with_scaled_c {
 }
 macro_rules! store {
     (($load:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
-        concat!($load, " [{c}+", $at, "]", $k, ",zmm", $c, "\n")
+        concat!($load, " [{t}+", $at, "]", $k, ",zmm", $c, "\n")
+    };
+}
+/// Vectors that are written past the caches are whole.
+macro_rules! stream {
+    (($stream:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
+        concat!($stream, " [{t}+", $at, "],zmm", $c, "\n")
     };
 }
 
@@ -114,7 +130,7 @@ macro_rules! clear_row {
 }
 macro_rules! fetch_c_row {
     (($n:tt) $c0:tt $c1:tt $c2:tt $a:tt) => {
-        concat!(vectors!($n, fetch_c () $c0 $c1 $c2), "add {t},{c_row}\n")
+        concat!(vectors!($n, fetch_c () $c0 $c1 $c2), "add {t},{s}\n")
     };
 }
 macro_rules! add_product_row {
@@ -132,25 +148,30 @@ macro_rules! scale_sum_row {
 }
 macro_rules! with_c_row {
     (($n:tt $add:tt) $c0:tt $c1:tt $c2:tt $a:tt) => {
-        concat!(vectors!($n, with_c ($add) $c0 $c1 $c2), "add {t},{c_row}\n")
+        concat!(vectors!($n, with_c ($add) $c0 $c1 $c2), "add {t},{s}\n")
     };
 }
 macro_rules! with_scaled_c_row {
     (($n:tt $fma:tt) $c0:tt $c1:tt $c2:tt $a:tt) => {
-        concat!(vectors!($n, with_scaled_c ($fma) $c0 $c1 $c2), "add {t},{c_row}\n")
+        concat!(vectors!($n, with_scaled_c ($fma) $c0 $c1 $c2), "add {t},{s}\n")
     };
 }
 macro_rules! store_row {
     (($n:tt $load:tt) $c0:tt $c1:tt $c2:tt $a:tt) => {
-        concat!(vectors!($n, store ($load) $c0 $c1 $c2), "add {c},{c_row}\n")
+        concat!(vectors!($n, store ($load) $c0 $c1 $c2), "add {t},{s}\n")
+    };
+}
+macro_rules! stream_row {
+    (($n:tt $stream:tt) $c0:tt $c1:tt $c2:tt $a:tt) => {
+        concat!(vectors!($n, stream ($stream) $c0 $c1 $c2), "add {t},{s}\n")
     };
 }
 
 /// One term of all sums, and on to the next.
 macro_rules! term {
-    ($m:tt $n:tt $load:tt $broadcast:tt $fma:tt) => {
+    ($m:tt $n:tt ($load:tt $broadcast:tt $fma:tt) $kind:tt) => {
         concat!(
-            vectors!($n, load_b ($load) "" "" ""),
+            vectors!($n, load_b ($load $kind) "" "" ""),
             rows!($m, add_product_row ($n $broadcast $fma)),
             "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\nadd {a6},{a_column}\n",
@@ -158,82 +179,196 @@ macro_rules! term {
     };
 }
 
+/// What else the loop does, by the kind of tile: before the loop, with each of four terms, and
+/// behind the loop.
+///
+/// A plain tile fetches rows of B by a distance that it's told ({p}), and rows of the next
+/// micropanel of A ({q}). A copying one copies a piece of B ({p} to {q}; {s} left in its row) and
+/// fetches its own B by the packed rows' distance.
+macro_rules! aside {
+    (copying, begin, $load:tt) => {
+        "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
+    };
+    (copying, 0, $load:tt) => {
+        concat!(
+            "mov {t},{p}\nadd {t},[{tile}+{COPY_AHEAD}]\n",
+            $load,
+            " zmm4,[{p}]\nprefetcht0 [{t}]\n",
+            $load,
+            " [{q}],zmm4\n",
+        )
+    };
+    (copying, 1, $load:tt) => {
+        concat!($load, " zmm5,[{p}+64]\nprefetcht0 [{t}+64]\n", $load, " [{q}+64],zmm5\n",)
+    };
+    (copying, 2, $load:tt) => {
+        concat!($load, " zmm6,[{p}+128]\nprefetcht0 [{t}+128]\n", $load, " [{q}+128],zmm6\n",)
+    };
+    (copying, 3, $load:tt) => {
+        concat!(
+            "add {p},192\nadd {q},[{tile}+{TO_STEP}]\n",
+            "dec {s}\njnz 9f\n",
+            "add {p},[{tile}+{FROM_JUMP}]\nadd {q},[{tile}+{TO_JUMP}]\n",
+            "mov {s},[{tile}+{PER_ROW}]\n9:\n",
+        )
+    };
+    (copying, end, $load:tt) => {
+        "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
+    };
+    ($kind:tt, begin, $load:tt) => {
+        "mov {p},[{tile}+{B_AHEAD}]\nmov {q},[{tile}+{A_AHEAD}]\n"
+    };
+    ($kind:tt, 0, $load:tt) => {
+        "prefetcht1 [{a}+{q}]\n"
+    };
+    ($kind:tt, 1, $load:tt) => {
+        "prefetcht1 [{a3}+{q}]\n"
+    };
+    ($kind:tt, 2, $load:tt) => {
+        "prefetcht1 [{a6}+{q}]\n"
+    };
+    ($kind:tt, $at:tt, $load:tt) => {
+        ""
+    };
+}
+
+/// From a row of B to the one that is fetched meanwhile.
+macro_rules! ahead {
+    (copying) => {
+        "8*{b_row}"
+    };
+    ($kind:tt) => {
+        "{p}"
+    };
+}
+
+/// What is done about C before the loop, and with it behind.
+macro_rules! fetch_rows {
+    (streaming, $m:tt, $n:tt) => {
+        ""
+    };
+    ($kind:tt, $m:tt, $n:tt) => {
+        rows!($m, fetch_c_row($n))
+    };
+}
+macro_rules! store_rows {
+    (streaming, $m:tt, $n:tt, $load:tt $stream:tt) => { rows!($m, stream_row ($n $stream)) };
+    ($kind:tt, $m:tt, $n:tt, $load:tt $stream:tt) => { rows!($m, store_row ($n $load)) };
+}
+
 /// The code of a tile of `$m` rows and `$n` vectors.
 macro_rules! tile {
-    ($element:ty, $m:tt, $n:tt,
-     $load:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
+    ($kind:tt, $element:ty, $m:tt, $n:tt,
+     $load:tt $stream:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
         /// # Safety
         ///
-        /// The CPU has AVX-512 F, and the operands hold the tile, as `Microkernel::multiply` has
-        /// checked.
+        /// That of `TileCode`; the instruction set is AVX-512 F.
         #[target_feature(enable = "avx512f")]
-        unsafe fn tile(arguments: &Arguments<$element>) {
-            // SAFETY: reads A, B, C and writes C only within the tile: the caller's promise. A
-            // masked lane is not accessed, and a prefetch never faults.
+        unsafe fn code(tile: &mut Tile<$element>) {
+            // SAFETY: reads A, B, C and writes C only within the tile, and copies as many pieces
+            // as there are: the caller's promise. A masked lane is not accessed, and a prefetch
+            // never faults.
             unsafe {
                 asm!(
-                    // Tiles of one row have no use for the row stride.
-                    "/* {a_row} */",
-                    "kmovw k1,[{arguments}+{MASK}]",
+                    // Not all kinds and sizes of tile need all of these.
+                    "/* {p} {q} {B_AHEAD} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
+                    "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} */",
+                    "kmovw k1,[{tile}+{MASK}]",
                     rows!($m, clear_row ($n)),
-                    "mov {t},{c}",
-                    rows!($m, fetch_c_row ($n)),
+                    "mov {t},[{tile}+{C}]",
+                    "mov {s},[{tile}+{C_ROW}]",
+                    fetch_rows!($kind, $m, $n),
+                    "mov {terms},[{tile}+{TERMS}]",
+                    "mov {a},[{tile}+{A}]",
+                    "mov {a_row},[{tile}+{A_ROW}]",
+                    "mov {a_column},[{tile}+{A_COLUMN}]",
+                    "mov {b},[{tile}+{B}]",
+                    "mov {b_row},[{tile}+{B_ROW}]",
+                    "lea {a3},[{a_row}+2*{a_row}]",
+                    "lea {a6},[{a}+2*{a3}]",
+                    "add {a3},{a}",
+                    aside!($kind, begin, $load),
                     "sub {terms},4",
                     "jb 3f",
                     ".p2align 5",
                     "2:",
-                    term!($m $n $load $broadcast $fma),
-                    term!($m $n $load $broadcast $fma),
-                    term!($m $n $load $broadcast $fma),
-                    term!($m $n $load $broadcast $fma),
+                    term!($m $n ($load $broadcast $fma) $kind),
+                    aside!($kind, 0, $load),
+                    term!($m $n ($load $broadcast $fma) $kind),
+                    aside!($kind, 1, $load),
+                    term!($m $n ($load $broadcast $fma) $kind),
+                    aside!($kind, 2, $load),
+                    term!($m $n ($load $broadcast $fma) $kind),
+                    aside!($kind, 3, $load),
                     "sub {terms},4",
                     "jae 2b",
                     "3:",
+                    aside!($kind, end, $load),
                     "add {terms},4",
                     "jz 5f",
                     "4:",
-                    term!($m $n $load $broadcast $fma),
+                    term!($m $n ($load $broadcast $fma) $kind),
                     "dec {terms}",
                     "jnz 4b",
                     "5:",
-                    "test byte ptr [{arguments}+{STEPS}],{SCALES_SUM}",
+                    "mov {s},[{tile}+{C_ROW}]",
+                    "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
                     "jz 6f",
-                    concat!($broadcast, " zmm3,[{arguments}+{ALPHA}]"),
+                    concat!($broadcast, " zmm3,[{tile}+{ALPHA}]"),
                     rows!($m, scale_sum_row ($n $mul)),
                     "6:",
-                    "test byte ptr [{arguments}+{STEPS}],{READS_C}",
+                    "test byte ptr [{tile}+{STEPS}],{READS_C}",
                     "jz 8f",
-                    "mov {t},{c}",
-                    "test byte ptr [{arguments}+{STEPS}],{SCALES_C}",
+                    "mov {t},[{tile}+{C}]",
+                    "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
                     "jz 7f",
-                    concat!($broadcast, " zmm3,[{arguments}+{BETA}]"),
+                    concat!($broadcast, " zmm3,[{tile}+{BETA}]"),
                     rows!($m, with_scaled_c_row ($n $fma)),
                     "jmp 8f",
                     "7:",
                     rows!($m, with_c_row ($n $add)),
                     "8:",
-                    rows!($m, store_row ($n $load)),
+                    "mov {t},[{tile}+{C}]",
+                    store_rows!($kind, $m, $n, $load $stream),
                     // Old SSE code is slow on some CPUs while the upper halves are in use.
                     "vzeroupper",
-                    MASK = const offset_of!(Arguments<$element>, mask),
-                    STEPS = const offset_of!(Arguments<$element>, steps),
-                    ALPHA = const offset_of!(Arguments<$element>, alpha),
-                    BETA = const offset_of!(Arguments<$element>, beta),
+                    TERMS = const offset_of!(Tile<$element>, terms),
+                    A = const offset_of!(Tile<$element>, a),
+                    A_ROW = const offset_of!(Tile<$element>, a_row_stride),
+                    A_COLUMN = const offset_of!(Tile<$element>, a_column_stride),
+                    A_AHEAD = const offset_of!(Tile<$element>, a_ahead),
+                    B = const offset_of!(Tile<$element>, b),
+                    B_ROW = const offset_of!(Tile<$element>, b_row_stride),
+                    B_AHEAD = const offset_of!(Tile<$element>, b_ahead),
+                    C = const offset_of!(Tile<$element>, c),
+                    C_ROW = const offset_of!(Tile<$element>, c_row_stride),
+                    MASK = const offset_of!(Tile<$element>, mask),
+                    STEPS = const offset_of!(Tile<$element>, steps),
+                    ALPHA = const offset_of!(Tile<$element>, alpha),
+                    BETA = const offset_of!(Tile<$element>, beta),
+                    FROM = const COPY + offset_of!(Copying<$element>, from),
+                    TO = const COPY + offset_of!(Copying<$element>, to),
+                    LEFT = const COPY + offset_of!(Copying<$element>, left),
+                    PER_ROW = const COPY + offset_of!(Copying<$element>, per_row),
+                    FROM_JUMP = const COPY + offset_of!(Copying<$element>, from_jump),
+                    TO_JUMP = const COPY + offset_of!(Copying<$element>, to_jump),
+                    TO_STEP = const COPY + offset_of!(Copying<$element>, to_step),
+                    COPY_AHEAD = const COPY + offset_of!(Copying<$element>, ahead),
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,
-                    arguments = in(reg) arguments,
-                    terms = inout(reg) arguments.terms => _,
-                    a = inout(reg) arguments.a => _,
-                    a3 = inout(reg) arguments.a.wrapping_byte_add(3 * arguments.a_row_stride) => _,
-                    a6 = inout(reg) arguments.a.wrapping_byte_add(6 * arguments.a_row_stride) => _,
-                    a_row = in(reg) arguments.a_row_stride,
-                    a_column = in(reg) arguments.a_column_stride,
-                    b = inout(reg) arguments.b => _,
-                    b_row = in(reg) arguments.b_row_stride,
-                    b_ahead = in(reg) arguments.b_ahead,
-                    c = inout(reg) arguments.c => _,
-                    c_row = in(reg) arguments.c_row_stride,
+                    tile = in(reg) tile,
+                    terms = out(reg) _,
+                    a = out(reg) _,
+                    a3 = out(reg) _,
+                    a6 = out(reg) _,
+                    a_row = out(reg) _,
+                    a_column = out(reg) _,
+                    b = out(reg) _,
+                    b_row = out(reg) _,
+                    p = out(reg) _,
+                    q = out(reg) _,
+                    s = out(reg) _,
                     t = out(reg) _,
                     out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _,
                     out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
@@ -248,69 +383,73 @@ macro_rules! tile {
                 );
             }
         }
-        tile
+        code
     }};
 }
 
-/// The code of every size of tile, by rows, then by vectors.
+/// The code of every height of tile.
 macro_rules! tiles {
-    ($element:ty, $($instructions:tt)*) => {
-        tiles!(@ $element, [1 2 3 4 5 6 7 8], ($($instructions)*))
+    ($element:ty, $n:tt, $instructions:tt) => {
+        tiles!(@ $element, $n, [1 2 3 4 5 6 7 8], $instructions)
     };
-    (@ $element:ty, [$($m:tt)*], $instructions:tt) => {
-        [$(tiles!(@row $element, $m, $instructions)),*]
+    (@ $element:ty, $n:tt, [$($m:tt)*], $instructions:tt) => {
+        [$(tiles!(@one $element, $m, $n, $instructions)),*]
     };
-    (@row $element:ty, $m:tt, ($($i:tt)*)) => {
-        [tile!($element, $m, 1, $($i)*), tile!($element, $m, 2, $($i)*),
-         tile!($element, $m, 3, $($i)*)]
+    (@one $element:ty, $m:tt, $n:tt, ($($i:tt)*)) => {
+        tile!(plain, $element, $m, $n, $($i)*)
     };
 }
 
 macro_rules! microkernel {
     ($name:ident, $module:ident, $element:ty, $lanes:literal,
-     ($loadu:ident $storeu:ident $zero:ident $fmadd:ident),
-     $load:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {
+     ($loadu:ident $storeu:ident $zero:ident $set1:ident $fmadd:ident),
+     $($i:tt)*) => {
         pub static $name: Microkernel<$element> = Microkernel {
             mr: MR,
             nr: VECTORS * $lanes,
             lanes: $lanes,
+            slice_flops: SLICE_FLOPS,
+            panel: $module::panel,
+            copying: Some($module::COPYING),
+            streaming: Some(&$module::STREAMING),
             dots: $module::dots,
             axpys: $module::axpys,
-            tile: $module::tile,
         };
 
         mod $module {
             use super::*;
 
-            static TILES: [[TileFn<$element>; VECTORS]; MR] =
-                tiles!($element, $load $broadcast $fma $mul $add);
+            const COPY: usize = offset_of!(Tile<$element>, copy);
 
-            #[inline]
-            pub fn tile(
-                size: Size,
-                a: Left<$element>,
-                b: Right<$element>,
-                scale: Scale<$element>,
-                c: Target<$element>,
-            ) {
-                let before_last = (size.columns - 1) / $lanes;
-                let lanes = size.columns - before_last * $lanes;
-                let mask = (1 << lanes) - 1;
-                let arguments = Arguments::new(size, a, b, scale, c, mask);
-                let tile = TILES[size.rows - 1][before_last];
-                // SAFETY: of_f64 and of_f32 hand this kernel out only where the CPU has AVX-512 F,
-                // and Microkernel::multiply has checked the operands.
-                unsafe { tile(&arguments) }
+            static TILES: [[TileCode<$element>; MR]; VECTORS] = [
+                tiles!($element, 1, ($($i)*)),
+                tiles!($element, 2, ($($i)*)),
+                tiles!($element, 3, ($($i)*)),
+            ];
+            pub const COPYING: TileCode<$element> = tile!(copying, $element, 8, 3, $($i)*);
+            pub static STREAMING: [TileCode<$element>; VECTORS] = [
+                tile!(streaming, $element, 8, 1, $($i)*),
+                tile!(streaming, $element, 8, 2, $($i)*),
+                tile!(streaming, $element, 8, 3, $($i)*),
+            ];
+
+            /// The mask has a bit for each lane.
+            pub fn panel(columns: usize) -> Panel<$element> {
+                let before_last = (columns - 1) / $lanes;
+                let lanes = columns - before_last * $lanes;
+                Panel { mask: (1 << lanes) - 1, codes: &TILES[before_last] }
             }
 
-            vector_passes!("avx512f", $element, $lanes, ($loadu $storeu $zero $fmadd));
+            vector_passes!(
+                "avx512f", $element, $lanes, ($loadu $storeu $zero $set1 $fmadd)
+            );
         }
     };
 }
 
 microkernel!(F64, f64_tiles, f64, 8,
-    (_mm512_loadu_pd _mm512_storeu_pd _mm512_setzero_pd _mm512_fmadd_pd),
-    "vmovupd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
+    (_mm512_loadu_pd _mm512_storeu_pd _mm512_setzero_pd _mm512_set1_pd _mm512_fmadd_pd),
+    "vmovupd" "vmovntpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
 microkernel!(F32, f32_tiles, f32, 16,
-    (_mm512_loadu_ps _mm512_storeu_ps _mm512_setzero_ps _mm512_fmadd_ps),
-    "vmovups" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");
+    (_mm512_loadu_ps _mm512_storeu_ps _mm512_setzero_ps _mm512_set1_ps _mm512_fmadd_ps),
+    "vmovups" "vmovntps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");

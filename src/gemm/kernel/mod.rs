@@ -8,22 +8,25 @@
 //!
 //! for i < rows <= `mr` and j < columns <= `nr`, with the whole sum in registers. Its operands:
 //!
-//! - A has any two strides: element (i, p) is `a.elements[i * a.row_stride + p * a.column_stride]`,
-//!   so A may be packed, as it came, or the transpose of what came. Packed, it is in micropanels of
-//!   `mr` rows, column after column: row stride 1, column stride `mr`.
-//! - The rows of B are contiguous: element (p, j) is `b.elements[p * b.row_stride + j]`. Packed, it
-//!   is in micropanels of `nr` columns, row after row: row stride `nr`.
+//! - A has any two strides, so it may be as it came, the transpose of that, or packed.
+//! - The rows of B are contiguous. Packed, it is in micropanels of `nr` columns, row after row.
 //! - The rows of C are contiguous too. Nothing between `columns` and the row stride is touched.
 //! - Where `beta` is zero, C is not read: it may hold anything, NaN included.
 //!
 //! The sum of one element is taken in the order of p, fused multiply-adds in the vector kernels,
 //! whatever the position of the element in the tile and the size of the tile.
+//!
+//! A tile of full size has room for one load and one store a term beside its multiply-adds. The
+//! [copying](Copying) one uses it to pack the next block of B, so that packing costs no time of its own.
+//! The streaming one writes C past the caches, where C is too large to be found there again.
+#![allow(unsafe_code)]
+
+use core::ops::{Add, Mul};
+use core::ptr;
 
 mod cpu;
 mod portable;
 
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-mod arguments;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod passes;
 
@@ -40,60 +43,148 @@ use portable as avx512;
 
 pub use cpu::{Caches, Isa, caches, isa};
 
-/// The left operand of a tile.
-#[derive(Clone, Copy, Debug)]
-pub struct Left<'a, T> {
-    pub elements: &'a [T],
-    pub row_stride: usize,
-    pub column_stride: usize,
-}
+/// The unrolled code of a tile takes this many terms at a time, and copies one piece with them.
+pub const UNROLLED: usize = 4;
 
-/// The right operand of a tile.
-#[derive(Clone, Copy, Debug)]
-pub struct Right<'a, T> {
-    pub elements: &'a [T],
-    pub row_stride: usize,
-    /// From an element in use to one that is fetched meanwhile; a wrong guess costs time only.
-    pub ahead: usize,
-}
-
-/// The result of a tile.
+/// What the code of a tile is told. Strides and distances are in bytes.
+#[repr(C)]
 #[derive(Debug)]
-pub struct Target<'a, T> {
-    pub elements: &'a mut [T],
-    pub row_stride: usize,
+pub struct Tile<T> {
+    pub terms: usize,
+    pub a: *const T,
+    pub a_row_stride: isize,
+    pub a_column_stride: isize,
+    pub b: *const T,
+    pub b_row_stride: isize,
+    /// From a row of B in use to one that is fetched meanwhile. A wrong guess costs time only, as
+    /// for `a_ahead`.
+    pub b_ahead: isize,
+    pub c: *mut T,
+    pub c_row_stride: isize,
+    /// Which lanes of the last vector are within the tile, as the kernel's `panel` says it.
+    pub mask: u64,
+    steps: u64,
+    alpha: T,
+    beta: T,
+    /// From A to the rows that are fetched meanwhile, the next micropanel of A.
+    pub a_ahead: isize,
+    pub copy: Copying<T>,
 }
 
-/// The size of a tile.
+/// Pieces of B, each a row of a micropanel, on their way into the packed block.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Copying<T> {
+    pub from: *const T,
+    pub to: *mut T,
+    /// Pieces left in the row of B.
+    pub left: usize,
+    /// Pieces in a row.
+    pub per_row: usize,
+    /// From behind the last piece of a row to the first of the next, at both ends.
+    pub from_jump: isize,
+    pub to_jump: isize,
+    /// From a piece to the next at the packed end: a micropanel.
+    pub to_step: isize,
+    /// From a piece to one that is fetched meanwhile.
+    pub ahead: isize,
+}
+
+/// `alpha` is not one.
+const SCALES_SUM: u64 = 1;
+/// `beta` is not zero.
+const READS_C: u64 = 2;
+/// `beta` is neither zero nor one.
+const SCALES_C: u64 = 4;
+
+impl<T: Copy + PartialEq + From<u8>> Tile<T> {
+    /// A tile that multiplies nothing yet.
+    pub fn new(scale: Scale<T>) -> Self {
+        let (zero, one) = (T::from(0), T::from(1));
+        let step = |is_taken: bool, step: u64| if is_taken { step } else { 0 };
+        Self {
+            terms: 0,
+            a: ptr::null(),
+            a_row_stride: 0,
+            a_column_stride: 0,
+            b: ptr::null(),
+            b_row_stride: 0,
+            b_ahead: 0,
+            c: ptr::null_mut(),
+            c_row_stride: 0,
+            mask: 0,
+            steps: step(scale.alpha != one, SCALES_SUM)
+                | step(scale.beta != zero, READS_C)
+                | step(scale.beta != zero && scale.beta != one, SCALES_C),
+            alpha: scale.alpha,
+            beta: scale.beta,
+            a_ahead: 0,
+            copy: Copying {
+                from: ptr::null(),
+                to: ptr::null_mut(),
+                left: 0,
+                per_row: 0,
+                from_jump: 0,
+                to_jump: 0,
+                to_step: 0,
+                ahead: 0,
+            },
+        }
+    }
+}
+
+/// The code of one size of tile.
+///
+/// # Safety
+///
+/// The CPU has the instruction set. A holds rows x terms, B terms x columns and C rows x columns
+/// elements at the places that pointers, strides and mask say, and nothing else uses those of C at
+/// the same time. A copying tile takes `terms / UNROLLED` pieces from where there are as many, to
+/// where there is room for them; a streaming one has C on boundaries of whole vectors.
+pub type TileCode<T> = unsafe fn(&mut Tile<T>);
+
+/// The code of the tiles of one micropanel of B.
 #[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub rows: usize,
-    pub columns: usize,
-    pub terms: usize,
+pub struct Panel<T: 'static> {
+    pub mask: u64,
+    /// By rows, from one on.
+    pub codes: &'static [TileCode<T>],
 }
 
 /// The microkernel of one instruction set and element type, with its passes over matrices that
 /// meet a vector.
 #[derive(Clone, Copy, Debug)]
-pub struct Microkernel<T> {
+pub struct Microkernel<T: 'static> {
     /// The tallest tile.
     pub mr: usize,
     /// The widest tile.
     pub nr: usize,
     /// Elements of a vector, which `nr` is a multiple of.
     pub lanes: usize,
+    /// Operations of a slice of work: some tens of microseconds, or some tens of milliseconds in
+    /// an emulator of the instruction set.
+    pub slice_flops: usize,
+    /// The code for micropanels of so many columns, one to `nr`.
+    pub panel: fn(columns: usize) -> Panel<T>,
+    /// The code of the largest tile that copies pieces meanwhile.
+    pub copying: Option<TileCode<T>>,
+    /// The code of the tallest tiles that write C past the caches, by whole vectors from one on.
+    pub streaming: Option<&'static [TileCode<T>]>,
     pub dots: Dots<T>,
     pub axpys: Axpys<T>,
-    tile: Tile<T>,
 }
 
-/// `result[i] <- scale(sum over p of matrix[i * stride + p] * vector[p])`.
-pub type Dots<T> = fn(matrix: &[T], stride: usize, vector: &[T], scale: Scale<T>, result: &mut [T]);
+/// Rows of the matrix that are passed at once: memory is read in as many streams, which is what it
+/// takes to keep it busy, and the vector is loaded once for all.
+pub const STREAMS: usize = 4;
 
-/// `result[j] += sum over p of alpha * vector[p] * matrix[p * stride + j]`.
-pub type Axpys<T> = fn(matrix: &[T], stride: usize, vector: &[T], alpha: T, result: &mut [T]);
+/// The dot products of rows with a vector, each summed in the same order whoever its neighbours
+/// are. The rows are as long as the vector.
+pub type Dots<T> = fn(rows: [&[T]; STREAMS], vector: &[T]) -> [T; STREAMS];
 
-type Tile<T> = fn(Size, Left<T>, Right<T>, Scale<T>, Target<T>);
+/// `result[j] += sum over q of factors[q] * rows[q][j]`, term by term. The rows are as long as the
+/// result.
+pub type Axpys<T> = fn(rows: [&[T]; STREAMS], factors: [T; STREAMS], result: &mut [T]);
 
 /// What becomes of a sum: `alpha * sum + beta * C`.
 #[derive(Clone, Copy, Debug)]
@@ -102,22 +193,21 @@ pub struct Scale<T> {
     pub beta: T,
 }
 
-impl<T: Copy> Microkernel<T> {
-    /// Computes one tile.
-    ///
-    /// # Panics
-    ///
-    /// Where the tile is empty or larger than `mr` x `nr`, or an operand does not hold it: what the
-    /// unsafe code of the kernels relies on.
-    #[inline]
-    pub fn multiply(&self, size: Size, a: Left<T>, b: Right<T>, scale: Scale<T>, c: Target<T>) {
-        let Size { rows, columns, terms } = size;
-        assert!((1..=self.mr).contains(&rows) && (1..=self.nr).contains(&columns) && terms > 0);
-        let last_of_a = (rows - 1) * a.row_stride + (terms - 1) * a.column_stride;
-        assert!(last_of_a < a.elements.len());
-        assert!((terms - 1) * b.row_stride + columns <= b.elements.len());
-        assert!((rows - 1) * c.row_stride + columns <= c.elements.len());
-        (self.tile)(size, a, b, scale, c);
+impl<T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>> Scale<T> {
+    /// What to write for a sum over what is there, which is not read where `beta` is zero.
+    #[inline(always)]
+    pub fn of(&self, sum: T, present: &T) -> T {
+        let scaled = self.alpha * sum;
+        if self.beta == T::default() { scaled } else { scaled + self.beta * *present }
+    }
+}
+
+/// Sees to it that what streaming tiles have written is seen by whoever is told of it.
+pub fn finish_streaming() {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    // SAFETY: every x86-64 CPU with SSE has the instruction.
+    unsafe {
+        core::arch::x86_64::_mm_sfence();
     }
 }
 

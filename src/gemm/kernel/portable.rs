@@ -1,39 +1,48 @@
 //! The microkernel of every CPU: plain Rust, which the compiler turns into what vectors there are.
+#![allow(unsafe_code)]
 
 use core::array;
 use core::ops::{Add, Mul};
 
-use super::{Left, Microkernel, Right, Scale, Size, Target};
-use crate::gemm::vector::{self, STREAMS};
+use super::{Microkernel, Panel, STREAMS, Scale, Tile, TileCode};
 
 const MR: usize = 4;
 const NR: usize = 8;
+/// A millisecond.
+const SLICE_FLOPS: usize = 4 << 20;
 
-pub static F64: Microkernel<f64> = Microkernel {
-    mr: MR,
-    nr: NR,
-    lanes: NR,
-    dots: dots::<f64>,
-    axpys: vector::axpys::<f64>,
-    tile: tile::<f64>,
-};
+macro_rules! microkernel {
+    ($name:ident, $element:ty) => {
+        pub static $name: Microkernel<$element> = Microkernel {
+            mr: MR,
+            nr: NR,
+            lanes: NR,
+            slice_flops: SLICE_FLOPS,
+            panel: |columns| {
+                static TILES: [TileCode<$element>; MR] = [
+                    tile::<$element, 1>,
+                    tile::<$element, 2>,
+                    tile::<$element, 3>,
+                    tile::<$element, 4>,
+                ];
+                Panel { mask: columns as u64, codes: &TILES }
+            },
+            copying: None,
+            streaming: None,
+            dots,
+            axpys,
+        };
+    };
+}
 
-pub static F32: Microkernel<f32> = Microkernel {
-    mr: MR,
-    nr: NR,
-    lanes: NR,
-    dots: dots::<f32>,
-    axpys: vector::axpys::<f32>,
-    tile: tile::<f32>,
-};
+microkernel!(F64, f64);
+microkernel!(F32, f32);
 
-fn dots<T>(matrix: &[T], stride: usize, vector: &[T], scale: Scale<T>, result: &mut [T])
+fn dots<T>(rows: [&[T]; STREAMS], vector: &[T]) -> [T; STREAMS]
 where
-    T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>,
+    T: Copy + Default + Add<Output = T> + Mul<Output = T>,
 {
-    let one = |[row]: [&[T]; 1], vector: &[T]| [dot(row, vector)];
-    let some = |rows: [&[T]; STREAMS], vector: &[T]| rows.map(|row| dot(row, vector));
-    vector::dots((matrix, stride), vector, scale, result, some, one);
+    rows.map(|row| dot(row, vector))
 }
 
 /// A sum in as many interleaved parts as the compiler can keep in vectors.
@@ -55,30 +64,63 @@ where
     sums.into_iter().fold(T::default(), |sum, part| sum + part)
 }
 
-fn tile<T>(size: Size, a: Left<T>, b: Right<T>, scale: Scale<T>, c: Target<T>)
+fn axpys<T>(rows: [&[T]; STREAMS], factors: [T; STREAMS], result: &mut [T])
+where
+    T: Copy + Add<Output = T> + Mul<Output = T>,
+{
+    let rows = rows.map(|row| &row[..result.len()]);
+    for (j, element) in result.iter_mut().enumerate() {
+        for (row, factor) in rows.iter().zip(factors) {
+            *element = *element + factor * row[j];
+        }
+    }
+}
+
+/// The mask is the number of columns.
+///
+/// # Safety
+///
+/// That of `TileCode`.
+unsafe fn tile<T, const ROWS: usize>(tile: &mut Tile<T>)
 where
     T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>,
 {
-    let mut sums = [[T::default(); NR]; MR];
-    // Rows below the tile repeat its last one, and are not written.
-    let starts: [usize; MR] = array::from_fn(|i| i.min(size.rows - 1) * a.row_stride);
-    for p in 0..size.terms {
-        let row = &b.elements[p * b.row_stride..][..size.columns];
-        let row: [T; NR] = match row.first_chunk() {
-            Some(row) => *row,
-            None => array::from_fn(|j| row.get(j).copied().unwrap_or_default()),
+    let columns = tile.mask as usize;
+    let mut sums = [[T::default(); NR]; ROWS];
+    let (mut a, mut b) = (tile.a, tile.b);
+    for _ in 0..tile.terms {
+        let row: [T; NR] = match columns {
+            // SAFETY: B holds terms x columns elements: the caller's promise.
+            NR => unsafe { b.cast::<[T; NR]>().read_unaligned() },
+            _ => array::from_fn(|j| match j < columns {
+                // SAFETY: as above.
+                true => unsafe { b.add(j).read() },
+                false => T::default(),
+            }),
         };
-        for (sums, start) in sums.iter_mut().zip(&starts) {
-            let factor = a.elements[start + p * a.column_stride];
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let from = a.wrapping_byte_offset(i as isize * tile.a_row_stride);
+            // SAFETY: A holds rows x terms elements: the caller's promise.
+            let factor = unsafe { from.read() };
             for (sum, element) in sums.iter_mut().zip(&row) {
                 *sum = *sum + factor * *element;
             }
         }
+        a = a.wrapping_byte_offset(tile.a_column_stride);
+        b = b.wrapping_byte_offset(tile.b_row_stride);
     }
-    for (i, sums) in sums.iter().enumerate().take(size.rows) {
-        let row = &mut c.elements[i * c.row_stride..][..size.columns];
-        for (element, sum) in row.iter_mut().zip(sums) {
-            *element = scale.of(*sum, element);
+    let scale = Scale { alpha: tile.alpha, beta: tile.beta };
+    for (i, sums) in sums.iter().enumerate() {
+        let row = tile.c.wrapping_byte_offset(i as isize * tile.c_row_stride);
+        for (j, sum) in sums.iter().enumerate().take(columns) {
+            let to = row.wrapping_add(j);
+            let kept = match scale.beta == T::default() {
+                true => T::default(),
+                // SAFETY: C holds rows x columns elements: the caller's promise.
+                false => unsafe { to.read() },
+            };
+            // SAFETY: as above, and nothing else uses them meanwhile.
+            unsafe { to.write(scale.of(*sum, &kept)) };
         }
     }
 }

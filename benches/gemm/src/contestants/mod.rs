@@ -72,14 +72,6 @@ impl Name {
             &[Self::Fma]
         }
     }
-
-    /// How many of the threads granted it uses.
-    pub fn threads_used(self, granted: usize) -> usize {
-        match self {
-            Self::Ours => granted.min(ours::THREADS_MAX),
-            _ => granted,
-        }
-    }
 }
 
 pub trait Contestant<T: Real> {
@@ -105,13 +97,9 @@ pub trait Contestant<T: Real> {
 }
 
 /// Makes a contestant ready, or says why that cannot be.
-pub fn recruit<T: Real>(
-    name: Name,
-    problem: &Problem<T>,
-    threads: usize,
-) -> Result<Box<dyn Contestant<T>>, String> {
+pub fn recruit<T: Real>(name: Name, threads: usize) -> Result<Box<dyn Contestant<T>>, String> {
     Ok(match name {
-        Name::Ours => Box::new(ours::Ours::new(problem)),
+        Name::Ours => Box::new(ours::Ours::new(threads)),
         Name::Matrixmultiply => Box::new(registry::Matrixmultiply),
         Name::Gemm => Box::new(registry::Gemm { threads }),
         Name::Faer => Box::new(registry::Faer { threads }),

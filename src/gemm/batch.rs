@@ -1,0 +1,63 @@
+//! Many small products in one call.
+
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+
+use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
+
+use super::crew::{Crew, Exclusive};
+use super::{Alone, Element, Kernel, Scale, Shape, is_tiny, multiply_tiny};
+
+/// As `super::multiply_batch`.
+pub fn multiply<T: Element>(
+    alpha: T,
+    a: &ArrayView3<T>,
+    b: &ArrayView3<T>,
+    beta: T,
+    c: &mut ArrayViewMut3<T>,
+    crew: &dyn Crew,
+) -> Result<(), TryReserveError> {
+    let (count, m, k) = a.dim();
+    let n = b.len_of(Axis(2));
+    assert_eq!(b.dim(), (count, k, n), "shape of B");
+    assert_eq!(c.dim(), (count, m, n), "shape of C");
+    let flops = Shape { m, n, k }.flops().saturating_mul(count as u64);
+    let parts = crew.threads(flops).min(count.max(1));
+    if parts == 1 {
+        return multiply_some(alpha, a, b, beta, c);
+    }
+    let mut shares = Vec::new();
+    let mut rest = c.view_mut();
+    for part in 0..parts {
+        let (first, end) = (count * part / parts, count * (part + 1) / parts);
+        let (mine, others) = rest.split_at(Axis(0), end - first);
+        rest = others;
+        let (a, b) = (a.slice(s![first..end, .., ..]), b.slice(s![first..end, .., ..]));
+        shares.push(Exclusive::new((a, b, mine, Ok(()))));
+    }
+    crew.run(parts, &|index| {
+        shares[index].with(|(a, b, c, result)| *result = multiply_some(alpha, a, b, beta, c));
+    });
+    shares.into_iter().try_for_each(|share| share.into_inner().3)
+}
+
+fn multiply_some<T: Element>(
+    alpha: T,
+    a: &ArrayView3<T>,
+    b: &ArrayView3<T>,
+    beta: T,
+    c: &mut ArrayViewMut3<T>,
+) -> Result<(), TryReserveError> {
+    let scale = Scale { alpha, beta };
+    let kernel = match Kernel::of_this_machine() {
+        Kernel::Own(isa) => Some(T::microkernel(isa)),
+        Kernel::Matrixmultiply => None,
+    };
+    for ((a, b), mut c) in a.outer_iter().zip(b.outer_iter()).zip(c.outer_iter_mut()) {
+        match kernel {
+            Some(kernel) if is_tiny(&a, &b, &c) => multiply_tiny(kernel, &a, &b, scale, &mut c),
+            _ => super::multiply(alpha, &a, &b, beta, &mut c, &Alone)?,
+        }
+    }
+    Ok(())
+}
