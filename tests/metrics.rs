@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gemmule::billing::tariff::STANDARD;
-use gemmule::gemm::{Kernel, Peak, caches};
+use gemmule::gemm::{Alone, Kernel, Peak, caches};
 use gemmule::server::{Config, Server, SessionId};
 use gemmule::time::Now;
 use support::http::{Response, parse_response, write_job, write_request};

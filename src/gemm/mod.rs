@@ -152,7 +152,8 @@ pub fn multiply<T: Element>(
     let Shape { m, n, k } = checked_shape(a, b, c);
     let scale = Scale { alpha, beta };
     let kernel = Kernel::of_this_machine();
-    if let (Kernel::Own(isa), true) = (kernel, is_tiny(a, b, c)) {
+    let threads = crew.threads(Shape { m, n, k }.flops());
+    if let (Kernel::Own(isa), 1, true) = (kernel, threads, is_tiny(a, b, c)) {
         multiply_tiny(T::microkernel(isa), a, b, scale, c);
         return Ok(());
     }
@@ -165,7 +166,6 @@ pub fn multiply<T: Element>(
         return multiply(alpha, &b.t(), &a.t(), beta, &mut c.view_mut().reversed_axes(), crew);
     }
     let operands = Operands { a: *a, b: *b, c: c.view_mut() };
-    let threads = crew.threads(Shape { m, n, k }.flops());
     let mut parts = Parts::new(kernel, caches(), operands.layout(), threads)?;
     parts.advance(operands, scale, crew, &|| false);
     Ok(())

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod job_file;
 pub mod options;
 pub mod peak;
+pub mod pool;
 pub mod runner;

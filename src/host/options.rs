@@ -16,7 +16,8 @@ Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
 To serve:
   --listen ADDRESS:PORT   where to listen (default 127.0.0.1:8080; a virtual machine listens on
                           all its addresses and takes the port alone, as in :8080)
-  --threads N             compute threads besides the one that does I/O (default: cores less one)
+  --threads N             compute threads besides the one that does I/O (default: as many as
+                          cores, or none if there is one; in a virtual machine, cores less one)
   --memory-mib N          memory for requests (default: half of what the machine has)
   --sessions N            connections open at once (default 1024)
 To serve in a virtual machine:

@@ -1,12 +1,12 @@
 //! Runs jobs without starving the network.
 //!
 //! A job that is small is run where it arrives. Any other goes to the compute threads where there
-//! are some; on a machine with one core it is run by the I/O thread itself, in bounded slices
+//! are some, who share its product while they have no jobs of their own; on a machine with one core it is run by the I/O thread itself, in bounded slices
 //! between its looks at the network. Long jobs take turns, so that none waits for another's end.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
@@ -15,6 +15,7 @@ use gemmule::job::Job;
 use gemmule::server::{Server, SessionId};
 
 use super::clock::Clock;
+use super::pool::Pool;
 
 /// How long the I/O thread computes before it looks at the network again.
 const IO_SLICE: Duration = Duration::from_millis(2);
@@ -61,7 +62,7 @@ impl Runner {
             if run_small(&mut job) {
                 turn.sessions.extend(server.finish(job, clock.now()));
             } else if let Some(workers) = &self.workers {
-                workers.queue.push(job);
+                workers.pool.push(job);
             } else {
                 self.local.push_back(job);
             }
@@ -110,21 +111,21 @@ impl Slice {
 
 /// The compute threads, and the way to them and back.
 struct Workers {
-    queue: Arc<Queue>,
+    pool: Arc<Pool<Job>>,
     finished: Receiver<Job>,
 }
 
 impl Workers {
     fn start(threads: usize, wake: &Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+        let pool = Arc::new(Pool::new());
         let (done, finished) = mpsc::channel();
         for number in 0..threads {
-            let (queue, done, wake) = (queue.clone(), done.clone(), wake.clone());
+            let (pool, done, wake) = (pool.clone(), done.clone(), wake.clone());
             thread::Builder::new()
                 .name(format!("compute-{number}"))
-                .spawn(move || compute(&queue, &done, &*wake))?;
+                .spawn(move || compute(&pool, &done, &*wake))?;
         }
-        Ok(Self { queue, finished })
+        Ok(Self { pool, finished })
     }
 }
 
@@ -134,12 +135,12 @@ const EXIT_DEAD_THREAD: i32 = 18;
 
 /// The life of a compute thread, which lasts as long as the process: a panic aborts. Should it end
 /// nevertheless, jobs would wait for ever, so the process ends with it.
-fn compute(queue: &Queue, done: &Sender<Job>, wake: &dyn Fn()) {
+fn compute(pool: &Pool<Job>, done: &Sender<Job>, wake: &dyn Fn()) {
     loop {
-        let mut job = queue.pop();
+        let mut job = pool.next_job();
         let slice = Slice::new(COMPUTE_SLICE);
-        if !job.advance(&Alone, &|| slice.is_over() && queue.others_wait()) {
-            queue.push(job);
+        if !job.advance(pool, &|| slice.is_over() && pool.has_jobs()) {
+            pool.push(job);
         } else if done.send(job).is_ok() {
             wake();
         } else {
@@ -148,32 +149,4 @@ fn compute(queue: &Queue, done: &Sender<Job>, wake: &dyn Fn()) {
     }
     eprintln!("gemmule: a compute thread has nobody to work for");
     process::exit(EXIT_DEAD_THREAD);
-}
-
-/// Jobs that wait for a compute thread.
-#[derive(Default)]
-struct Queue {
-    jobs: Mutex<VecDeque<Job>>,
-    filled: Condvar,
-}
-
-impl Queue {
-    fn push(&self, job: Job) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
-        self.filled.notify_one();
-    }
-
-    fn pop(&self) -> Job {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match jobs.pop_front() {
-                Some(job) => return job,
-                None => jobs = self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-
-    fn others_wait(&self) -> bool {
-        !self.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
 }

@@ -67,7 +67,7 @@ impl EventLoop {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let wake = move || waker.wake().expect("an event counter takes a wake-up at any time");
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.unwrap_or(cores - 1);
+        let threads = options.threads.unwrap_or(if cores > 1 { cores } else { 0 });
         let config = Config {
             memory_bytes: options.memory_bytes.unwrap_or_else(super::memory_bytes_default),
             sessions_max: options.sessions_max,

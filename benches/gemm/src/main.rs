@@ -25,6 +25,11 @@ mod real;
 mod bars;
 mod table;
 
+/// The threads that the service computes with.
+#[allow(dead_code)]
+#[path = "../../../src/host/pool.rs"]
+mod pool;
+
 use options::{Options, Role};
 use table::Table;
 

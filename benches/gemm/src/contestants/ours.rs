@@ -1,24 +1,34 @@
 //! Gemmule's own multiplication, by the functions that the service is made of.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::thread;
+
 use gemmule::gemm::{Alone, Crew, Kernel, multiply, multiply_batch};
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
 use super::Contestant;
+use crate::pool::Pool;
 use crate::problem::Problem;
 use crate::real::Real;
 use crate::shape::Shape;
 
 pub struct Ours {
-    crew: Box<dyn Crew>,
+    crew: Arc<dyn Crew + Send + Sync>,
 }
 
 impl Ours {
+    /// With the service's own threads, which last as long as the process.
     pub fn new(threads: usize) -> Self {
-        let crew: Box<dyn Crew> = match threads {
-            1 => Box::new(Alone),
-            _ => Box::new(Alone),
-        };
-        Self { crew }
+        if threads == 1 {
+            return Self { crew: Arc::new(Alone) };
+        }
+        let pool = Arc::new(Pool::<Infallible>::new());
+        for _ in 1..threads {
+            let pool = pool.clone();
+            thread::spawn(move || match pool.next_job() {});
+        }
+        Self { crew: pool }
     }
 }
 
