@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::crew::{Crew, Exclusive};
-use super::{Alone, Element, Kernel, Scale, Shape, is_tiny, multiply_tiny};
+use super::tiny::{Tiny, is_tiny};
+use super::{Alone, Element, Kernel, Scale, Shape};
 
 /// As `super::multiply_batch`.
 pub fn multiply<T: Element>(
@@ -49,15 +50,25 @@ fn multiply_some<T: Element>(
     c: &mut ArrayViewMut3<T>,
 ) -> Result<(), TryReserveError> {
     let scale = Scale { alpha, beta };
-    let kernel = match Kernel::of_this_machine() {
-        Kernel::Own(isa) => Some(T::microkernel(isa)),
-        Kernel::Matrixmultiply => None,
-    };
-    for ((a, b), mut c) in a.outer_iter().zip(b.outer_iter()).zip(c.outer_iter_mut()) {
-        match kernel {
-            Some(kernel) if is_tiny(&a, &b, &c) => multiply_tiny(kernel, &a, &b, scale, &mut c),
-            _ => super::multiply(alpha, &a, &b, beta, &mut c, &Alone)?,
+    if let (Kernel::Own(isa), true) = (Kernel::of_this_machine(), a.len_of(Axis(0)) > 0) {
+        let (first_a, first_b) = (a.index_axis(Axis(0), 0), b.index_axis(Axis(0), 0));
+        let strides = [a.strides()[0], b.strides()[0], c.strides()[0]];
+        let mut first_c = c.index_axis_mut(Axis(0), 0);
+        if is_tiny(&first_a, &first_b, &first_c) {
+            let kernel = T::microkernel(isa);
+            let first = Tiny::new(&first_a, &first_b, &mut first_c);
+            for index in 0..a.len_of(Axis(0)) {
+                #[allow(unsafe_code)]
+                // SAFETY: all products of the batch have the shape and the strides of the first.
+                unsafe {
+                    first.moved(index, strides).multiply(kernel, scale);
+                }
+            }
+            return Ok(());
         }
+    }
+    for ((a, b), mut c) in a.outer_iter().zip(b.outer_iter()).zip(c.outer_iter_mut()) {
+        super::multiply(alpha, &a, &b, beta, &mut c, &Alone)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Products whose operands are used as they lie: what fits the caches is not worth packing.
 #![allow(unsafe_code)]
 
-use super::kernel::{Microkernel, Scale, Tile};
+use super::kernel::{Microkernel, Panel, Scale, Tile};
 use super::matrix::{Source, Target};
 use super::plan::panel_width;
 use super::{Element, Operands, Shape};
@@ -83,36 +83,28 @@ pub unsafe fn multiply_block<T: Element>(
     let bytes = |stride: isize| stride * size_of::<T>() as isize;
     (tile.a_row_stride, tile.a_column_stride) = (bytes(a.row_stride), bytes(a.column_stride));
     (tile.b_row_stride, tile.c_row_stride) = (bytes(b.row_stride), bytes(c.row_stride));
-    let mut multiply = |i: usize, j: usize, width: usize| {
-        let panel = panel(width);
-        tile.mask = panel.mask;
-        tile.a = a.at(i, 0);
-        tile.b = b.at(0, j);
-        tile.c = c.at(first + i, j);
-        let height = mr.min(rows - i);
-        // SAFETY: the tile lies within the block: the caller's promise.
-        unsafe { panel.codes[height - 1](tile) };
+    let (strip, strips) = match order {
+        Order::Down => (rows, 1),
+        Order::Across => (mr, rows.div_ceil(mr)),
     };
-    match order {
-        Order::Down => {
-            let mut j = 0;
-            while j < columns {
-                let width = panel_width(nr, lanes, columns - j);
-                for i in (0..rows).step_by(mr) {
-                    multiply(i, j, width);
-                }
-                j += width;
+    for top in (0..strips).map(|index| index * strip) {
+        let bottom = rows.min(top + strip);
+        let mut j = 0;
+        while j < columns {
+            let width = panel_width(nr, lanes, columns - j);
+            let Panel { mask, codes } = panel(width);
+            tile.mask = mask;
+            tile.b = b.at(0, j);
+            let mut i = top;
+            while i < bottom {
+                let height = mr.min(bottom - i);
+                tile.a = a.at(i, 0);
+                tile.c = c.at(first + i, j);
+                // SAFETY: the tile lies within the block: the caller's promise.
+                unsafe { codes[height - 1](tile) };
+                i += height;
             }
-        }
-        Order::Across => {
-            for i in (0..rows).step_by(mr) {
-                let mut j = 0;
-                while j < columns {
-                    let width = panel_width(nr, lanes, columns - j);
-                    multiply(i, j, width);
-                    j += width;
-                }
-            }
+            j += width;
         }
     }
 }

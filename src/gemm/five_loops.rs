@@ -9,7 +9,7 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::ptr;
 
-use super::kernel::{Copying, Microkernel, Scale, Tile, UNROLLED, finish_streaming};
+use super::kernel::{Copying, Microkernel, Scale, Tile, TileCode, UNROLLED, finish_streaming};
 use super::matrix::{Source, Target};
 use super::pack::{pack_a, pack_panel};
 use super::plan::{Blocking, SLICE_PACKED, full_panels, panel_width};
@@ -196,9 +196,10 @@ impl<T: Element> FiveLoops<T> {
         let bytes = |stride: isize| stride * size_of::<T>() as isize;
         // The first terms bring beta in; the others add to what is there.
         let scale = if pc == 0 { scale } else { Scale { beta: T::from_f64(1.0), ..scale } };
-        let mut tile = Tile::new(scale);
-        (tile.terms, tile.c_row_stride) = (terms, bytes(c.row_stride));
-        let (mut pieces, copying) = self.pieces(&b, &mut tile.copy);
+        let mut copy = Copying::new(Tile::new(scale));
+        let (mut pieces, copying) = self.pieces(&b, &mut copy);
+        copy.tile.terms = terms;
+        copy.tile.c_row_stride = bytes(c.row_stride);
         let is_aligned = c.from(0, jc).is_aligned(lanes * size_of::<T>());
         let streams = self.blocking.streams && scale.beta == T::default() && is_aligned;
         let streaming = self.kernel.streaming.filter(|_| streams);
@@ -206,6 +207,7 @@ impl<T: Element> FiveLoops<T> {
         let end = self.ic + rows;
         while self.ic < end {
             let height = mr.min(end - self.ic);
+            let tile = &mut copy.tile;
             let rows_of_a = self.micropanel_of_a(a.from(self.ic, pc), height);
             (tile.a_row_stride, tile.a_column_stride) =
                 (bytes(rows_of_a.row_stride), bytes(rows_of_a.column_stride));
@@ -214,6 +216,7 @@ impl<T: Element> FiveLoops<T> {
             while j < columns {
                 let width = panel_width(nr, lanes, columns - j);
                 let panel = panel(width);
+                let tile = &mut copy.tile;
                 tile.mask = panel.mask;
                 tile.b = self.workspace[packed_b + j * terms..].as_ptr();
                 tile.b_row_stride = bytes(width.next_multiple_of(lanes) as isize);
@@ -234,7 +237,7 @@ impl<T: Element> FiveLoops<T> {
                 };
                 // SAFETY: the tile lies within the blocks of A and C at hand, and the packed one
                 // of B; `pieces` counts what may be copied, and `is_aligned` what may be streamed.
-                unsafe { code(&mut tile) };
+                unsafe { code((&raw mut copy).cast()) };
                 (j, index) = (j + width, index + 1);
             }
             self.ic += height;
@@ -277,7 +280,7 @@ impl<T: Element> FiveLoops<T> {
         &mut self,
         b: &Source<T>,
         copy: &mut Copying<T>,
-    ) -> (usize, Option<super::kernel::TileCode<T>>) {
+    ) -> (usize, Option<TileCode<T>>) {
         let next = self.next_block();
         let full = self.full_panels(&next, b);
         let Some(code) = self.kernel.copying else { return (0, None) };
@@ -290,17 +293,14 @@ impl<T: Element> FiveLoops<T> {
         let (row, panel) = (self.copied / full, self.copied % full);
         let start = self.start_of(1 - self.half);
         let to = start + panel * nr * next.terms + row * nr;
-        *copy = Copying {
-            from: b.at(next.pc + row, next.jc + panel * nr),
-            // Where all is copied, there is no place to go on from.
-            to: self.workspace.get_mut(to..).map_or(ptr::null_mut(), <[T]>::as_mut_ptr),
-            left: full - panel,
-            per_row: full,
-            from_jump: row_stride - bytes(full * nr),
-            to_jump: bytes(nr) - bytes(full * nr * next.terms),
-            to_step: bytes(nr * next.terms),
-            ahead: row_stride,
-        };
+        copy.from = b.at(next.pc + row, next.jc + panel * nr);
+        // Where all is copied, there is no place to go on from.
+        copy.to = self.workspace.get_mut(to..).map_or(ptr::null_mut(), <[T]>::as_mut_ptr);
+        (copy.left, copy.per_row) = (full - panel, full);
+        copy.from_jump = row_stride - bytes(full * nr);
+        copy.to_jump = bytes(nr) - bytes(full * nr * next.terms);
+        copy.to_step = bytes(nr * next.terms);
+        copy.ahead = row_stride;
         (full * next.terms - self.copied, Some(code))
     }
 }

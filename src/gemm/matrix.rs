@@ -12,6 +12,7 @@ pub struct Source<T> {
 }
 
 impl<T> Source<T> {
+    #[inline]
     pub fn of(view: &ArrayView2<T>) -> Self {
         let strides = view.strides();
         Self { start: view.as_ptr(), row_stride: strides[0], column_stride: strides[1] }
@@ -35,6 +36,12 @@ impl<T> Source<T> {
         Self { start: self.at(row, column), ..*self }
     }
 
+    /// The matrix so many elements away.
+    #[inline]
+    pub fn moved(&self, elements: isize) -> Self {
+        Self { start: self.start.wrapping_offset(elements), ..*self }
+    }
+
     pub fn transposed(&self) -> Self {
         let Self { start, row_stride, column_stride } = *self;
         Self { start, row_stride: column_stride, column_stride: row_stride }
@@ -53,6 +60,7 @@ impl<T> Target<T> {
     /// # Panics
     ///
     /// Where the rows of the view are not contiguous.
+    #[inline]
     pub fn of(view: &mut ArrayViewMut2<T>) -> Self {
         let (columns, strides) = (view.ncols(), view.strides());
         assert!(strides[1] == 1 || columns <= 1, "rows are contiguous");
@@ -64,6 +72,12 @@ impl<T> Target<T> {
     pub fn at(&self, row: usize, column: usize) -> *mut T {
         let offset = (row as isize).wrapping_mul(self.row_stride) + column as isize;
         self.start.wrapping_offset(offset)
+    }
+
+    /// The result so many elements away.
+    #[inline]
+    pub fn moved(&self, elements: isize) -> Self {
+        Self { start: self.start.wrapping_offset(elements), ..*self }
     }
 
     /// The result from an element on.

@@ -45,6 +45,7 @@ mod parts;
 mod peak;
 mod plan;
 mod reference;
+mod tiny;
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -57,11 +58,11 @@ pub use element::{Dtype, Element};
 pub use kernel::{Caches, Isa, Microkernel, caches, isa};
 pub use peak::{Peak, multiply_add_loop};
 
-use direct::Order;
-use kernel::{Scale, Tile};
+use kernel::Scale;
 use matrix::{Source, Target};
 use parts::Parts;
 use plan::Layout;
+use tiny::{Tiny, is_tiny};
 
 /// What multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +155,12 @@ pub fn multiply<T: Element>(
     let kernel = Kernel::of_this_machine();
     let threads = crew.threads(Shape { m, n, k }.flops());
     if let (Kernel::Own(isa), 1, true) = (kernel, threads, is_tiny(a, b, c)) {
-        multiply_tiny(T::microkernel(isa), a, b, scale, c);
+        let tiny = Tiny::new(a, b, c);
+        #[allow(unsafe_code)]
+        // SAFETY: the views are those of the product, and their shapes go together.
+        unsafe {
+            tiny.multiply(T::microkernel(isa), scale);
+        }
         return Ok(());
     }
     let (row_stride, column_stride) = (c.strides()[0], c.strides()[1]);
@@ -208,40 +214,7 @@ pub fn multiply_batch<T: Element>(
     batch::multiply(alpha, a, b, beta, c, crew)
 }
 
-/// The most rows, columns and terms of a product that is not worth planning.
-const TINY: usize = 64;
-
-/// Whether the product is tiny, not empty, and lies as the microkernel wants it.
 #[inline]
-fn is_tiny<T>(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &ArrayViewMut2<T>) -> bool {
-    let ((m, k), n) = (a.dim(), b.ncols());
-    let in_range = |length: usize| (1..=TINY).contains(&length);
-    in_range(m)
-        && in_range(n)
-        && in_range(k)
-        && (n == 1 || (b.strides()[1] == 1 && c.strides()[1] == 1))
-}
-
-#[inline]
-fn multiply_tiny<T: Element>(
-    kernel: &Microkernel<T>,
-    a: &ArrayView2<T>,
-    b: &ArrayView2<T>,
-    scale: Scale<T>,
-    c: &mut ArrayViewMut2<T>,
-) {
-    let mut tile = Tile::new(scale);
-    tile.terms = a.ncols();
-    let size = c.dim();
-    let operands = (Source::of(a), Source::of(b), Target::of(c), 0);
-    #[allow(unsafe_code)]
-    // SAFETY: the shapes go together, and the rows of B and C are contiguous: `checked_shape` and
-    // `is_tiny`. The microkernel came from `Element::microkernel`, which asks the CPU.
-    unsafe {
-        direct::multiply_block(kernel, &mut tile, operands, size, Order::Down)
-    };
-}
-
 fn checked_shape<T>(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &ArrayViewMut2<T>) -> Shape {
     let ((m, k), n) = (a.dim(), b.ncols());
     assert_eq!(k, b.nrows(), "inner dimensions");

@@ -173,7 +173,9 @@ macro_rules! tile {
         ///
         /// That of `TileCode`; the instruction sets are AVX2 and FMA.
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn code(tile: &mut Tile<$element>) {
+        unsafe fn code(tile: *mut Tile<$element>) {
+            // SAFETY: the caller's tile.
+            let told = unsafe { &*tile };
             // SAFETY: reads A, B, C and writes C only within the tile: the caller's promise. A
             // masked lane is not accessed, and a prefetch never faults.
             unsafe {
@@ -229,17 +231,17 @@ macro_rules! tile {
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,
-                    tile = in(reg) &raw mut *tile,
-                    terms = inout(reg) tile.terms => _,
-                    a = inout(reg) tile.a => _,
-                    a3 = inout(reg) tile.a.wrapping_byte_offset(3 * tile.a_row_stride) => _,
-                    a_row = in(reg) tile.a_row_stride,
-                    a_column = in(reg) tile.a_column_stride,
-                    b = inout(reg) tile.b => _,
-                    b_row = in(reg) tile.b_row_stride,
-                    b_ahead = in(reg) tile.b_ahead,
-                    c = inout(reg) tile.c => _,
-                    c_row = in(reg) tile.c_row_stride,
+                    tile = in(reg) tile,
+                    terms = inout(reg) told.terms => _,
+                    a = inout(reg) told.a => _,
+                    a3 = inout(reg) told.a.wrapping_byte_offset(3 * told.a_row_stride) => _,
+                    a_row = in(reg) told.a_row_stride,
+                    a_column = in(reg) told.a_column_stride,
+                    b = inout(reg) told.b => _,
+                    b_row = in(reg) told.b_row_stride,
+                    b_ahead = in(reg) told.b_ahead,
+                    c = inout(reg) told.c => _,
+                    c_row = in(reg) told.c_row_stride,
                     t = out(reg) _,
                     out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
                     out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,

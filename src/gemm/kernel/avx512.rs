@@ -264,7 +264,7 @@ macro_rules! tile {
         ///
         /// That of `TileCode`; the instruction set is AVX-512 F.
         #[target_feature(enable = "avx512f")]
-        unsafe fn code(tile: &mut Tile<$element>) {
+        unsafe fn code(tile: *mut Tile<$element>) {
             // SAFETY: reads A, B, C and writes C only within the tile, and copies as many pieces
             // as there are: the caller's promise. A masked lane is not accessed, and a prefetch
             // never faults.
@@ -346,14 +346,14 @@ macro_rules! tile {
                     STEPS = const offset_of!(Tile<$element>, steps),
                     ALPHA = const offset_of!(Tile<$element>, alpha),
                     BETA = const offset_of!(Tile<$element>, beta),
-                    FROM = const COPY + offset_of!(Copying<$element>, from),
-                    TO = const COPY + offset_of!(Copying<$element>, to),
-                    LEFT = const COPY + offset_of!(Copying<$element>, left),
-                    PER_ROW = const COPY + offset_of!(Copying<$element>, per_row),
-                    FROM_JUMP = const COPY + offset_of!(Copying<$element>, from_jump),
-                    TO_JUMP = const COPY + offset_of!(Copying<$element>, to_jump),
-                    TO_STEP = const COPY + offset_of!(Copying<$element>, to_step),
-                    COPY_AHEAD = const COPY + offset_of!(Copying<$element>, ahead),
+                    FROM = const offset_of!(Copying<$element>, from),
+                    TO = const offset_of!(Copying<$element>, to),
+                    LEFT = const offset_of!(Copying<$element>, left),
+                    PER_ROW = const offset_of!(Copying<$element>, per_row),
+                    FROM_JUMP = const offset_of!(Copying<$element>, from_jump),
+                    TO_JUMP = const offset_of!(Copying<$element>, to_jump),
+                    TO_STEP = const offset_of!(Copying<$element>, to_step),
+                    COPY_AHEAD = const offset_of!(Copying<$element>, ahead),
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,
@@ -418,8 +418,6 @@ macro_rules! microkernel {
 
         mod $module {
             use super::*;
-
-            const COPY: usize = offset_of!(Tile<$element>, copy);
 
             static TILES: [[TileCode<$element>; MR]; VECTORS] = [
                 tiles!($element, 1, ($($i)*)),

@@ -68,13 +68,14 @@ pub struct Tile<T> {
     beta: T,
     /// From A to the rows that are fetched meanwhile, the next micropanel of A.
     pub a_ahead: isize,
-    pub copy: Copying<T>,
 }
 
-/// Pieces of B, each a row of a micropanel, on their way into the packed block.
+/// What the code of a copying tile is told: of pieces of B, each a row of a micropanel, on their way
+/// into the packed block.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Copying<T> {
+    pub tile: Tile<T>,
     pub from: *const T,
     pub to: *mut T,
     /// Pieces left in the row of B.
@@ -99,6 +100,7 @@ const SCALES_C: u64 = 4;
 
 impl<T: Copy + PartialEq + From<u8>> Tile<T> {
     /// A tile that multiplies nothing yet.
+    #[inline]
     pub fn new(scale: Scale<T>) -> Self {
         let (zero, one) = (T::from(0), T::from(1));
         let step = |is_taken: bool, step: u64| if is_taken { step } else { 0 };
@@ -119,17 +121,17 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
             alpha: scale.alpha,
             beta: scale.beta,
             a_ahead: 0,
-            copy: Copying {
-                from: ptr::null(),
-                to: ptr::null_mut(),
-                left: 0,
-                per_row: 0,
-                from_jump: 0,
-                to_jump: 0,
-                to_step: 0,
-                ahead: 0,
-            },
         }
+    }
+}
+
+impl<T> Copying<T> {
+    /// A tile that copies nothing yet.
+    pub fn new(tile: Tile<T>) -> Self {
+        let (from, to) = (ptr::null(), ptr::null_mut());
+        let (left, per_row) = (0, 0);
+        let (from_jump, to_jump, to_step, ahead) = (0, 0, 0, 0);
+        Self { tile, from, to, left, per_row, from_jump, to_jump, to_step, ahead }
     }
 }
 
@@ -137,11 +139,12 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
 ///
 /// # Safety
 ///
-/// The CPU has the instruction set. A holds rows x terms, B terms x columns and C rows x columns
+/// The CPU has the instruction set, and the tile may be written. A holds rows x terms, B terms x columns and C rows x columns
 /// elements at the places that pointers, strides and mask say, and nothing else uses those of C at
-/// the same time. A copying tile takes `terms / UNROLLED` pieces from where there are as many, to
-/// where there is room for them; a streaming one has C on boundaries of whole vectors.
-pub type TileCode<T> = unsafe fn(&mut Tile<T>);
+/// the same time. A copying tile is that of a `Copying`, and takes `terms / UNROLLED` pieces from
+/// where there are as many, to where there is room for them; a streaming one has C on boundaries of
+/// whole vectors.
+pub type TileCode<T> = unsafe fn(*mut Tile<T>);
 
 /// The code of the tiles of one micropanel of B.
 #[derive(Clone, Copy, Debug)]

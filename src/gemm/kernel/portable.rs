@@ -81,10 +81,12 @@ where
 /// # Safety
 ///
 /// That of `TileCode`.
-unsafe fn tile<T, const ROWS: usize>(tile: &mut Tile<T>)
+unsafe fn tile<T, const ROWS: usize>(tile: *mut Tile<T>)
 where
     T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>,
 {
+    // SAFETY: the caller's tile.
+    let tile = unsafe { &*tile };
     let columns = tile.mask as usize;
     let mut sums = [[T::default(); NR]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);
