@@ -1,0 +1,176 @@
+//! The tiles: of every size, from every layout, and in the order of a direct product.
+
+use super::*;
+
+/// Every layout of A and B, and every kind of alpha and beta.
+fn check_all<T: Number>(plan: impl Fn(Layout) -> Parts<T>, shape: Shape) {
+    const ROWS: Strides = Strides::ROWS;
+    const TURNED: Strides = Strides::ROWS.turned();
+    for (a, b) in [(ROWS, ROWS), (TURNED, ROWS), (ROWS, TURNED), (TURNED, TURNED)] {
+        Case::new(shape, [a, b, ROWS], (1.0, 0.0)).check(&plan);
+    }
+    for scale in [(-2.0, 3.0), (0.0, 1.0), (0.5, 0.0), (1.0, 1.0), (1.0, -1.0)] {
+        Case::new(shape, [ROWS, ROWS, ROWS], scale).check(&plan);
+        Case::new(shape, [TURNED, TURNED, Strides::GAPS], scale).check(&plan);
+    }
+}
+
+#[test]
+fn every_kernel_is_exact_around_its_tile() {
+    fn check_kernel<T: Number>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let plan = planned::<T>(Kernel::Own(isa), 1);
+        for m in around(kernel.mr) {
+            for n in around(kernel.nr).chain([5, 8, 9, 16, 17, 31, 32, 33]) {
+                let [rows, gaps, turned] = [Strides::ROWS, Strides::GAPS, Strides::ROWS.turned()];
+                Case::new(Shape { m, n, k: 7 }, [rows, rows, gaps], (1.0, 0.0)).check(&plan);
+                Case::new(Shape { m, n, k: 4 }, [turned, rows, gaps], (-1.0, 1.0)).check(&plan);
+                Case::new(Shape { m, n, k: 5 }, [turned, turned, gaps], (1.0, 2.0)).check(&plan);
+            }
+        }
+        for k in [0, 1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 257, 1030] {
+            for (m, n) in [(1, 1), (1, 9), (9, 1), (2, 3), (kernel.mr + 1, kernel.nr + 1)] {
+                check_all(&plan, Shape { m, n, k });
+            }
+        }
+    }
+    for isa in isas() {
+        check_kernel::<f64>(isa);
+        check_kernel::<f32>(isa);
+    }
+}
+
+#[test]
+fn direct_products_are_exact_around_their_blocks_in_both_orders() {
+    fn check_kernel<T: Number>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let (mr, nr) = (kernel.mr, kernel.nr);
+        for (order, (mc, kc)) in [Order::Down, Order::Across]
+            .into_iter()
+            .flat_map(|order| [(mr, 4), (2 * mr, 5), (mr + 1, 1)].map(|block| (order, block)))
+        {
+            let plan = directly(kernel, (mc, kc), order);
+            for m in [1, mc - 1, mc, mc + 1, 2 * mc + 1] {
+                for k in [1, kc + 1, 2 * kc, 2 * kc + 1] {
+                    for n in [1, nr - 1, nr + 1, 2 * nr + 1] {
+                        let shape = Shape { m, n, k };
+                        let [rows, gaps] = [Strides::ROWS, Strides::GAPS];
+                        Case::new(shape, [rows, rows, rows], (1.0, 0.0)).check(&plan);
+                        Case::new(shape, [rows.turned(), gaps, gaps], (-1.0, 2.0)).check(&plan);
+                    }
+                }
+            }
+        }
+    }
+    for isa in isas() {
+        check_kernel::<f64>(isa);
+        check_kernel::<f32>(isa);
+    }
+}
+
+/// Whatever the strides, if the rows of C are contiguous: by the plan, directly where the rows of B
+/// are contiguous too, and by the five loops.
+#[test]
+fn every_kernel_takes_every_stride() {
+    fn check_kernel<T: Number>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let shape = Shape { m: 2 * kernel.mr + 1, n: kernel.nr + 2, k: 9 };
+        let vectors = [Shape { n: 1, ..shape }, Shape { m: 1, ..shape }];
+        let blocking = Blocking { kc: 4, nc: kernel.nr, packs_a: true, blocks: 2, streams: false };
+        let planned = planned::<T>(Kernel::Own(isa), 1);
+        for (a, b) in Strides::ALL.into_iter().flat_map(|a| Strides::ALL.map(|b| (a, b))) {
+            for c in Strides::OF_C {
+                for shape in vectors.into_iter().chain([shape]) {
+                    Case::new(shape, [a, b, c], (1.0, -1.0)).check(&planned);
+                    for packs_a in [false, true] {
+                        let blocking = Blocking { packs_a, ..blocking };
+                        let plan = by_five_loops(kernel, blocking);
+                        Case::new(shape, [a, b, c], (2.0, 0.0)).check(plan);
+                    }
+                    let mut case = Case::new(shape, [a, b, c], (1.0, 1.0));
+                    if case.layout().b_rows {
+                        case.check(directly(kernel, (kernel.mr, 4), Order::Across));
+                    }
+                }
+            }
+        }
+    }
+    for isa in isas() {
+        check_kernel::<f64>(isa);
+        check_kernel::<f32>(isa);
+    }
+}
+
+/// Vectors longer than a slice takes terms and columns, and every remainder of streams and lanes.
+#[test]
+fn passes_are_exact_around_streams_lanes_and_slices() {
+    fn check_kernel<T: Number>(isa: Isa) {
+        let plan = planned::<T>(Kernel::Own(isa), 1);
+        let lanes = T::microkernel(isa).lanes;
+        let check = |shape: Shape| {
+            let [rows, gaps, turned] = [Strides::ROWS, Strides::GAPS, Strides::GAPS.turned()];
+            for matrix in [rows, gaps, turned] {
+                let strides =
+                    if shape.n == 1 { [matrix, rows, rows] } else { [rows, matrix, rows] };
+                Case::new(shape, strides, (1.0, 0.0)).check(&plan);
+                Case::new(shape, strides, (-1.0, 2.0)).check(&plan);
+            }
+        };
+        for outputs in (0..10).chain(around(lanes)).chain([2 * lanes + 3]) {
+            for k in around(2 * lanes) {
+                check(Shape { m: outputs, n: 1, k });
+                check(Shape { m: 1, n: outputs, k });
+            }
+        }
+        if cfg!(miri) {
+            return;
+        }
+        // A slice takes 131 072 terms of a row, or 8192 columns. Larger sums need f64.
+        for (outputs, k) in [(8191, 6), (8192, 5), (8193, 7), (16_385, 4)] {
+            check(Shape { m: outputs, n: 1, k });
+            check(Shape { m: 1, n: outputs, k });
+        }
+        if size_of::<T>() == 8 {
+            for k in [131_071, 131_072, 131_073] {
+                check(Shape { m: 5, n: 1, k });
+                check(Shape { m: 1, n: 5, k });
+            }
+        }
+    }
+    for isa in isas() {
+        check_kernel::<f64>(isa);
+        check_kernel::<f32>(isa);
+    }
+}
+
+/// What lies between the rows of a tile of C is not touched, nor what follows the last.
+#[test]
+fn gaps_in_c_stay_as_they_are() {
+    fn check_gaps<T: Number>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let nc = kernel.nr;
+        let blocking = Blocking { kc: 4, nc, packs_a: true, blocks: 2, streams: true };
+        for m in 1..=kernel.mr {
+            for n in 1..=kernel.nr {
+                for scale in [(1.0, 0.0), (1.0, 1.0)] {
+                    let [rows, gaps] = [Strides::ROWS, Strides::GAPS];
+                    let case = || Case::<T>::new(Shape { m, n, k: 3 }, [rows, rows, gaps], scale);
+                    case().check(directly(kernel, (kernel.mr, 4), Order::Down));
+                    case().check(by_five_loops(kernel, blocking));
+                }
+            }
+        }
+    }
+    for isa in isas() {
+        check_gaps::<f64>(isa);
+        check_gaps::<f32>(isa);
+    }
+}
+
+/// On a CPU that has both, nothing else would notice.
+#[test]
+fn tiles_of_avx2_name_no_register_of_avx512() {
+    let code = include_str!("../kernel/avx2.rs");
+    assert!(code.contains("ymm"));
+    assert!(!code.contains("zmm"));
+}
