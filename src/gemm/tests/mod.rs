@@ -17,6 +17,7 @@ use std::io::Write as _;
 
 use ndarray::{Array2, Slice};
 
+use super::direct::{Direct, Order};
 use super::five_loops::FiveLoops;
 use super::parts::Way;
 use super::plan::Blocking;
@@ -345,7 +346,7 @@ fn directly<T: Element>(
     order: Order,
 ) -> impl Fn(Layout) -> Parts<T> {
     move |layout| {
-        let direct = direct::Direct::new(kernel, layout.shape, block, order);
+        let direct = Direct::new(kernel, layout.shape, block, order);
         Parts::of_way(layout.shape, Way::Direct(direct))
     }
 }

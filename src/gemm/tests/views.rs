@@ -31,11 +31,11 @@ fn views_of_any_strides_are_multiplied_exactly() {
     }
 }
 
-/// One more than what is multiplied without a plan.
+/// More than the 64 rows, columns and terms that are multiplied without a plan.
 #[test]
 #[cfg_attr(miri, ignore = "too large")]
 fn large_views_of_any_strides_are_multiplied_exactly() {
-    let shape = Shape { m: TINY + 1, n: TINY + 7, k: TINY + 3 };
+    let shape = Shape { m: 65, n: 71, k: 67 };
     let vectors = [Shape { m: 1, ..shape }, Shape { n: 1, ..shape }];
     for c in Strides::WRITABLE {
         for (a, b) in Strides::ALL.into_iter().flat_map(|a| Strides::ALL.map(|b| (a, b))) {
@@ -136,5 +136,26 @@ fn batches_are_multiplied_as_their_members_are() {
         }
         check::<f64>(count, Shape { m: 3, n: 1, k: 9 }, (false, true, true), threads);
         check::<f32>(count, Shape { m: 1, n: 4, k: 0 }, (true, false, false), threads);
+    }
+}
+
+/// One A for all of the batch, and the batch of B from its end.
+#[test]
+fn batches_of_any_strides_are_multiplied_exactly() {
+    for (count, size) in [(5, 4), (3, if cfg!(miri) { 5 } else { 70 })] {
+        let one = Laid::<f64>::integers((size, size), Strides::GAPS, 1);
+        let one = one.view();
+        let a = one.broadcast((count, size, size)).expect("one for all");
+        let elements = integers::<f64>(count * size * size, 2);
+        let b = Array3::from_shape_vec((count, size, size), elements).expect("as many elements");
+        let mut c = Array3::from_elem((count, size, size), f64::NAN);
+        let backwards = b.slice(s![..;-1, .., ..]);
+        let crew = Threads(2);
+        multiply_batch(1.0, &a, &backwards, 0.0, &mut c.slice_mut(s![..;-1, .., ..]), &crew)
+            .expect("memory");
+        for (b, c) in b.outer_iter().zip(c.outer_iter()) {
+            let product = definition(&one, &b, scale_of((1.0, 0.0)), &c);
+            assert!(c.iter().eq(&product));
+        }
     }
 }
