@@ -22,6 +22,10 @@ const ALIGNMENT: usize = 64;
 /// crowd the first. The copying tile knows no other distance.
 const ROWS_AHEAD: isize = 8;
 
+/// Pieces that are fetched ahead of being copied: memory answers within the time that the tiles
+/// take for fewer terms than they copy so many pieces with.
+const PIECES_AHEAD: usize = 20;
+
 /// A product by the five loops, and where it stands.
 #[derive(Debug)]
 pub struct FiveLoops<T: 'static> {
@@ -40,14 +44,17 @@ pub struct FiveLoops<T: 'static> {
     copied: usize,
 }
 
-/// A block of B.
+/// A block of B, and the rows of A and C that it is for.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    /// Its first column and term.
+    /// The first column, term and row.
     jc: usize,
     pc: usize,
+    top: usize,
+    /// None, behind the last block.
     columns: usize,
     terms: usize,
+    rows: usize,
 }
 
 /// What is packed of the block in use.
@@ -78,8 +85,10 @@ impl<T: Element> FiveLoops<T> {
         let block = Block {
             jc: 0,
             pc: 0,
+            top: 0,
             columns: blocking.nc.min(shape.n),
             terms: blocking.kc.min(shape.k),
+            rows: blocking.mc.min(shape.m),
         };
         let packed = Packed::default();
         Ok(Self { kernel, shape, blocking, workspace, block, half: 0, ic: 0, packed, copied: 0 })
@@ -91,7 +100,7 @@ impl<T: Element> FiveLoops<T> {
     }
 
     pub fn is_complete(&self) -> bool {
-        self.block.jc >= self.shape.n
+        self.block.columns == 0
     }
 
     /// One slice: packs a part of a block of B, or multiplies some rows by a packed one. The
@@ -104,9 +113,10 @@ impl<T: Element> FiveLoops<T> {
             return 0;
         }
         let rows = (self.kernel.slice_flops / (2 * columns * terms)).max(1);
-        let rows = rows.next_multiple_of(self.kernel.mr).min(self.shape.m - self.ic);
+        let bottom = self.block.top + self.block.rows;
+        let rows = rows.next_multiple_of(self.kernel.mr).min(bottom - self.ic);
         self.multiply_rows((a, b, c), rows, scale);
-        if self.ic == self.shape.m {
+        if self.ic == bottom {
             self.turn_to_next(&b);
         }
         2 * (rows * columns * terms) as u64
@@ -114,13 +124,33 @@ impl<T: Element> FiveLoops<T> {
 
     /// The block behind the one in use, of no columns if there is none.
     fn next_block(&self) -> Block {
-        let Block { jc, pc, columns, terms } = self.block;
-        let (jc, pc) = match pc + terms == self.shape.k {
-            true => (jc + columns, 0),
-            false => (jc, pc + terms),
-        };
-        let columns = self.blocking.nc.min(self.shape.n - jc);
-        Block { jc, pc, columns, terms: self.blocking.kc.min(self.shape.k - pc) }
+        let Shape { m, n, k } = self.shape;
+        let Block { mut jc, mut pc, mut top, columns, terms, rows } = self.block;
+        if self.blocking.is_terms_first {
+            pc += terms;
+            if pc == k {
+                (pc, jc) = (0, jc + columns);
+            }
+        } else {
+            jc += columns;
+            if jc == n {
+                (jc, top) = (0, top + rows);
+            }
+            if top == m {
+                (top, pc) = (0, pc + terms);
+            }
+            if pc == k {
+                (pc, jc) = (0, n);
+            }
+        }
+        Block {
+            jc,
+            pc,
+            top,
+            columns: self.blocking.nc.min(n - jc),
+            terms: self.blocking.kc.min(k - pc),
+            rows: self.blocking.mc.min(m - top),
+        }
     }
 
     fn turn_to_next(&mut self, b: &Source<T>) {
@@ -128,7 +158,7 @@ impl<T: Element> FiveLoops<T> {
         let full = self.full_panels(&next, b);
         let rows = self.copied.checked_div(full).unwrap_or(0);
         self.packed = Packed { rows, columns: 0 };
-        (self.block, self.ic, self.copied) = (next, 0, 0);
+        (self.block, self.ic, self.copied) = (next, next.top, 0);
         self.half = (self.half + 1) % self.blocking.blocks;
     }
 
@@ -155,7 +185,7 @@ impl<T: Element> FiveLoops<T> {
 
     fn pack_part_of_b(&mut self, b: Source<T>) {
         let Microkernel { nr, lanes, .. } = *self.kernel;
-        let Block { jc, pc, columns, terms } = self.block;
+        let Block { jc, pc, columns, terms, .. } = self.block;
         let full = self.full_panels(&self.block, &b);
         let start = self.start_of(self.half);
         if full > 0 && self.packed.rows < terms {
@@ -191,7 +221,7 @@ impl<T: Element> FiveLoops<T> {
         rows: usize,
         scale: Scale<T>,
     ) {
-        let Block { jc, pc, columns, terms } = self.block;
+        let Block { jc, pc, columns, terms, .. } = self.block;
         let Microkernel { mr, nr, lanes, panel, .. } = *self.kernel;
         let bytes = |stride: isize| stride * size_of::<T>() as isize;
         // The first terms bring beta in; the others add to what is there.
@@ -263,24 +293,20 @@ impl<T: Element> FiveLoops<T> {
     /// From a micropanel of A to rows of the next one, or of the next block's first, that are
     /// fetched meanwhile: three of them with each of the first three tiles.
     fn distance_ahead(&self, a: &Source<T>, here: *const T, index: usize) -> isize {
-        let Block { pc, .. } = self.block;
+        let Block { pc, top, rows, .. } = self.block;
         if index > 2 || self.blocking.packs_a {
             return 0;
         }
-        let (row, term) = match self.ic + self.kernel.mr < self.shape.m {
+        let (row, term) = match self.ic + self.kernel.mr < top + rows {
             true => (self.ic + self.kernel.mr, pc),
-            false => (0, self.next_block().pc),
+            false => (self.next_block().top, self.next_block().pc),
         };
         let there = a.at(row + index, term);
         (there.addr() as isize).wrapping_sub(here.addr() as isize)
     }
 
     /// The pieces of the next block that are still to copy, and the code that copies them.
-    fn pieces(
-        &mut self,
-        b: &Source<T>,
-        copy: &mut Copying<T>,
-    ) -> (usize, Option<TileCode<T>>) {
+    fn pieces(&mut self, b: &Source<T>, copy: &mut Copying<T>) -> (usize, Option<TileCode<T>>) {
         let next = self.next_block();
         let full = self.full_panels(&next, b);
         let Some(code) = self.kernel.copying else { return (0, None) };
@@ -300,7 +326,7 @@ impl<T: Element> FiveLoops<T> {
         copy.from_jump = row_stride - bytes(full * nr);
         copy.to_jump = bytes(nr) - bytes(full * nr * next.terms);
         copy.to_step = bytes(nr * next.terms);
-        copy.ahead = row_stride;
+        copy.ahead = row_stride * (1 + PIECES_AHEAD / full) as isize;
         (full * next.terms - self.copied, Some(code))
     }
 }

@@ -2,14 +2,17 @@
 //! there is nothing to pack and memory bounds the speed.
 //!
 //! The matrix is read in several streams, each a run of whole rows.
+#![allow(unsafe_code)]
 
-use core::array;
+use core::marker::PhantomData;
 use core::ops::Range;
+use core::{array, slice};
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 
 use super::Element;
 use super::kernel::{Microkernel, STREAMS, Scale};
+use super::matrix::Source;
 
 /// Elements of the matrix that one slice reads.
 const SLICE_ELEMENTS: usize = 512 << 10;
@@ -71,7 +74,8 @@ impl<T: Element> OnePass<T> {
         let scale = if terms.start == 0 { scale } else { Scale { beta: one, ..scale } };
         let groups = Groups::of(self.outputs);
         let vector = &vector[terms.clone()];
-        let row = |i: usize| row_of(*matrix, i, &terms);
+        let matrix = Rows::of(matrix, &terms);
+        let row = |i: usize| matrix.row(i);
         let end = groups.end(self.done, terms.len());
         for group in self.done..end {
             let rows = groups.rows(group);
@@ -105,8 +109,8 @@ impl<T: Element> OnePass<T> {
             super::scale_in_place(c, scale.beta);
         }
         let groups = Groups::of(self.terms);
-        let transpose = matrix.t();
-        let row = |p: usize| row_of(transpose, p, &columns);
+        let transpose = Rows::of(&matrix.t(), &columns);
+        let row = |p: usize| transpose.row(p);
         let end = groups.end(self.done, columns.len());
         for group in self.done..end {
             let terms = groups.rows(group);
@@ -135,10 +139,35 @@ impl<T: Element> OnePass<T> {
     }
 }
 
-/// Some elements of a row that is contiguous.
-fn row_of<'a, T>(matrix: ArrayView2<'a, T>, row: usize, columns: &Range<usize>) -> &'a [T] {
-    let row = matrix.index_axis_move(Axis(0), row).to_slice();
-    &row.expect("the layout says that rows are contiguous")[columns.clone()]
+/// Rows that are contiguous.
+struct Rows<'a, T> {
+    matrix: Source<T>,
+    count: usize,
+    columns: Range<usize>,
+    lifetime: PhantomData<&'a [T]>,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// Some columns of a matrix.
+    ///
+    /// # Panics
+    ///
+    /// Where there are no such columns, or a row has gaps.
+    fn of(matrix: &ArrayView2<'a, T>, columns: &Range<usize>) -> Self {
+        let (count, length) = matrix.dim();
+        assert!(length <= 1 || matrix.strides()[1] == 1, "rows have no gaps");
+        assert!(columns.start <= columns.end && columns.end <= length, "columns of the matrix");
+        let columns = columns.clone();
+        Self { matrix: Source::of(matrix), count, columns, lifetime: PhantomData }
+    }
+
+    #[inline]
+    fn row(&self, index: usize) -> &'a [T] {
+        assert!(index < self.count, "a row of the matrix");
+        let start = self.matrix.at(index, self.columns.start);
+        // SAFETY: the view lends the matrix for as long, and the columns of the row are its.
+        unsafe { slice::from_raw_parts(start, self.columns.len()) }
+    }
 }
 
 /// Rows in groups of which each takes one from every stream; what is left over comes last.

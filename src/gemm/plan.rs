@@ -15,8 +15,8 @@ const KC_FEW_ROWS: usize = 64;
 /// Up to so many rows, reading B is what takes the time. It is read in long rows then.
 const FEW_ROWS: usize = 64;
 
-/// Terms up to which writing C takes as long as computing it.
-const FEW_TERMS: usize = 128;
+/// Terms up to which writing C takes as long as computing it. No block has less of them to spare.
+const FEW_TERMS: usize = 64;
 /// A result of this size is not found in any cache again.
 const STREAMED_BYTES: usize = 16 << 20;
 
@@ -83,18 +83,22 @@ impl Choice {
 /// How a product is cut into blocks.
 ///
 /// ```text
-/// jc  columns of C and B, nc at a time
-/// pc  terms, kc at a time: a block of B, kc x nc, packed into micropanels of nr columns
+/// pc  terms, kc at a time
+/// ic  rows of C and A, mc at a time: a block of A that stays in the third-level cache
+/// jc  columns of C and B, nc at a time: a block of B, kc x nc, packed into micropanels of nr columns
 /// ir  rows of C and A, mr at a time: a micropanel of A, packed where its rows are not contiguous
 /// jr  micropanels of B: the microkernel
 /// ```
 ///
 /// The micropanel of A and one of B stream through the first-level cache from the second, which has
-/// the block of B: BLIS's loop over blocks of A would bring them there once more, for nothing.
+/// the block of B. Where all of A stays in the third-level cache, the loop over terms goes within
+/// that over columns: then C stays there as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
+    pub mc: usize,
     pub kc: usize,
     pub nc: usize,
+    pub is_terms_first: bool,
     pub packs_a: bool,
     /// Blocks of B that there is room for: the second is packed while the first is in use.
     pub blocks: usize,
@@ -138,8 +142,11 @@ impl Blocking {
         };
         let nc_max = (block_bytes / (kc * element_bytes)).min(slice_flops / (2 * mr * kc));
         let nc = equal_parts(n, (nc_max / nr).max(1) * nr, nr);
-        let streams = k <= kc.min(FEW_TERMS) && m * n * element_bytes >= STREAMED_BYTES;
-        Self { kc, nc, packs_a, blocks, streams }
+        let is_terms_first = m * k * element_bytes <= l3_bytes(caches);
+        let mc_max = (l3_bytes(caches) / (kc * element_bytes) / mr).max(1) * mr;
+        let mc = if is_terms_first { m } else { equal_parts(m, mc_max, mr) };
+        let streams = is_streamed::<T>(layout.shape);
+        Self { mc, kc, nc, is_terms_first, packs_a, blocks, streams }
     }
 
     /// Elements of a packed block of B: whole micropanels.
@@ -153,10 +160,22 @@ impl Blocking {
     }
 }
 
+/// What a core may count on of the third-level cache, which it shares: a few times the second.
+fn l3_bytes(caches: Caches) -> usize {
+    8 * caches.l2_bytes
+}
+
 /// Whether B is used best as it lies: it fits the second-level cache with room to spare.
 pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
     let Shape { n, k, .. } = layout.shape;
-    layout.b_rows && k * n * size_of::<T>() <= caches.l2_bytes / 2
+    let fits = k * n * size_of::<T>() <= caches.l2_bytes / 2;
+    layout.b_rows && fits && !is_streamed::<T>(layout.shape)
+}
+
+/// Whether C is best written past the caches: it is not found there again, and writing it takes as
+/// long as computing it. There is one block of terms then.
+fn is_streamed<T>(Shape { m, n, k }: Shape) -> bool {
+    k <= FEW_TERMS && m * n * size_of::<T>() >= STREAMED_BYTES
 }
 
 /// Rows of A that are multiplied by one micropanel of B after the other, where nothing is packed:

@@ -11,7 +11,7 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
-use super::passes::vector_passes;
+use super::passes::{FETCHED_LINES, vector_passes};
 use super::{Copying, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode};
 
 const MR: usize = 8;
