@@ -1,16 +1,19 @@
 //! `gemmule bench`: how fast this machine multiplies, size by size, beside what its cores can do.
 
 use std::collections::TryReserveError;
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gemmule::gemm::{self, Alone, Dtype, Element, Kernel, Shape};
+use gemmule::gemm::{self, Alone, Crew, Dtype, Element, Kernel, Shape};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::options::BenchOptions;
 use super::peak;
+use super::pool::Pool;
 use crate::platform;
 
 const SQUARES: [usize; 15] =
@@ -33,9 +36,6 @@ const PEAK_TIME: Duration = Duration::from_millis(5);
 const PRODUCT_SECONDS_MAX: f64 = 20.0;
 /// Multiplied before the first size, to tell how long that will take.
 const TRIAL: Shape = square(128);
-
-/// The threads that a product can be given: the library has no pool yet.
-const PRODUCT_THREADS_MAX: usize = 1;
 
 /// What is measured, and how thoroughly.
 struct Plan {
@@ -80,13 +80,26 @@ fn print(options: &BenchOptions, out: &mut impl Write) -> io::Result<()> {
         caches.l2_bytes >> 10,
         plan.samples,
     )?;
-    let mut thread_counts = vec![1, cores.min(PRODUCT_THREADS_MAX)];
-    thread_counts.dedup();
-    for threads in thread_counts {
-        plan.print::<f64>(threads, out)?;
-        plan.print::<f32>(threads, out)?;
+    plan.print::<f64>(1, &Alone, out)?;
+    plan.print::<f32>(1, &Alone, out)?;
+    if cores > 1 {
+        let pool = start_threads(cores - 1)?;
+        plan.print::<f64>(cores, &*pool, out)?;
+        plan.print::<f32>(cores, &*pool, out)?;
     }
     out.flush()
+}
+
+/// Threads that help with products, for as long as the process lasts.
+fn start_threads(threads: usize) -> io::Result<Arc<Pool<Infallible>>> {
+    let pool = Arc::new(Pool::<Infallible>::new());
+    for number in 1..=threads {
+        let pool = pool.clone();
+        thread::Builder::new()
+            .name(format!("compute-{number}"))
+            .spawn(move || match pool.next_job() {})?;
+    }
+    Ok(pool)
 }
 
 impl Plan {
@@ -106,14 +119,19 @@ impl Plan {
     }
 
     /// The lines of one element type and number of threads.
-    fn print<T: Element>(&self, threads: usize, out: &mut impl Write) -> io::Result<()> {
-        let mut fastest = self.measure::<T>(TRIAL, threads, f64::INFINITY).unwrap_or(f64::INFINITY);
+    fn print<T: Element>(
+        &self,
+        threads: usize,
+        crew: &dyn Crew,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let mut fastest = self.measure::<T>(TRIAL, crew, f64::INFINITY).unwrap_or(f64::INFINITY);
         let mut peak_before = peak_of(T::DTYPE, threads);
         for &shape in &self.shapes {
             let Shape { m, n, k } = shape;
             let size = format!("{m}x{n}x{k}");
             write!(out, "{:<5} {threads:>7} {size:>16} ", T::DTYPE.name())?;
-            match self.measure::<T>(shape, threads, fastest) {
+            match self.measure::<T>(shape, crew, fastest) {
                 Ok(rate) => {
                     fastest = fastest.max(rate);
                     let peak_behind = peak_of(T::DTYPE, threads);
@@ -129,7 +147,7 @@ impl Plan {
     }
 
     /// The median rate of a size in operations a second, if it can be had in time at `rate`.
-    fn measure<T: Element>(&self, shape: Shape, threads: usize, rate: f64) -> Result<f64, Skip> {
+    fn measure<T: Element>(&self, shape: Shape, crew: &dyn Crew, rate: f64) -> Result<f64, Skip> {
         // Three products of two dimensions, of 24 bits each, can be counted.
         let elements = shape.m * shape.k + shape.k * shape.n + shape.m * shape.n;
         if elements * size_of::<T>() > self.memory_bytes {
@@ -142,14 +160,14 @@ impl Plan {
         let mut problem = Problem::<T>::new(shape).ok_or(Skip::Memory)?;
         let start = Instant::now();
         let mut calls = 1;
-        let mut elapsed = problem.time(calls, threads)?;
+        let mut elapsed = problem.time(calls, crew)?;
         while elapsed < SAMPLE_MIN {
             calls *= 2;
-            elapsed = problem.time(calls, threads)?;
+            elapsed = problem.time(calls, crew)?;
         }
         let mut samples = vec![elapsed];
         while samples.len() < self.samples && start.elapsed() < self.time {
-            samples.push(problem.time(calls, threads)?);
+            samples.push(problem.time(calls, crew)?);
         }
         samples.sort_unstable();
         let median = samples[samples.len() / 2];
@@ -179,24 +197,23 @@ impl<T: Element> Problem<T> {
     }
 
     /// How long so many products take.
-    fn time(&mut self, calls: u32, threads: usize) -> Result<Duration, Skip> {
+    fn time(&mut self, calls: u32, crew: &dyn Crew) -> Result<Duration, Skip> {
         let before = Instant::now();
         for _ in 0..calls {
-            self.multiply(threads).map_err(|_| Skip::Memory)?;
+            self.multiply(crew).map_err(|_| Skip::Memory)?;
         }
         Ok(before.elapsed())
     }
 
-    /// One product on so many threads, as a job does it: what it sets up and frees is part of it.
-    fn multiply(&mut self, threads: usize) -> Result<(), TryReserveError> {
-        assert!(threads <= PRODUCT_THREADS_MAX, "no pool");
+    /// One product; what it allocates to pack in is part of it.
+    fn multiply(&mut self, crew: &dyn Crew) -> Result<(), TryReserveError> {
         let Shape { m, n, k } = self.shape;
         let (a, b) = self.operands.split_at(m * k);
         let a = ArrayView2::from_shape((m, k), a).expect("m k elements");
         let b = ArrayView2::from_shape((k, n), b).expect("k n elements");
         let mut c = ArrayViewMut2::from_shape((m, n), &mut self.c).expect("m n elements");
         let (one, zero) = (T::from_f64(1.0), T::from_f64(0.0));
-        gemm::multiply(one, &a, &b, zero, &mut c, &Alone)
+        gemm::multiply(one, &a, &b, zero, &mut c, crew)
     }
 }
 
@@ -238,7 +255,7 @@ mod tests {
         let (samples, time) = (1, Duration::ZERO);
         let plan = |memory_bytes| Plan { shapes: Vec::new(), samples, time, memory_bytes };
         // 1024 operations on three matrices of 64 elements, of 8 bytes each.
-        let measure = |memory_bytes, rate| plan(memory_bytes).measure::<f64>(square(8), 1, rate);
+        let measure = |memory_bytes, rate| plan(memory_bytes).measure::<f64>(square(8), &Alone, rate);
         assert_eq!(measure(1535, f64::INFINITY), Err(Skip::Memory));
         assert_eq!(measure(1536, 51.0), Err(Skip::Time { seconds: 1024.0 / 51.0 }));
         assert!(measure(1536, 51.2).is_ok_and(|rate| rate > 0.0));
