@@ -14,6 +14,10 @@ mod demux;
 mod fault;
 #[path = "../src/hermit/heap.rs"]
 mod heap;
+#[path = "../src/host"]
+mod host {
+    pub mod lines;
+}
 #[path = "../src/hermit/memory.rs"]
 mod memory;
 #[path = "../src/hermit/offload.rs"]

@@ -121,10 +121,13 @@ fn a_benchmark_measures_every_size_in_both_element_types() {
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let columns = lines.next().expect("the columns' names").join(" ");
     assert_eq!(columns, "dtype threads m x n x k GFLOP/s peak share");
-    for dtype in ["f64", "f32"] {
+    // One thread, then all.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let tables = [1, cores].into_iter().take(if cores > 1 { 2 } else { 1 });
+    for (threads, dtype) in tables.flat_map(|threads| [(threads, "f64"), (threads, "f32")]) {
         for size in sizes {
             let line = lines.next().expect("a line for every size");
-            assert_eq!(line[..3], [dtype, "1", size]);
+            assert_eq!(line[..3], [dtype, &threads.to_string(), size]);
             if size == sizes[2] {
                 assert_eq!(line[3], "skipped:");
                 continue;

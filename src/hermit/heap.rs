@@ -10,6 +10,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::host::lines::aligned;
+
 #[global_allocator]
 static HEAP: Heap = Heap::new();
 
@@ -125,7 +127,7 @@ unsafe impl GlobalAlloc for Heap {
         match class_of(layout) {
             Some(class) => self.class(class).take(class_bytes(class)),
             // SAFETY: the caller promises a size that is not zero.
-            None => unsafe { System.alloc(layout) },
+            None => unsafe { System.alloc(aligned(layout)) },
         }
     }
 
@@ -133,7 +135,7 @@ unsafe impl GlobalAlloc for Heap {
         match class_of(layout) {
             Some(class) => self.class(class).put(block),
             // SAFETY: `alloc` got a block of this layout from there.
-            None => unsafe { System.dealloc(block, layout) },
+            None => unsafe { System.dealloc(block, aligned(layout)) },
         }
     }
 
@@ -144,8 +146,10 @@ unsafe impl GlobalAlloc for Heap {
         match (class_of(layout), class_of(after)) {
             // SAFETY: `alloc` got a block of this layout from there, and it will be given back with
             // a layout that leads there again.
-            (None, None) => unsafe { System.realloc(block, layout, bytes) },
-            (before, after) if before == after => block,
+            (None, None) if aligned(layout).align() == aligned(after).align() => unsafe {
+                System.realloc(block, aligned(layout), bytes)
+            },
+            (Some(before), Some(after)) if before == after => block,
             _ => {
                 // SAFETY: the caller promises a size that is not zero.
                 let moved = unsafe { self.alloc(after) };
@@ -163,7 +167,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if class_of(layout).is_none() {
             // SAFETY: the caller promises a size that is not zero.
-            return unsafe { System.alloc_zeroed(layout) };
+            return unsafe { System.alloc_zeroed(aligned(layout)) };
         }
         // SAFETY: as before.
         let block = unsafe { self.alloc(layout) };

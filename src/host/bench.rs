@@ -255,7 +255,8 @@ mod tests {
         let (samples, time) = (1, Duration::ZERO);
         let plan = |memory_bytes| Plan { shapes: Vec::new(), samples, time, memory_bytes };
         // 1024 operations on three matrices of 64 elements, of 8 bytes each.
-        let measure = |memory_bytes, rate| plan(memory_bytes).measure::<f64>(square(8), &Alone, rate);
+        let measure =
+            |memory_bytes, rate| plan(memory_bytes).measure::<f64>(square(8), &Alone, rate);
         assert_eq!(measure(1535, f64::INFINITY), Err(Skip::Memory));
         assert_eq!(measure(1536, 51.0), Err(Skip::Time { seconds: 1024.0 / 51.0 }));
         assert!(measure(1536, 51.2).is_ok_and(|rate| rate > 0.0));

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod clock;
 pub mod job_file;
+pub mod lines;
 pub mod options;
 pub mod peak;
 pub mod pool;

@@ -1,6 +1,7 @@
 //! The Linux host: an event loop over non-blocking sockets.
 
 mod connection;
+mod heap;
 mod serve;
 
 use std::fs::{self, File};
