@@ -26,11 +26,18 @@ fn every_blocking_is_exact_around_its_blocks() {
     for (isa, (packs_a, blocks)) in
         isas().into_iter().flat_map(|isa| blockings.map(|blocking| (isa, blocking)))
     {
-        let blocking = Blocking { kc: 4, nc: 0, packs_a, blocks, streams: packs_a };
-        let nc = 2 * f64::microkernel(isa).nr;
-        check_blocking::<f64>(isa, Blocking { nc, ..blocking });
-        let nc = f32::microkernel(isa).nr;
-        check_blocking::<f32>(isa, Blocking { nc, kc: 5, ..blocking });
+        // Blocks of so many tiles of rows, one after the other over all columns, or all rows.
+        for (tiles, is_terms_first) in
+            [(None, true), (None, false), (Some(1), false), (Some(2), false)]
+        {
+            let rows = |mr: usize| tiles.map_or(usize::MAX, |tiles: usize| tiles * mr);
+            let blocking =
+                Blocking { is_terms_first, packs_a, blocks, streams: packs_a, ..BLOCKING };
+            let Microkernel { mr, nr, .. } = *f64::microkernel(isa);
+            check_blocking::<f64>(isa, Blocking { mc: rows(mr), nc: 2 * nr, ..blocking });
+            let Microkernel { mr, nr, .. } = *f32::microkernel(isa);
+            check_blocking::<f32>(isa, Blocking { mc: rows(mr), nc: nr, kc: 5, ..blocking });
+        }
     }
 }
 
@@ -45,12 +52,16 @@ fn blocks_are_packed_on_the_way_whole_or_in_part() {
         let nc = 3 * nr;
         let [rows, gaps] = [Strides::ROWS, Strides::GAPS];
         for kernel in [kernel, in_small_slices(kernel)] {
-            for kc in [4, 6, 11] {
-                let blocking = Blocking { kc, nc, packs_a: false, blocks: 2, streams: false };
+            let orders = [(usize::MAX, true), (usize::MAX, false), (4 * mr, false), (mr, false)];
+            for (kc, (mc, is_terms_first)) in
+                [4, 6, 11].into_iter().flat_map(|kc| orders.map(|order| (kc, order)))
+            {
+                let blocking = Blocking { mc, kc, nc, is_terms_first, ..BLOCKING };
                 for m in [mr - 1, mr, 3 * mr + 1, 4 * mr, 5 * mr, 9 * mr + 1] {
                     // The last block is as wide as the others, narrower, or ends in panels that
-                    // share what is left.
-                    for last in [1, nr - 1, nr, nr + 1, nr + lanes, nr + lanes + 1, nc] {
+                    // share what is left. Of two panels, a slice copies one and a half rows.
+                    let crumbs = [nr + 1, nr + lanes, nr + lanes + 1, 2 * nr + lanes + 1];
+                    for last in [1, nr - 1, nr, 2 * nr, nc].into_iter().chain(crumbs) {
                         let shape = Shape { m, n: 2 * nc + last, k: 2 * kc + 3 };
                         let plan = by_five_loops(kernel, blocking);
                         check::<T>(shape, [rows, gaps, rows], (1.0, 0.0), plan);
@@ -77,7 +88,7 @@ fn results_are_written_past_the_caches_only_where_they_lie_right() {
     fn check_kernel<T: Number>(isa: Isa) {
         let kernel = T::microkernel(isa);
         let (mr, nr, lanes) = (kernel.mr, kernel.nr, kernel.lanes);
-        let blocking = Blocking { kc: 8, nc: 2 * nr, packs_a: false, blocks: 2, streams: true };
+        let blocking = Blocking { kc: 8, nc: 2 * nr, streams: true, ..BLOCKING };
         let line = 64 / size_of::<T>();
         let strides = [Strides::ROWS; 3];
         let mut aligned = 0;
@@ -170,7 +181,8 @@ fn blocks_are_sane_where_cpuid_is_not() {
                     let caches = Caches { l1_bytes, l2_bytes };
                     let kc = plan::block_terms(kernel, caches, shape);
                     let blocking = Blocking::new(kernel, caches, kc, layout(shape, transposes));
-                    let Blocking { nc, blocks, .. } = blocking;
+                    let Blocking { mc, nc, blocks, .. } = blocking;
+                    assert!(mc > 0 && (mc >= shape.m || mc % kernel.mr == 0));
                     assert!(kc > 0 && kc % 4 == 0 && nc > 0 && nc % kernel.nr == 0);
                     assert!(blocks == 1 || kernel.copying.is_some());
                     // The rows of one microtile are no more than a slice.

@@ -24,6 +24,8 @@ use super::plan::Blocking;
 use super::*;
 
 mod blocks;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod bounds;
 mod laid;
 mod numbers;
 mod sharing;
@@ -200,6 +202,17 @@ fn check<T: Number>(
 fn planned<T: Element>(kernel: Kernel, threads: usize) -> impl Fn(Layout) -> Parts<T> {
     move |layout| Parts::new(kernel, caches(), layout, threads).expect("memory")
 }
+
+/// All rows in one block, two blocks of B.
+const BLOCKING: Blocking = Blocking {
+    mc: usize::MAX,
+    kc: 4,
+    nc: 0,
+    is_terms_first: true,
+    packs_a: false,
+    blocks: 2,
+    streams: false,
+};
 
 /// By the five loops, whatever the size.
 fn by_five_loops<T: Element>(

@@ -122,7 +122,7 @@ fn is_same<T: Number>(one: &Laid<T>, other: &Laid<T>) -> bool {
 /// The ways of a product, each by its own plan.
 fn every_plan<T: Number>(isa: Isa) -> Vec<Box<dyn Fn(Layout) -> Parts<T>>> {
     let kernel = T::microkernel(isa);
-    let blocking = Blocking { kc: 4, nc: kernel.nr, packs_a: true, blocks: 2, streams: true };
+    let blocking = Blocking { nc: kernel.nr, packs_a: true, streams: true, ..BLOCKING };
     alloc::vec![
         Box::new(planned(Kernel::Own(isa), 1)),
         Box::new(planned(Kernel::Own(isa), 3)),
@@ -130,6 +130,7 @@ fn every_plan<T: Number>(isa: Isa) -> Vec<Box<dyn Fn(Layout) -> Parts<T>>> {
         Box::new(planned(if cfg!(miri) { Kernel::Own(isa) } else { Kernel::Matrixmultiply }, 1)),
         Box::new(by_five_loops(kernel, blocking)),
         Box::new(by_five_loops(kernel, Blocking { packs_a: false, ..blocking })),
+        Box::new(by_five_loops(kernel, Blocking { is_terms_first: false, ..blocking })),
     ]
 }
 

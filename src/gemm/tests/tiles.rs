@@ -82,7 +82,7 @@ fn every_kernel_takes_every_stride() {
         let kernel = T::microkernel(isa);
         let shape = Shape { m: 2 * kernel.mr + 1, n: kernel.nr + 2, k: 9 };
         let vectors = [Shape { n: 1, ..shape }, Shape { m: 1, ..shape }];
-        let blocking = Blocking { kc: 4, nc: kernel.nr, packs_a: true, blocks: 2, streams: false };
+        let blocking = Blocking { nc: kernel.nr, ..BLOCKING };
         let planned = planned::<T>(Kernel::Own(isa), 1);
         for (a, b) in Strides::ALL.into_iter().flat_map(|a| Strides::ALL.map(|b| (a, b))) {
             for c in Strides::OF_C {
@@ -155,7 +155,7 @@ fn gaps_in_c_stay_as_they_are() {
     fn check_gaps<T: Number>(isa: Isa) {
         let kernel = T::microkernel(isa);
         let nc = kernel.nr;
-        let blocking = Blocking { kc: 4, nc, packs_a: true, blocks: 2, streams: true };
+        let blocking = Blocking { nc, packs_a: true, streams: true, ..BLOCKING };
         for m in 1..=kernel.mr {
             for n in 1..=kernel.nr {
                 for scale in [(1.0, 0.0), (1.0, 1.0)] {
