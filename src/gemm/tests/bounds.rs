@@ -1,5 +1,5 @@
-//! Nothing is read or written beyond the operands, by assembly neither, which no sanitizer sees: they
-//! lie at the very end, or the beginning, of memory that is there.
+//! Nothing is read or written beyond the operands, by assembly neither, which no sanitizer sees:
+//! they lie at the very end, or the beginning, of memory that is there.
 #![allow(unsafe_code)]
 
 use core::ffi::{c_int, c_void};
