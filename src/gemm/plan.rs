@@ -76,7 +76,7 @@ impl Choice {
         // A result that takes longer to write than to compute is written in the order of memory.
         let is_write_bound = shape.k <= FEW_TERMS && m * n * size_of::<T>() > caches.l2_bytes;
         let order = if is_write_bound { Order::Across } else { Order::Down };
-        Self::Direct { block: (direct_rows(kernel, caches, kc, n), kc), order }
+        Self::Direct { block: (direct_rows(kernel, caches, kc, part.shape), kc), order }
     }
 }
 
@@ -179,10 +179,14 @@ fn is_streamed<T>(Shape { m, n, k }: Shape) -> bool {
 }
 
 /// Rows of A that are multiplied by one micropanel of B after the other, where nothing is packed:
-/// they take a quarter of the second-level cache, and a slice of work.
-pub fn direct_rows<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, n: usize) -> usize {
-    let rows = (caches.l2_bytes / 4 / (kc * size_of::<T>())).min(kernel.slice_flops / (2 * n * kc));
-    (rows / kernel.mr).max(1) * kernel.mr
+/// they take a quarter of the second-level cache, or a half if that is all of them, and a slice of
+/// work.
+pub fn direct_rows<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, part: Shape) -> usize {
+    let Shape { m, n, .. } = part;
+    let rows_of = |bytes: usize| bytes / (kc * size_of::<T>());
+    let rows = if m <= rows_of(caches.l2_bytes / 2) { m } else { rows_of(caches.l2_bytes / 4) };
+    let rows = rows.min(kernel.slice_flops / (2 * n * kc));
+    equal_parts(m, (rows / kernel.mr).max(1) * kernel.mr, kernel.mr)
 }
 
 /// Parts of a product for so many threads: down, and across. Parts are as equal as whole tiles

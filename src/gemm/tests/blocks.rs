@@ -190,7 +190,7 @@ fn blocks_are_sane_where_cpuid_is_not() {
                     let is_least = nc == kernel.nr;
                     let block_bytes = blocking.block_of_b() * size_of::<T>();
                     assert!(is_least || block_bytes <= l2_bytes / 4 * 3, "{caches:?} {shape:?}");
-                    let mc = plan::direct_rows(kernel, caches, kc, shape.n);
+                    let mc = plan::direct_rows(kernel, caches, kc, shape);
                     assert!(mc > 0 && mc % kernel.mr == 0);
                 }
             }
