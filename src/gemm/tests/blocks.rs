@@ -222,7 +222,8 @@ fn the_workspace_is_what_was_announced() {
                 largest = largest.max(allocated);
             }
         }
-        assert!(largest > 0, "nothing was packed");
+        let is_fallback = Kernel::of_this_machine() == Kernel::Matrixmultiply;
+        assert!(largest > 0 || is_fallback, "nothing was packed");
     }
     check_dtype::<f64>();
     check_dtype::<f32>();
