@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::crew::{Crew, Exclusive};
-use super::tiny::{Tiny, is_tiny};
+use super::small::{Small, is_small};
 use super::{Alone, Element, Kernel, Scale, Shape};
 
 /// As `super::multiply_batch`.
@@ -54,9 +54,9 @@ fn multiply_some<T: Element>(
         let (first_a, first_b) = (a.index_axis(Axis(0), 0), b.index_axis(Axis(0), 0));
         let strides = [a.strides()[0], b.strides()[0], c.strides()[0]];
         let mut first_c = c.index_axis_mut(Axis(0), 0);
-        if is_tiny(&first_a, &first_b, &first_c) {
-            let kernel = T::microkernel(isa);
-            let first = Tiny::new(&first_a, &first_b, &mut first_c);
+        let kernel = T::microkernel(isa);
+        if is_small(kernel, &first_a, &first_b, &first_c) {
+            let first = Small::new(&first_a, &first_b, &mut first_c).from_afar();
             for index in 0..a.len_of(Axis(0)) {
                 #[allow(unsafe_code)]
                 // SAFETY: all products of the batch have the shape and the strides of the first.

@@ -18,10 +18,6 @@ use super::{Element, Operands, Shape};
 /// Bytes that packed blocks are aligned to: a cache line, and the widest vector.
 const ALIGNMENT: usize = 64;
 
-/// Rows of packed B that are fetched ahead: they cover the second-level cache's latency, and don't
-/// crowd the first. The copying tile knows no other distance.
-const ROWS_AHEAD: isize = 8;
-
 /// Pieces that are fetched ahead of being copied: memory answers within the time that the tiles
 /// take for fewer terms than they copy so many pieces with.
 const PIECES_AHEAD: usize = 20;
@@ -229,6 +225,9 @@ impl<T: Element> FiveLoops<T> {
         let mut copy = Copying::new(Tile::new(scale));
         let (mut pieces, copying) = self.pieces(&b, &mut copy);
         copy.tile.terms = terms;
+        if self.blocking.fetches_c {
+            copy.tile.fetch_c();
+        }
         copy.tile.c_row_stride = bytes(c.row_stride);
         let is_aligned = c.from(0, jc).is_aligned(lanes * size_of::<T>());
         let streams = self.blocking.streams && scale.beta == T::default() && is_aligned;
@@ -250,7 +249,6 @@ impl<T: Element> FiveLoops<T> {
                 tile.mask = panel.mask;
                 tile.b = self.workspace[packed_b + j * terms..].as_ptr();
                 tile.b_row_stride = bytes(width.next_multiple_of(lanes) as isize);
-                tile.b_ahead = ROWS_AHEAD * tile.b_row_stride;
                 tile.c = c.at(self.ic, jc + j);
                 tile.a_ahead = self.distance_ahead(&a, tile.a, index);
                 let is_full = height == mr && width == nr;

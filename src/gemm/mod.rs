@@ -45,7 +45,7 @@ mod parts;
 mod peak;
 mod plan;
 mod reference;
-mod tiny;
+mod small;
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -62,7 +62,7 @@ use kernel::Scale;
 use matrix::{Source, Target};
 use parts::Parts;
 use plan::Layout;
-use tiny::{Tiny, is_tiny};
+use small::{Small, is_small};
 
 /// What multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +154,17 @@ pub fn multiply<T: Element>(
     let scale = Scale { alpha, beta };
     let kernel = Kernel::of_this_machine();
     let threads = crew.threads(Shape { m, n, k }.flops());
-    if let (Kernel::Own(isa), 1, true) = (kernel, threads, is_tiny(a, b, c)) {
-        let tiny = Tiny::new(a, b, c);
-        #[allow(unsafe_code)]
-        // SAFETY: the views are those of the product, and their shapes go together.
-        unsafe {
-            tiny.multiply(T::microkernel(isa), scale);
+    if let (Kernel::Own(isa), 1) = (kernel, threads) {
+        let kernel = T::microkernel(isa);
+        if is_small(kernel, a, b, c) {
+            let small = Small::new(a, b, c);
+            #[allow(unsafe_code)]
+            // SAFETY: the views are those of the product, and their shapes go together.
+            unsafe {
+                small.multiply(kernel, scale);
+            }
+            return Ok(());
         }
-        return Ok(());
     }
     let (row_stride, column_stride) = (c.strides()[0], c.strides()[1]);
     if n > 1 && column_stride != 1 {

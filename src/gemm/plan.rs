@@ -102,6 +102,8 @@ pub struct Blocking {
     pub packs_a: bool,
     /// Blocks of B that there is room for: the second is packed while the first is in use.
     pub blocks: usize,
+    /// C comes from beyond the second-level cache, and far enough to be worth fetching.
+    pub fetches_c: bool,
     /// C is written past the caches, if it lies right.
     pub streams: bool,
 }
@@ -113,11 +115,14 @@ pub struct Blocking {
 pub fn block_terms<T>(kernel: &Microkernel<T>, caches: Caches, whole: Shape) -> usize {
     let Shape { m, n, k } = whole;
     let is_read_bound = m <= FEW_ROWS && n * k * size_of::<T>() > caches.l2_bytes;
-    let kc_max = match is_read_bound {
-        true => KC_FEW_ROWS,
-        false => (caches.l1_bytes / 3 * 2 / (kernel.mr * size_of::<T>())).clamp(64, KC_MAX),
-    };
-    equal_parts(k, kc_max / 4 * 4, 4)
+    let kc_max = if is_read_bound { KC_FEW_ROWS } else { block_terms_max(kernel, caches) };
+    equal_parts(k, kc_max, 4)
+}
+
+/// The terms that a block has at most, where it is not small for another reason.
+pub fn block_terms_max<T>(kernel: &Microkernel<T>, caches: Caches) -> usize {
+    let terms = caches.l1_bytes / 3 * 2 / (kernel.mr * size_of::<T>());
+    terms.clamp(64, KC_MAX) / 4 * 4
 }
 
 impl Blocking {
@@ -146,7 +151,8 @@ impl Blocking {
         let mc_max = (l3_bytes(caches) / (kc * element_bytes) / mr).max(1) * mr;
         let mc = if is_terms_first { m } else { equal_parts(m, mc_max, mr) };
         let streams = is_streamed::<T>(layout.shape);
-        Self { mc, kc, nc, is_terms_first, packs_a, blocks, streams }
+        let fetches_c = m * n * element_bytes > 4 * caches.l2_bytes;
+        Self { mc, kc, nc, is_terms_first, packs_a, blocks, fetches_c, streams }
     }
 
     /// Elements of a packed block of B: whole micropanels.
@@ -165,11 +171,15 @@ fn l3_bytes(caches: Caches) -> usize {
     8 * caches.l2_bytes
 }
 
-/// Whether B is used best as it lies: it fits the second-level cache with room to spare.
+/// Whether B is used best as it lies.
 pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
     let Shape { n, k, .. } = layout.shape;
-    let fits = k * n * size_of::<T>() <= caches.l2_bytes / 2;
-    layout.b_rows && fits && !is_streamed::<T>(layout.shape)
+    layout.b_rows && fits_directly::<T>(caches, n, k) && !is_streamed::<T>(layout.shape)
+}
+
+/// Whether B fits the second-level cache with room to spare.
+pub fn fits_directly<T>(caches: Caches, n: usize, k: usize) -> bool {
+    k * n * size_of::<T>() <= caches.l2_bytes / 2
 }
 
 /// Whether C is best written past the caches: it is not found there again, and writing it takes as
@@ -208,7 +218,7 @@ pub fn grid<T>(
     let candidates = (1..=threads)
         .filter(|across| threads.is_multiple_of(*across))
         .map(|across| (threads / across, across));
-    let prefers_columns = !is_direct::<T>(caches, layout);
+    let prefers_columns = !is_direct::<T>(caches, layout) && !is_streamed::<T>(layout.shape);
     candidates
         .min_by_key(|&(down, across)| {
             let cuts = if prefers_columns { down } else { across };

@@ -11,7 +11,9 @@ use core::arch::x86_64::*;
 use core::mem::offset_of;
 
 use super::passes::{FETCHED_LINES, vector_passes};
-use super::{Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode};
+use super::{
+    FETCHES_C, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode,
+};
 
 const MR: usize = 6;
 const VECTORS: usize = 2;
@@ -158,7 +160,6 @@ macro_rules! term {
         concat!(
             vectors!($n, $last load_b load_part_of_b ($load $part) "" ""),
             rows!($m, add_product_row ($n $broadcast $fma)),
-            "prefetcht0 [{b}+{b_ahead}]\n",
             "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\n",
         )
@@ -185,8 +186,11 @@ macro_rules! tile {
                     "mov {t},[{tile}+{MASK}]",
                     "vmovups ymm2,[{t}]",
                     rows!($m, clear_row ($n)),
+                    "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
+                    "jz 9f",
                     "mov {t},{c}",
                     rows!($m, fetch_c_row ($n)),
+                    "9:",
                     "sub {terms},4",
                     "jb 3f",
                     ".p2align 5",
@@ -228,6 +232,7 @@ macro_rules! tile {
                     STEPS = const offset_of!(Tile<$element>, steps),
                     ALPHA = const offset_of!(Tile<$element>, alpha),
                     BETA = const offset_of!(Tile<$element>, beta),
+                    FETCHES_C = const FETCHES_C,
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,
@@ -239,7 +244,6 @@ macro_rules! tile {
                     a_column = in(reg) told.a_column_stride,
                     b = inout(reg) told.b => _,
                     b_row = in(reg) told.b_row_stride,
-                    b_ahead = in(reg) told.b_ahead,
                     c = inout(reg) told.c => _,
                     c_row = in(reg) told.c_row_stride,
                     t = out(reg) _,

@@ -12,7 +12,9 @@ use core::arch::x86_64::*;
 use core::mem::offset_of;
 
 use super::passes::{FETCHED_LINES, vector_passes};
-use super::{Copying, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode};
+use super::{
+    Copying, FETCHES_C, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode,
+};
 
 const MR: usize = 8;
 const VECTORS: usize = 3;
@@ -74,21 +76,8 @@ macro_rules! fetch_c {
     };
 }
 macro_rules! load_b {
-    (($load:tt $kind:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
-        concat!(
-            $load,
-            " zmm",
-            $b,
-            $z,
-            ",[{b}+",
-            $at,
-            "]\n",
-            "prefetcht0 [{b}+",
-            ahead!($kind),
-            "+",
-            $at,
-            "]\n",
-        )
+    (($load:tt) $k:tt $z:tt $c:tt $b:tt $at:tt) => {
+        concat!($load, " zmm", $b, $z, ",[{b}+", $at, "]\n")
     };
 }
 macro_rules! add_product {
@@ -169,9 +158,9 @@ macro_rules! stream_row {
 
 /// One term of all sums, and on to the next.
 macro_rules! term {
-    ($m:tt $n:tt ($load:tt $broadcast:tt $fma:tt) $kind:tt) => {
+    ($m:tt $n:tt ($load:tt $broadcast:tt $fma:tt)) => {
         concat!(
-            vectors!($n, load_b ($load $kind) "" "" ""),
+            vectors!($n, load_b ($load) "" "" ""),
             rows!($m, add_product_row ($n $broadcast $fma)),
             "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\nadd {a6},{a_column}\n",
@@ -182,9 +171,9 @@ macro_rules! term {
 /// What else the loop does, by the kind of tile: before the loop, with each of four terms, and
 /// behind the loop.
 ///
-/// A plain tile fetches rows of B by a distance that it's told ({p}), and rows of the next
-/// micropanel of A ({q}). A copying one copies a piece of B ({p} to {q}; {s} left in its row) and
-/// fetches its own B by the packed rows' distance.
+/// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one copies
+/// a piece of B, from {p} to {q}, where {s} are left in its row. B itself comes from the second-level
+/// cache in good time: to fetch it as well would cost more than it brings.
 macro_rules! aside {
     (copying, begin, $load:tt) => {
         "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
@@ -216,7 +205,7 @@ macro_rules! aside {
         "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
     };
     ($kind:tt, begin, $load:tt) => {
-        "mov {p},[{tile}+{B_AHEAD}]\nmov {q},[{tile}+{A_AHEAD}]\n"
+        "mov {q},[{tile}+{A_AHEAD}]\n"
     };
     ($kind:tt, 0, $load:tt) => {
         "prefetcht1 [{a}+{q}]\n"
@@ -229,16 +218,6 @@ macro_rules! aside {
     };
     ($kind:tt, $at:tt, $load:tt) => {
         ""
-    };
-}
-
-/// From a row of B to the one that is fetched meanwhile.
-macro_rules! ahead {
-    (copying) => {
-        "8*{b_row}"
-    };
-    ($kind:tt) => {
-        "{p}"
     };
 }
 
@@ -271,13 +250,16 @@ macro_rules! tile {
             unsafe {
                 asm!(
                     // Not all kinds and sizes of tile need all of these.
-                    "/* {p} {q} {B_AHEAD} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
+                    "/* {p} {q} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
                     "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} */",
                     "kmovw k1,[{tile}+{MASK}]",
                     rows!($m, clear_row ($n)),
+                    "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
+                    "jz 8f",
                     "mov {t},[{tile}+{C}]",
                     "mov {s},[{tile}+{C_ROW}]",
                     fetch_rows!($kind, $m, $n),
+                    "8:",
                     "mov {terms},[{tile}+{TERMS}]",
                     "mov {a},[{tile}+{A}]",
                     "mov {a_row},[{tile}+{A_ROW}]",
@@ -292,13 +274,13 @@ macro_rules! tile {
                     "jb 3f",
                     ".p2align 5",
                     "2:",
-                    term!($m $n ($load $broadcast $fma) $kind),
+                    term!($m $n ($load $broadcast $fma)),
                     aside!($kind, 0, $load),
-                    term!($m $n ($load $broadcast $fma) $kind),
+                    term!($m $n ($load $broadcast $fma)),
                     aside!($kind, 1, $load),
-                    term!($m $n ($load $broadcast $fma) $kind),
+                    term!($m $n ($load $broadcast $fma)),
                     aside!($kind, 2, $load),
-                    term!($m $n ($load $broadcast $fma) $kind),
+                    term!($m $n ($load $broadcast $fma)),
                     aside!($kind, 3, $load),
                     "sub {terms},4",
                     "jae 2b",
@@ -307,7 +289,7 @@ macro_rules! tile {
                     "add {terms},4",
                     "jz 5f",
                     "4:",
-                    term!($m $n ($load $broadcast $fma) $kind),
+                    term!($m $n ($load $broadcast $fma)),
                     "dec {terms}",
                     "jnz 4b",
                     "5:",
@@ -339,7 +321,6 @@ macro_rules! tile {
                     A_AHEAD = const offset_of!(Tile<$element>, a_ahead),
                     B = const offset_of!(Tile<$element>, b),
                     B_ROW = const offset_of!(Tile<$element>, b_row_stride),
-                    B_AHEAD = const offset_of!(Tile<$element>, b_ahead),
                     C = const offset_of!(Tile<$element>, c),
                     C_ROW = const offset_of!(Tile<$element>, c_row_stride),
                     MASK = const offset_of!(Tile<$element>, mask),
@@ -354,6 +335,7 @@ macro_rules! tile {
                     TO_JUMP = const offset_of!(Copying<$element>, to_jump),
                     TO_STEP = const offset_of!(Copying<$element>, to_step),
                     COPY_AHEAD = const offset_of!(Copying<$element>, ahead),
+                    FETCHES_C = const FETCHES_C,
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,

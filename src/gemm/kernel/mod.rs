@@ -56,9 +56,6 @@ pub struct Tile<T> {
     pub a_column_stride: isize,
     pub b: *const T,
     pub b_row_stride: isize,
-    /// From a row of B in use to one that is fetched meanwhile. A wrong guess costs time only, as
-    /// for `a_ahead`.
-    pub b_ahead: isize,
     pub c: *mut T,
     pub c_row_stride: isize,
     /// Which lanes of the last vector are within the tile, as the kernel's `panel` says it.
@@ -66,7 +63,8 @@ pub struct Tile<T> {
     steps: u64,
     alpha: T,
     beta: T,
-    /// From A to the rows that are fetched meanwhile, the next micropanel of A.
+    /// From A to the rows that are fetched meanwhile, the next micropanel of A. A wrong guess costs
+    /// time only.
     pub a_ahead: isize,
 }
 
@@ -97,6 +95,8 @@ const SCALES_SUM: u64 = 1;
 const READS_C: u64 = 2;
 /// `beta` is neither zero nor one.
 const SCALES_C: u64 = 4;
+/// C comes from afar, and is fetched before it is needed.
+const FETCHES_C: u64 = 8;
 
 impl<T: Copy + PartialEq + From<u8>> Tile<T> {
     /// A tile that multiplies nothing yet.
@@ -111,7 +111,6 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
             a_column_stride: 0,
             b: ptr::null(),
             b_row_stride: 0,
-            b_ahead: 0,
             c: ptr::null_mut(),
             c_row_stride: 0,
             mask: 0,
@@ -122,6 +121,11 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
             beta: scale.beta,
             a_ahead: 0,
         }
+    }
+
+    /// Has C fetched while the sums are taken: worth it where it is not in the second-level cache.
+    pub fn fetch_c(&mut self) {
+        self.steps |= FETCHES_C;
     }
 }
 

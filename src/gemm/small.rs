@@ -1,0 +1,88 @@
+//! Products that are over before they could be planned.
+#![allow(unsafe_code)]
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use super::direct::{Order, multiply_block};
+use super::kernel::{Microkernel, Scale, Tile, caches};
+use super::matrix::{Source, Target};
+use super::{Element, plan};
+
+/// The most rows, columns and terms of a product that needs no look at the caches.
+const TINY: usize = 64;
+/// And of one that does.
+const SMALL: usize = 256;
+
+/// Whether a product is one block for one thread, not empty, and lies as the microkernel wants it.
+#[inline]
+pub fn is_small<T: Element>(
+    kernel: &Microkernel<T>,
+    a: &ArrayView2<T>,
+    b: &ArrayView2<T>,
+    c: &ArrayViewMut2<T>,
+) -> bool {
+    let ((m, k), n) = (a.dim(), b.ncols());
+    let is_within = |limit: usize| {
+        let in_range = |length: usize| length.wrapping_sub(1) < limit;
+        in_range(m) && in_range(n) && in_range(k)
+    };
+    let lies_right = n == 1 || (b.strides()[1] == 1 && c.strides()[1] == 1);
+    lies_right && (is_within(TINY) || is_within(SMALL) && is_one_block(kernel, n, k))
+}
+
+#[inline(never)]
+fn is_one_block<T: Element>(kernel: &Microkernel<T>, n: usize, k: usize) -> bool {
+    let caches = caches();
+    k <= plan::block_terms_max(kernel, caches) && plan::fits_directly::<T>(caches, n, k)
+}
+
+/// A small product.
+#[derive(Clone, Copy, Debug)]
+pub struct Small<T> {
+    a: Source<T>,
+    b: Source<T>,
+    c: Target<T>,
+    size: (usize, usize),
+    terms: usize,
+    fetches_c: bool,
+}
+
+impl<T: Element> Small<T> {
+    /// Of views for which `is_small` holds.
+    #[inline]
+    pub fn new(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &mut ArrayViewMut2<T>) -> Self {
+        let (size, terms) = (c.dim(), a.ncols());
+        let (a, b, c) = (Source::of(a), Source::of(b), Target::of(c));
+        Self { a, b, c, size, terms, fetches_c: false }
+    }
+
+    /// The same product, of which C is not in the caches.
+    pub fn from_afar(self) -> Self {
+        Self { fetches_c: true, ..self }
+    }
+
+    /// The product that lies so many times the strides of A, B and C away.
+    #[inline]
+    pub fn moved(&self, times: usize, strides: [isize; 3]) -> Self {
+        let [a, b, c] = strides.map(|stride| stride.wrapping_mul(times as isize));
+        Self { a: self.a.moved(a), b: self.b.moved(b), c: self.c.moved(c), ..*self }
+    }
+
+    /// Multiplies.
+    ///
+    /// # Safety
+    ///
+    /// The matrices hold what the first views did, and nothing else uses C; the kernel came from
+    /// `Element::microkernel`, which asks the CPU.
+    #[inline]
+    pub unsafe fn multiply(&self, kernel: &Microkernel<T>, scale: Scale<T>) {
+        let mut tile = Tile::new(scale);
+        tile.terms = self.terms;
+        if self.fetches_c {
+            tile.fetch_c();
+        }
+        let operands = (self.a, self.b, self.c, 0);
+        // SAFETY: the caller's promise; the rows of B and C are contiguous, as `is_small` says.
+        unsafe { multiply_block(kernel, &mut tile, operands, self.size, Order::Down) };
+    }
+}
