@@ -169,3 +169,39 @@ fn batches_of_any_strides_are_multiplied_exactly() {
         }
     }
 }
+
+/// Whether a product is planned or not: without a plan, it is for one thread. Vectors are left out:
+/// a crew that shared such short ones would sum them in another order.
+#[test]
+#[cfg_attr(miri, ignore = "too many")]
+fn a_crew_changes_no_bit_of_what_needs_no_plan() {
+    fn check_bits<T: Number>(shape: Shape, strides: [Strides; 3]) {
+        let Shape { m, n, k } = shape;
+        let [a, b, c] = strides;
+        let (a, b) = (Laid::<T>::fractions((m, k), a, 1), Laid::fractions((k, n), b, 2));
+        let before = Laid::<T>::fractions((m, n), c, 3);
+        let bits = |threads: usize| -> Vec<u64> {
+            let mut c = before.clone();
+            let Scale { alpha, beta } = scale_of((0.7, -0.3));
+            let crew = Threads(threads);
+            multiply(alpha, &a.view(), &b.view(), beta, &mut c.view_mut(), &crew).expect("memory");
+            c.view().iter().map(|element| (*element).into().to_bits()).collect()
+        };
+        let alone = bits(1);
+        for threads in [2, 3] {
+            let shared = bits(threads);
+            let different = alone.iter().zip(&shared).position(|(one, other)| one != other);
+            assert_eq!(different, None, "{shape:?} {strides:?} by {threads}, {:?}", T::DTYPE);
+        }
+    }
+    let lengths = [2, 17, 64, 65, 200, 256, 257];
+    for (m, n) in lengths.into_iter().flat_map(|m| lengths.map(|n| (m, n))) {
+        for k in [1, 5, 63, 64, 65, 150, 256, 257, 600] {
+            let [rows, turned] = [Strides::ROWS, Strides::ROWS.turned()];
+            for strides in [[rows, rows, rows], [turned, rows, rows], [rows, turned, turned]] {
+                check_bits::<f64>(Shape { m, n, k }, strides);
+                check_bits::<f32>(Shape { m, n, k }, strides);
+            }
+        }
+    }
+}
