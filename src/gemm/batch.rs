@@ -56,7 +56,7 @@ fn multiply_some<T: Element>(
         let mut first_c = c.index_axis_mut(Axis(0), 0);
         let kernel = T::microkernel(isa);
         if is_small(kernel, &first_a, &first_b, &first_c) {
-            let first = Small::new(&first_a, &first_b, &mut first_c).from_afar();
+            let first = Small::new(&first_a, &first_b, &mut first_c).fetching_c();
             for index in 0..a.len_of(Axis(0)) {
                 #[allow(unsafe_code)]
                 // SAFETY: all products of the batch have the shape and the strides of the first.

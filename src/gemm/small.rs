@@ -57,7 +57,7 @@ impl<T: Element> Small<T> {
     }
 
     /// The same product, of which C is not in the caches.
-    pub fn from_afar(self) -> Self {
+    pub fn fetching_c(self) -> Self {
         Self { fetches_c: true, ..self }
     }
 
