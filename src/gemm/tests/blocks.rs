@@ -31,8 +31,14 @@ fn every_blocking_is_exact_around_its_blocks() {
             [(None, true), (None, false), (Some(1), false), (Some(2), false)]
         {
             let rows = |mr: usize| tiles.map_or(usize::MAX, |tiles: usize| tiles * mr);
-            let blocking =
-                Blocking { is_terms_first, packs_a, blocks, streams: packs_a, ..BLOCKING };
+            let blocking = Blocking {
+                is_terms_first,
+                packs_a,
+                blocks,
+                streams: packs_a,
+                fetches_c: !packs_a,
+                ..BLOCKING
+            };
             let Microkernel { mr, nr, .. } = *f64::microkernel(isa);
             check_blocking::<f64>(isa, Blocking { mc: rows(mr), nc: 2 * nr, ..blocking });
             let Microkernel { mr, nr, .. } = *f32::microkernel(isa);

@@ -210,7 +210,6 @@ const BLOCKING: Blocking = Blocking {
     nc: 0,
     is_terms_first: true,
     packs_a: false,
-    fetches_c: true,
     blocks: 2,
     fetches_c: true,
     streams: false,
