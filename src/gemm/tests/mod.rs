@@ -211,7 +211,6 @@ const BLOCKING: Blocking = Blocking {
     is_terms_first: true,
     packs_a: false,
     blocks: 2,
-    fetches_c: true,
     streams: false,
 };
 
