@@ -159,6 +159,12 @@ fn sequence_seed(seed: &[u8; entropy::SEED_BYTES]) -> u64 {
 /// One core is the loop's, which never yields it; the others compute. More threads than those would
 /// wait on the loop's core for ever.
 fn threads(options: &ServeOptions) -> usize {
-    let compute_cores = thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
+    let compute_cores = compute_threads_default();
     options.threads.map_or(compute_cores, |threads| threads.min(compute_cores))
+}
+
+/// Threads that compute besides the one that does I/O, unless told otherwise: one for each core but
+/// the first.
+pub fn compute_threads_default() -> usize {
+    thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use gemmule::billing::tariff::STANDARD;
 use gemmule::gemm::Peak;
@@ -40,17 +40,24 @@ pub fn run(file: &str, memory_bytes: Option<usize>) -> u8 {
 
 /// The status and the body of the reply to `body`.
 fn reply_to(body: &[u8], memory_bytes: Option<usize>) -> Result<(String, Vec<u8>), io::Error> {
+    platform::start_vectors()?;
+    let threads = platform::compute_threads_default();
     let config = Config {
         memory_bytes: memory_bytes.unwrap_or_else(platform::memory_bytes_default),
         sessions_max: 1,
         tariff: STANDARD,
         platform: platform::NAME,
-        threads: 1,
+        threads: threads.max(1),
         // Nobody asks for it.
         peak: Peak::default(),
     };
     let mut server = Server::new(config, platform::seed()?);
-    let mut runner = Runner::new(0, Arc::new(|| {}))?;
+    let (wake, woken) = mpsc::channel();
+    // Once the reply is there, nobody listens any more.
+    let wake = move || {
+        let _ = wake.send(());
+    };
+    let mut runner = Runner::new(threads, Arc::new(wake))?;
     let clock = Clock::new();
     let broken = || io::Error::other("the server does not take its own request");
     let session = server.open(clock.now()).ok_or_else(broken)?;
@@ -61,7 +68,11 @@ fn reply_to(body: &[u8], memory_bytes: Option<usize>) -> Result<(String, Vec<u8>
     );
     server.receive(session, head.as_bytes(), clock.now());
     server.receive(session, body, clock.now());
-    while runner.turn(&mut server, &clock).more {}
+    while server.output(session).is_empty() {
+        if !runner.turn(&mut server, &clock).more && server.output(session).is_empty() {
+            woken.recv().map_err(io::Error::other)?;
+        }
+    }
     let mut reply = Vec::new();
     while !server.output(session).is_empty() {
         let bytes = server.output(session).len();

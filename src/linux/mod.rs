@@ -6,6 +6,7 @@ mod serve;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::thread;
 
 pub use serve::serve;
 
@@ -15,6 +16,14 @@ pub const NAME: &str = "linux";
 /// Linux keeps all vector registers there are.
 pub fn start_vectors() -> io::Result<()> {
     Ok(())
+}
+
+/// Threads that compute besides the one that does I/O, unless told otherwise: that one mostly sleeps.
+pub fn compute_threads_default() -> usize {
+    match thread::available_parallelism().map_or(1, usize::from) {
+        1 => 0,
+        cores => cores,
+    }
 }
 
 /// 32 bytes from the kernel's generator.

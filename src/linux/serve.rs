@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use gemmule::billing::tariff::STANDARD;
@@ -66,8 +65,7 @@ impl EventLoop {
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let wake = move || waker.wake().expect("an event counter takes a wake-up at any time");
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.unwrap_or(if cores > 1 { cores } else { 0 });
+        let threads = options.threads.unwrap_or_else(super::compute_threads_default);
         let config = Config {
             memory_bytes: options.memory_bytes.unwrap_or_else(super::memory_bytes_default),
             sessions_max: options.sessions_max,
