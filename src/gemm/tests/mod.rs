@@ -211,6 +211,7 @@ const BLOCKING: Blocking = Blocking {
     is_terms_first: true,
     packs_a: false,
     blocks: 2,
+    fetches_c: true,
     streams: false,
 };
 
