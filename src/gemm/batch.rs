@@ -7,7 +7,7 @@ use ndarray::{ArrayView3, ArrayViewMut3, Axis, s};
 
 use super::crew::{Crew, Exclusive};
 use super::small::{Small, is_small};
-use super::{Alone, Element, Kernel, Scale, Shape};
+use super::{Alone, Element, Kernel, Scale, Shape, Workspace};
 
 /// As `super::multiply_batch`.
 pub fn multiply<T: Element>(
@@ -67,8 +67,9 @@ fn multiply_some<T: Element>(
             return Ok(());
         }
     }
+    let mut workspace = Workspace::default();
     for ((a, b), mut c) in a.outer_iter().zip(b.outer_iter()).zip(c.outer_iter_mut()) {
-        super::multiply(alpha, &a, &b, beta, &mut c, &Alone)?;
+        super::multiply(alpha, &a, &b, beta, &mut c, &Alone, &mut workspace)?;
     }
     Ok(())
 }

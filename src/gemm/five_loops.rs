@@ -69,25 +69,35 @@ impl<T: Element> FiveLoops<T> {
         packed + ALIGNMENT / size_of::<T>()
     }
 
+    /// A product that packs in `workspace`, which may be empty and grows as needed.
     pub fn new(
         kernel: &'static Microkernel<T>,
         shape: Shape,
         blocking: Blocking,
+        mut workspace: Vec<T>,
     ) -> Result<Self, TryReserveError> {
-        let mut workspace = Vec::new();
         let elements = Self::workspace_len(kernel, &blocking);
-        workspace.try_reserve_exact(elements)?;
-        workspace.resize(elements, T::default());
+        if workspace.len() < elements {
+            // What was in it is of no use, and not worth moving.
+            workspace.clear();
+            workspace.try_reserve_exact(elements)?;
+            workspace.resize(elements, T::default());
+        }
         let block = Block {
             jc: 0,
             pc: 0,
             top: 0,
-            columns: blocking.nc.min(shape.n),
+            columns: blocking.columns(kernel, shape.n),
             terms: blocking.kc.min(shape.k),
             rows: blocking.mc.min(shape.m),
         };
         let packed = Packed::default();
         Ok(Self { kernel, shape, blocking, workspace, block, half: 0, ic: 0, packed, copied: 0 })
+    }
+
+    /// What was allocated to pack in.
+    pub fn into_workspace(self) -> Vec<T> {
+        self.workspace
     }
 
     #[cfg(test)]
@@ -143,7 +153,7 @@ impl<T: Element> FiveLoops<T> {
             jc,
             pc,
             top,
-            columns: self.blocking.nc.min(n - jc),
+            columns: self.blocking.columns(self.kernel, n - jc),
             terms: self.blocking.kc.min(k - pc),
             rows: self.blocking.mc.min(m - top),
         }
@@ -225,7 +235,7 @@ impl<T: Element> FiveLoops<T> {
         let mut copy = Copying::new(Tile::new(scale));
         let (mut pieces, copying) = self.pieces(&b, &mut copy);
         copy.tile.terms = terms;
-        if self.blocking.fetches_c {
+        if self.blocking.fetches_c || (self.blocking.fetches_c_to_add && pc > 0) {
             copy.tile.fetch_c();
         }
         copy.tile.c_row_stride = bytes(c.row_stride);

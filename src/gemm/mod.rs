@@ -56,6 +56,7 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 pub use crew::{Alone, Crew};
 pub use element::{Dtype, Element};
 pub use kernel::{Caches, Isa, Microkernel, caches, isa};
+pub use parts::Workspace;
 pub use peak::{Peak, multiply_add_loop};
 
 use kernel::Scale;
@@ -137,7 +138,8 @@ impl Extent {
 }
 
 /// Multiplies views of any strides: `c <- alpha a b + beta c`, where `a` is m x k, `b` k x n and `c`
-/// m x n. `c` is not read where `beta` is zero. Fails where there is no memory to pack in.
+/// m x n. `c` is not read where `beta` is zero. It packs in the workspace, and fails where there is no
+/// memory for that.
 ///
 /// # Panics
 ///
@@ -149,6 +151,7 @@ pub fn multiply<T: Element>(
     beta: T,
     c: &mut ArrayViewMut2<T>,
     crew: &dyn Crew,
+    workspace: &mut Workspace<T>,
 ) -> Result<(), TryReserveError> {
     let Shape { m, n, k } = checked_shape(a, b, c);
     let scale = Scale { alpha, beta };
@@ -169,25 +172,27 @@ pub fn multiply<T: Element>(
     let (row_stride, column_stride) = (c.strides()[0], c.strides()[1]);
     if n > 1 && column_stride != 1 {
         if m > 1 && row_stride != 1 {
-            return multiply_apart(alpha, a, b, beta, c, crew);
+            return multiply_apart((alpha, beta), a, b, c, crew, workspace);
         }
         // The rows of the transpose are contiguous.
-        return multiply(alpha, &b.t(), &a.t(), beta, &mut c.view_mut().reversed_axes(), crew);
+        let mut c = c.view_mut().reversed_axes();
+        return multiply(alpha, &b.t(), &a.t(), beta, &mut c, crew, workspace);
     }
     let operands = Operands { a: *a, b: *b, c: c.view_mut() };
-    let mut parts = Parts::new(kernel, caches(), operands.layout(), threads)?;
+    let mut parts = Parts::new(kernel, caches(), operands.layout(), threads, workspace)?;
     parts.advance(operands, scale, crew, &|| false);
+    parts.recycle(workspace);
     Ok(())
 }
 
 /// The result has gaps in its rows and its columns: it is computed without, and copied.
 fn multiply_apart<T: Element>(
-    alpha: T,
+    (alpha, beta): (T, T),
     a: &ArrayView2<T>,
     b: &ArrayView2<T>,
-    beta: T,
     c: &mut ArrayViewMut2<T>,
     crew: &dyn Crew,
+    workspace: &mut Workspace<T>,
 ) -> Result<(), TryReserveError> {
     let mut elements = Vec::new();
     elements.try_reserve_exact(c.len())?;
@@ -195,7 +200,7 @@ fn multiply_apart<T: Element>(
     elements.extend(c.iter().copied());
     let mut apart =
         ArrayViewMut2::from_shape(c.raw_dim(), &mut elements).expect("as many elements as C");
-    multiply(alpha, a, b, beta, &mut apart, crew)?;
+    multiply(alpha, a, b, beta, &mut apart, crew, workspace)?;
     c.assign(&apart);
     Ok(())
 }
@@ -282,7 +287,8 @@ impl<T: Element> Product<T> {
         threads: usize,
     ) -> Result<Self, TryReserveError> {
         let kernel = Kernel::of_this_machine();
-        let parts = Parts::new(kernel, caches(), layout_of(a, b), threads)?;
+        let parts =
+            Parts::new(kernel, caches(), layout_of(a, b), threads, &mut Workspace::default())?;
         Ok(Self::by(parts, operands, (a, b), Scale { alpha, beta }, c))
     }
 

@@ -18,6 +18,12 @@ use super::plan::{self, Choice, Layout};
 use super::reference::Reference;
 use super::{Element, Kernel, Operands, Shape};
 
+/// Memory to pack in that is kept from one product to the next.
+#[derive(Debug, Default)]
+pub struct Workspace<T> {
+    spare: Vec<Vec<T>>,
+}
+
 /// A product on its way.
 #[derive(Debug)]
 pub struct Parts<T: 'static> {
@@ -47,16 +53,18 @@ pub enum Way<T: 'static> {
 }
 
 impl<T: Element> Parts<T> {
-    /// Plans a product for so many threads, and allocates [`workspace_bytes`].
+    /// Plans a product for so many threads, and allocates [`workspace_bytes`] or what the workspace
+    /// lacks of it.
     pub fn new(
         kernel: Kernel,
         caches: Caches,
         layout: Layout,
         threads: usize,
+        workspace: &mut Workspace<T>,
     ) -> Result<Self, TryReserveError> {
         let mut parts = Vec::new();
         for (rows, columns) in cuts::<T>(kernel, caches, layout, threads) {
-            let way = Way::new(kernel, caches, layout, (rows.len(), columns.len()))?;
+            let way = Way::new(kernel, caches, layout, (rows.len(), columns.len()), workspace)?;
             parts.try_reserve(1)?;
             parts.push(Part { rows, columns, way, flops_done: 0 });
         }
@@ -76,6 +84,15 @@ impl<T: Element> Parts<T> {
 
     pub fn is_complete(&self) -> bool {
         self.parts.iter().all(|part| part.way.is_complete())
+    }
+
+    /// Gives back what was allocated to pack in.
+    pub fn recycle(self, workspace: &mut Workspace<T>) {
+        for part in self.parts {
+            if let Way::FiveLoops(loops) = part.way {
+                workspace.spare.push(loops.into_workspace());
+            }
+        }
     }
 
     /// Multiplications and additions done.
@@ -179,6 +196,7 @@ impl<T: Element> Way<T> {
         caches: Caches,
         whole: Layout,
         part: (usize, usize),
+        workspace: &mut Workspace<T>,
     ) -> Result<Self, TryReserveError> {
         let (m, n) = part;
         let shape = Shape { m, n, k: whole.shape.k };
@@ -198,7 +216,8 @@ impl<T: Element> Way<T> {
                 Self::Direct(Direct::new(kernel, shape, block, order))
             }
             Choice::FiveLoops(blocking) => {
-                Self::FiveLoops(FiveLoops::new(kernel, shape, blocking)?)
+                let spare = workspace.spare.pop().unwrap_or_default();
+                Self::FiveLoops(FiveLoops::new(kernel, shape, blocking, spare)?)
             }
         })
     }

@@ -102,7 +102,9 @@ pub struct Blocking {
     pub packs_a: bool,
     /// Blocks of B that there is room for: the second is packed while the first is in use.
     pub blocks: usize,
-    /// C comes from beyond the second-level cache, and far enough to be worth fetching.
+    /// C comes from beyond the second-level cache: it is worth fetching to be added to, and from
+    /// farther, even to be written.
+    pub fetches_c_to_add: bool,
     pub fetches_c: bool,
     /// C is written past the caches, if it lies right.
     pub streams: bool,
@@ -147,12 +149,28 @@ impl Blocking {
         };
         let nc_max = (block_bytes / (kc * element_bytes)).min(slice_flops / (2 * mr * kc));
         let nc = equal_parts(n, (nc_max / nr).max(1) * nr, nr);
-        let is_terms_first = m * k * element_bytes <= l3_bytes(caches);
+        let is_terms_first = m * k * element_bytes <= l3_bytes(caches) / 8;
         let mc_max = (l3_bytes(caches) / (kc * element_bytes) / mr).max(1) * mr;
         let mc = if is_terms_first { m } else { equal_parts(m, mc_max, mr) };
         let streams = is_streamed::<T>(layout.shape);
-        let fetches_c = m * n * element_bytes > 4 * caches.l2_bytes;
-        Self { mc, kc, nc, is_terms_first, packs_a, blocks, fetches_c, streams }
+        let c_bytes = m * n * element_bytes;
+        Self {
+            mc,
+            kc,
+            nc,
+            is_terms_first,
+            packs_a,
+            blocks,
+            fetches_c_to_add: c_bytes > caches.l2_bytes / 2,
+            fetches_c: c_bytes > 4 * caches.l2_bytes,
+            streams,
+        }
+    }
+
+    /// Columns of the next block, where so many are left: all that are left have nearly the same
+    /// number, since A passes once for each, however thin it is.
+    pub fn columns<T>(&self, kernel: &Microkernel<T>, left: usize) -> usize {
+        equal_parts(left, self.nc, kernel.nr).min(left)
     }
 
     /// Elements of a packed block of B: whole micropanels.

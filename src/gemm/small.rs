@@ -22,12 +22,13 @@ pub fn is_small<T: Element>(
     c: &ArrayViewMut2<T>,
 ) -> bool {
     let ((m, k), n) = (a.dim(), b.ncols());
-    let is_within = |limit: usize| {
-        let in_range = |length: usize| length.wrapping_sub(1) < limit;
-        in_range(m) && in_range(n) && in_range(k)
-    };
-    let lies_right = n == 1 || (b.strides()[1] == 1 && c.strides()[1] == 1);
-    lies_right && (is_within(TINY) || is_within(SMALL) && is_one_block(kernel, n, k))
+    // Vectors are summed in another order, which must not depend on the crew.
+    let is_of_matrices = m > 1 && n > 1 && k > 0;
+    let is_within = |limit: usize| m <= limit && n <= limit && k <= limit;
+    let lies_right = b.strides()[1] == 1 && c.strides()[1] == 1;
+    is_of_matrices
+        && lies_right
+        && (is_within(TINY) || is_within(SMALL) && is_one_block(kernel, n, k))
 }
 
 #[inline(never)]

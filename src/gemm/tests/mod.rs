@@ -200,7 +200,9 @@ fn check<T: Number>(
 
 /// As a job is planned: for so many threads.
 fn planned<T: Element>(kernel: Kernel, threads: usize) -> impl Fn(Layout) -> Parts<T> {
-    move |layout| Parts::new(kernel, caches(), layout, threads).expect("memory")
+    move |layout| {
+        Parts::new(kernel, caches(), layout, threads, &mut Workspace::default()).expect("memory")
+    }
 }
 
 /// All rows in one block, two blocks of B.
@@ -211,6 +213,7 @@ const BLOCKING: Blocking = Blocking {
     is_terms_first: true,
     packs_a: false,
     blocks: 2,
+    fetches_c_to_add: true,
     fetches_c: true,
     streams: false,
 };
@@ -221,7 +224,7 @@ fn by_five_loops<T: Element>(
     blocking: Blocking,
 ) -> impl Fn(Layout) -> Parts<T> {
     move |layout| {
-        let loops = FiveLoops::new(kernel, layout.shape, blocking).expect("memory");
+        let loops = FiveLoops::new(kernel, layout.shape, blocking, Vec::new()).expect("memory");
         Parts::of_way(layout.shape, Way::FiveLoops(loops))
     }
 }

@@ -111,7 +111,13 @@ fn the_error_is_within_the_documented_bound() {
                     let mut c = case.c.clone();
                     let (a, b) = (case.a.view(), case.b.view());
                     let operands = Operands { a, b, c: c.view_mut() };
-                    let parts = Parts::new(kernel, caches, operands.layout(), 1 + round % 3);
+                    let parts = Parts::new(
+                        kernel,
+                        caches,
+                        operands.layout(),
+                        1 + round % 3,
+                        &mut Workspace::default(),
+                    );
                     parts.expect("memory").advance(operands, case.scale, &Alone, &|| false);
                     *worst = worst.max(share_of_bound(&exact, &c.view()));
                 }
@@ -119,8 +125,16 @@ fn the_error_is_within_the_documented_bound() {
             // Without a plan, where it is tiny.
             let mut c = case.c.clone();
             let Scale { alpha, beta } = case.scale;
-            multiply(alpha, &case.a.view(), &case.b.view(), beta, &mut c.view_mut(), &Alone)
-                .expect("memory");
+            multiply(
+                alpha,
+                &case.a.view(),
+                &case.b.view(),
+                beta,
+                &mut c.view_mut(),
+                &Alone,
+                &mut Workspace::default(),
+            )
+            .expect("memory");
             share_of_bound(&exact, &c.view());
         }
         std::eprintln!("{:?}: at most {worst:.3?} of the bound", T::DTYPE);

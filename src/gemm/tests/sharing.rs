@@ -17,7 +17,13 @@ impl Task {
         let (a, b) = extents(self.shape, self.transposes);
         let Shape { m, n, k } = self.shape;
         let operands = fractions(3 + m * k + k * n, 5);
-        let parts = Parts::new(self.kernel, self.caches, layout_of(a, b), self.threads);
+        let parts = Parts::new(
+            self.kernel,
+            self.caches,
+            layout_of(a, b),
+            self.threads,
+            &mut Workspace::default(),
+        );
         let scale = scale_of((0.7, -0.3));
         Product::by(parts.expect("memory"), operands, (a, b), scale, fractions(m * n, 6))
     }

@@ -15,7 +15,8 @@ fn check_view<T: Number>(shape: Shape, strides: [Strides; 3], scale: (f64, f64),
     let expected = case.expected();
     let Scale { alpha, beta } = case.scale;
     let (a, b) = (case.a.view(), case.b.view());
-    multiply(alpha, &a, &b, beta, &mut case.c.view_mut(), crew).expect("memory");
+    multiply(alpha, &a, &b, beta, &mut case.c.view_mut(), crew, &mut Workspace::default())
+        .expect("memory");
     let c = case.c;
     assert!(c == expected, "{shape:?} {strides:?} {scale:?}\n{c:?}\nis to be\n{expected:?}");
 }
@@ -91,7 +92,15 @@ fn shapes_that_do_not_go_together_are_refused() {
     {
         let run = std::panic::catch_unwind(|| {
             let (a, b) = (Array2::<f64>::zeros(a), Array2::zeros(b));
-            multiply(1.0, &a.view(), &b.view(), 0.0, &mut Array2::zeros(c).view_mut(), &Alone)
+            multiply(
+                1.0,
+                &a.view(),
+                &b.view(),
+                0.0,
+                &mut Array2::zeros(c).view_mut(),
+                &Alone,
+                &mut Workspace::default(),
+            )
         });
         assert!(run.is_err(), "{a:?} times {b:?} to {c:?}");
     }
@@ -184,7 +193,16 @@ fn a_crew_changes_no_bit_of_what_needs_no_plan() {
             let mut c = before.clone();
             let Scale { alpha, beta } = scale_of((0.7, -0.3));
             let crew = Threads(threads);
-            multiply(alpha, &a.view(), &b.view(), beta, &mut c.view_mut(), &crew).expect("memory");
+            multiply(
+                alpha,
+                &a.view(),
+                &b.view(),
+                beta,
+                &mut c.view_mut(),
+                &crew,
+                &mut Workspace::default(),
+            )
+            .expect("memory");
             c.view().iter().map(|element| (*element).into().to_bits()).collect()
         };
         let alone = bits(1);

@@ -99,7 +99,7 @@ pub trait Contestant<T: Real> {
 /// Makes a contestant ready, or says why that cannot be.
 pub fn recruit<T: Real>(name: Name, threads: usize) -> Result<Box<dyn Contestant<T>>, String> {
     Ok(match name {
-        Name::Ours => Box::new(ours::Ours::new(threads)),
+        Name::Ours => Box::new(ours::Ours::<T>::new(threads)),
         Name::Matrixmultiply => Box::new(registry::Matrixmultiply),
         Name::Gemm => Box::new(registry::Gemm { threads }),
         Name::Faer => Box::new(registry::Faer { threads }),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread;
 
-use gemmule::gemm::{Alone, Crew, Kernel, multiply, multiply_batch};
+use gemmule::gemm::{Alone, Crew, Kernel, Workspace, multiply, multiply_batch};
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
 use super::Contestant;
@@ -13,26 +13,27 @@ use crate::problem::Problem;
 use crate::real::Real;
 use crate::shape::Shape;
 
-pub struct Ours {
+pub struct Ours<T> {
     crew: Arc<dyn Crew + Send + Sync>,
+    workspace: Workspace<T>,
 }
 
-impl Ours {
+impl<T: Real> Ours<T> {
     /// With the service's own threads, which last as long as the process.
     pub fn new(threads: usize) -> Self {
         if threads == 1 {
-            return Self { crew: Arc::new(Alone) };
+            return Self { crew: Arc::new(Alone), workspace: Workspace::default() };
         }
         let pool = Arc::new(Pool::<Infallible>::new());
         for _ in 1..threads {
             let pool = pool.clone();
             thread::spawn(move || match pool.next_job() {});
         }
-        Self { crew: pool }
+        Self { crew: pool, workspace: Workspace::default() }
     }
 }
 
-impl<T: Real> Contestant<T> for Ours {
+impl<T: Real> Contestant<T> for Ours<T> {
     fn multiply(&mut self, problem: &mut Problem<T>) {
         let Shape { m, n, k, count } = problem.shape;
         let (a, b) = problem.operands.split_at(count * m * k);
@@ -44,7 +45,7 @@ impl<T: Real> Contestant<T> for Ours {
                 let a = ArrayView2::from_shape_ptr((m, k), a);
                 let b = ArrayView2::from_shape_ptr((k, n), b);
                 let mut c = ArrayViewMut2::from_shape_ptr((m, n), c);
-                multiply(T::ONE, &a, &b, T::ZERO, &mut c, &*self.crew)
+                multiply(T::ONE, &a, &b, T::ZERO, &mut c, &*self.crew, &mut self.workspace)
             } else {
                 let a = ArrayView3::from_shape_ptr((count, m, k), a);
                 let b = ArrayView3::from_shape_ptr((count, k, n), b);
