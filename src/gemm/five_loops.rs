@@ -28,7 +28,7 @@ pub struct FiveLoops<T: 'static> {
     kernel: &'static Microkernel<T>,
     shape: Shape,
     blocking: Blocking,
-    /// The packed blocks of B, then the micropanel of A; what aligns them is before.
+    /// The packed blocks of B, then that of A; what aligns them is before.
     workspace: Vec<T>,
     block: Block,
     /// Which of the packed blocks is in use.
@@ -36,6 +36,8 @@ pub struct FiveLoops<T: 'static> {
     /// The next row of A and C.
     ic: usize,
     packed: Packed,
+    /// Rows of the block of A that are packed, if it is to be.
+    packed_rows_of_a: usize,
     /// Pieces of the next block that are copied.
     copied: usize,
 }
@@ -53,6 +55,21 @@ struct Block {
     rows: usize,
 }
 
+/// Where the micropanels of a block of A are.
+struct BlockOfA<T> {
+    start: *const T,
+    /// From where a micropanel would start to where one a row further down would.
+    step: isize,
+    row_stride: isize,
+    column_stride: isize,
+}
+
+impl<T> BlockOfA<T> {
+    fn at(&self, row: usize) -> *const T {
+        self.start.wrapping_offset((row as isize).wrapping_mul(self.step))
+    }
+}
+
 /// What is packed of the block in use.
 #[derive(Clone, Copy, Debug, Default)]
 struct Packed {
@@ -64,8 +81,8 @@ struct Packed {
 
 impl<T: Element> FiveLoops<T> {
     /// Elements of the workspace.
-    pub fn workspace_len(kernel: &Microkernel<T>, blocking: &Blocking) -> usize {
-        let packed = blocking.blocks * blocking.block_of_b() + blocking.panel_of_a(kernel);
+    pub fn workspace_len(kernel: &Microkernel<T>, blocking: &Blocking, m: usize) -> usize {
+        let packed = blocking.blocks * blocking.block_of_b() + blocking.block_of_a(kernel, m);
         packed + ALIGNMENT / size_of::<T>()
     }
 
@@ -76,7 +93,7 @@ impl<T: Element> FiveLoops<T> {
         blocking: Blocking,
         mut workspace: Vec<T>,
     ) -> Result<Self, TryReserveError> {
-        let elements = Self::workspace_len(kernel, &blocking);
+        let elements = Self::workspace_len(kernel, &blocking, shape.m);
         if workspace.len() < elements {
             // What was in it is of no use, and not worth moving.
             workspace.clear();
@@ -91,8 +108,18 @@ impl<T: Element> FiveLoops<T> {
             terms: blocking.kc.min(shape.k),
             rows: blocking.mc.min(shape.m),
         };
-        let packed = Packed::default();
-        Ok(Self { kernel, shape, blocking, workspace, block, half: 0, ic: 0, packed, copied: 0 })
+        Ok(Self {
+            kernel,
+            shape,
+            blocking,
+            workspace,
+            block,
+            half: 0,
+            ic: 0,
+            packed: Packed::default(),
+            packed_rows_of_a: 0,
+            copied: 0,
+        })
     }
 
     /// What was allocated to pack in.
@@ -114,6 +141,10 @@ impl<T: Element> FiveLoops<T> {
     pub fn advance(&mut self, operands: &mut Operands<T>, scale: Scale<T>) -> u64 {
         let (a, b, c) = operands.parts();
         let Block { columns, terms, .. } = self.block;
+        if self.blocking.packs_a && self.packed_rows_of_a < self.block.rows {
+            self.pack_part_of_a(a);
+            return 0;
+        }
         if !self.is_packed(&b) {
             self.pack_part_of_b(b);
             return 0;
@@ -164,6 +195,9 @@ impl<T: Element> FiveLoops<T> {
         let full = self.full_panels(&next, b);
         let rows = self.copied.checked_div(full).unwrap_or(0);
         self.packed = Packed { rows, columns: 0 };
+        if (next.top, next.pc) != (self.block.top, self.block.pc) {
+            self.packed_rows_of_a = 0;
+        }
         (self.block, self.ic, self.copied) = (next, next.top, 0);
         self.half = (self.half + 1) % self.blocking.blocks;
     }
@@ -227,7 +261,7 @@ impl<T: Element> FiveLoops<T> {
         rows: usize,
         scale: Scale<T>,
     ) {
-        let Block { jc, pc, columns, terms, .. } = self.block;
+        let Block { jc, pc, top, columns, terms, .. } = self.block;
         let Microkernel { mr, nr, lanes, panel, .. } = *self.kernel;
         let bytes = |stride: isize| stride * size_of::<T>() as isize;
         // The first terms bring beta in; the others add to what is there.
@@ -243,14 +277,13 @@ impl<T: Element> FiveLoops<T> {
         let streams = self.blocking.streams && scale.beta == T::default() && is_aligned;
         let streaming = self.kernel.streaming.filter(|_| streams);
         let packed_b = self.start_of(self.half);
+        let block_of_a = self.block_of_a(&a);
+        copy.tile.a_row_stride = bytes(block_of_a.row_stride);
+        copy.tile.a_column_stride = bytes(block_of_a.column_stride);
         let end = self.ic + rows;
         while self.ic < end {
             let height = mr.min(end - self.ic);
-            let tile = &mut copy.tile;
-            let rows_of_a = self.micropanel_of_a(a.from(self.ic, pc), height);
-            (tile.a_row_stride, tile.a_column_stride) =
-                (bytes(rows_of_a.row_stride), bytes(rows_of_a.column_stride));
-            tile.a = rows_of_a.at(0, 0);
+            copy.tile.a = block_of_a.at(self.ic - top);
             let (mut j, mut index) = (0, 0);
             while j < columns {
                 let width = panel_width(nr, lanes, columns - j);
@@ -260,7 +293,7 @@ impl<T: Element> FiveLoops<T> {
                 tile.b = self.workspace[packed_b + j * terms..].as_ptr();
                 tile.b_row_stride = bytes(width.next_multiple_of(lanes) as isize);
                 tile.c = c.at(self.ic, jc + j);
-                tile.a_ahead = self.distance_ahead(&a, tile.a, index);
+                tile.a_ahead = self.distance_ahead(&a, &block_of_a, index);
                 let is_full = height == mr && width == nr;
                 let code = match (copying, streaming) {
                     (Some(copying), _) if is_full && pieces >= terms / UNROLLED => {
@@ -285,32 +318,64 @@ impl<T: Element> FiveLoops<T> {
         }
     }
 
-    /// The micropanel of A, packed where its rows aren't contiguous.
-    fn micropanel_of_a(&mut self, a: Source<T>, rows: usize) -> Source<T> {
+    /// The block of A in use, as it lies or packed.
+    fn block_of_a(&self, a: &Source<T>) -> BlockOfA<T> {
+        let Block { pc, top, .. } = self.block;
         if !self.blocking.packs_a {
-            return a;
+            let Source { row_stride, column_stride, .. } = *a;
+            return BlockOfA { start: a.at(top, pc), step: row_stride, row_stride, column_stride };
         }
-        let start = self.start_of(self.blocking.blocks);
+        let start = self.workspace[self.start_of(self.blocking.blocks)..].as_ptr();
+        let step = self.blocking.row_of_a::<T>() as isize;
+        match a.column_stride {
+            1 => BlockOfA { start, step, row_stride: step, column_stride: 1 },
+            _ => BlockOfA { start, step, row_stride: 1, column_stride: self.kernel.mr as isize },
+        }
+    }
+
+    /// Packs some rows of the block of A: as they lie, but close together, or micropanels of `mr`
+    /// rows, column after column, where the rows of A aren't contiguous.
+    fn pack_part_of_a(&mut self, a: Source<T>) {
+        let Block { pc, top, terms, rows, .. } = self.block;
         let mr = self.kernel.mr;
-        let packed = &mut self.workspace[start..];
-        // SAFETY: the micropanel is within A.
-        unsafe { pack_a(a, (rows, self.block.terms), mr, packed) };
-        Source::new(packed.as_ptr(), 1, mr as isize)
+        let row = self.blocking.row_of_a::<T>();
+        let start = self.start_of(self.blocking.blocks);
+        let at_once = ((SLICE_PACKED / terms).max(1)).next_multiple_of(mr);
+        let end = rows.min(self.packed_rows_of_a + at_once);
+        for i in (self.packed_rows_of_a..end).step_by(mr) {
+            let height = mr.min(end - i);
+            let target = &mut self.workspace[start + i * row..];
+            let panel = a.from(top + i, pc);
+            // SAFETY: the micropanel is within the block, and the block within A.
+            unsafe {
+                match a.column_stride {
+                    1 => pack_panel(panel, (height, terms), row, target),
+                    _ => pack_a(panel, (height, terms), mr, target),
+                }
+            }
+        }
+        self.packed_rows_of_a = end;
     }
 
     /// From a micropanel of A to rows of the next one, or of the next block's first, that are
-    /// fetched meanwhile: three of them with each of the first three tiles.
-    fn distance_ahead(&self, a: &Source<T>, here: *const T, index: usize) -> isize {
+    /// fetched meanwhile: three of them with each of the first three tiles. A packed block is read
+    /// in the order of memory, which needs no help where its micropanels are columns.
+    fn distance_ahead(&self, a: &Source<T>, block: &BlockOfA<T>, index: usize) -> isize {
         let Block { pc, top, rows, .. } = self.block;
-        if index > 2 || self.blocking.packs_a {
+        if index > 2 || block.row_stride != block.step {
             return 0;
         }
-        let (row, term) = match self.ic + self.kernel.mr < top + rows {
-            true => (self.ic + self.kernel.mr, pc),
-            false => (self.next_block().top, self.next_block().pc),
+        let there = if self.ic + self.kernel.mr < top + rows {
+            block.at(self.ic + self.kernel.mr + index - top)
+        } else {
+            let next = self.next_block();
+            match self.blocking.packs_a {
+                false => a.at(next.top + index, next.pc),
+                true if (next.top, next.pc) == (top, pc) => block.at(index),
+                true => return 0,
+            }
         };
-        let there = a.at(row + index, term);
-        (there.addr() as isize).wrapping_sub(here.addr() as isize)
+        (there.addr() as isize).wrapping_sub(block.at(self.ic - top).addr() as isize)
     }
 
     /// The pieces of the next block that are still to copy, and the code that copies them.

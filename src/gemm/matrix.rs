@@ -18,10 +18,6 @@ impl<T> Source<T> {
         Self { start: view.as_ptr(), row_stride: strides[0], column_stride: strides[1] }
     }
 
-    pub fn new(start: *const T, row_stride: isize, column_stride: isize) -> Self {
-        Self { start, row_stride, column_stride }
-    }
-
     /// Where the element is; its address may be used if it is within the matrix.
     #[inline]
     pub fn at(&self, row: usize, column: usize) -> *const T {

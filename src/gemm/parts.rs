@@ -230,7 +230,7 @@ impl<T: Element> Way<T> {
             _ => return 0,
         };
         match Choice::new(kernel, caches, whole, part) {
-            Choice::FiveLoops(blocking) => FiveLoops::workspace_len(kernel, &blocking),
+            Choice::FiveLoops(blocking) => FiveLoops::workspace_len(kernel, &blocking, part.0),
             _ => 0,
         }
     }

@@ -20,6 +20,11 @@ const FEW_TERMS: usize = 64;
 /// A result of this size is not found in any cache again.
 const STREAMED_BYTES: usize = 16 << 20;
 
+/// Columns from which on a block of A that comes from far is read often enough to be packed.
+const PACKED_COLUMNS: usize = 2048;
+
+const CACHE_LINE_BYTES: usize = 64;
+
 /// How the operands of a product lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -71,7 +76,7 @@ impl Choice {
         let kc = block_terms(kernel, caches, shape);
         let part = Layout { shape: Shape { m, n, ..shape }, ..whole };
         if !is_direct::<T>(caches, part) {
-            return Self::FiveLoops(Blocking::new(kernel, caches, kc, part));
+            return Self::FiveLoops(Blocking::new(kernel, caches, (kc, shape.n), part));
         }
         // A result that takes longer to write than to compute is written in the order of memory.
         let is_write_bound = shape.k <= FEW_TERMS && m * n * size_of::<T>() > caches.l2_bytes;
@@ -128,7 +133,8 @@ pub fn block_terms_max<T>(kernel: &Microkernel<T>, caches: Caches) -> usize {
 }
 
 impl Blocking {
-    /// The blocks for a part of a product, whose sums are cut after `kc` terms.
+    /// The blocks for a part of a product that has so many columns, whose sums are cut after `kc`
+    /// terms.
     ///
     /// Two blocks of B, the one in use and the next, fill the second-level cache: the next one is
     /// complete and no longer touched for most of the time. Where there are few rows of A it never
@@ -136,11 +142,20 @@ impl Blocking {
     /// on the way, there is one block at a time and takes three quarters. Blocks are of equal size,
     /// so that none is too thin to be worth its start, and bounded so that the rows of one microtile
     /// over a whole block are no more than a slice.
-    pub fn new<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, layout: Layout) -> Self {
+    pub fn new<T>(
+        kernel: &Microkernel<T>,
+        caches: Caches,
+        (kc, whole_columns): (usize, usize),
+        layout: Layout,
+    ) -> Self {
         let Shape { m, n, k } = layout.shape;
         let Microkernel { mr, nr, slice_flops, .. } = *kernel;
         let element_bytes = size_of::<T>();
-        let packs_a = !layout.a_rows && n > 2 * nr;
+        // What parts side by side read of A, they find in the third-level cache as it lies.
+        let is_alone = n == whole_columns;
+        let is_far = m * kc * element_bytes >= 4 * caches.l2_bytes;
+        let is_reused = is_alone && is_far && n >= PACKED_COLUMNS;
+        let packs_a = is_reused || (!layout.a_rows && n > 2 * nr);
         let blocks = if kernel.copying.is_some() && layout.b_rows { 2 } else { 1 };
         let block_bytes = match blocks {
             2 if m <= FEW_ROWS => caches.l2_bytes / 4,
@@ -178,9 +193,18 @@ impl Blocking {
         self.kc * self.nc
     }
 
-    /// Elements of the packed micropanel of A.
-    pub fn panel_of_a<T>(&self, kernel: &Microkernel<T>) -> usize {
-        if self.packs_a { self.kc * kernel.mr } else { 0 }
+    /// Elements of the packed block of A, of a part with so many rows: whole micropanels.
+    pub fn block_of_a<T>(&self, kernel: &Microkernel<T>, m: usize) -> usize {
+        if !self.packs_a {
+            return 0;
+        }
+        self.mc.min(m).next_multiple_of(kernel.mr) * self.row_of_a::<T>()
+    }
+
+    /// Elements from one row of the packed block of A to the next: a cache line apart, so that the
+    /// rows of a micropanel don't meet in the same places of the first-level cache.
+    pub fn row_of_a<T>(&self) -> usize {
+        self.kc + CACHE_LINE_BYTES / size_of::<T>()
     }
 }
 

@@ -35,7 +35,7 @@ use table::Table;
 
 /// So that no contestant is faster than another by where its operands lie.
 #[global_allocator]
-static ALLOCATOR: problem::CacheLines = problem::CacheLines;
+static ALLOCATOR: problem::Matrices = problem::Matrices;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args().skip(1)) {
