@@ -20,7 +20,7 @@ const ALIGNMENT: usize = 64;
 
 /// Pieces that are fetched ahead of being copied: memory answers within the time that the tiles
 /// take for fewer terms than they copy so many pieces with.
-const PIECES_AHEAD: usize = 20;
+const PIECES_AHEAD: usize = 30;
 
 /// A product by the five loops, and where it stands.
 #[derive(Debug)]

@@ -164,7 +164,7 @@ impl Blocking {
         };
         let nc_max = (block_bytes / (kc * element_bytes)).min(slice_flops / (2 * mr * kc));
         let nc = equal_parts(n, (nc_max / nr).max(1) * nr, nr);
-        let is_terms_first = m * k * element_bytes <= l3_bytes(caches) / 8;
+        let is_terms_first = m <= FEW_ROWS || m * k * element_bytes <= caches.l2_bytes;
         let mc_max = (l3_bytes(caches) / (kc * element_bytes) / mr).max(1) * mr;
         let mc = if is_terms_first { m } else { equal_parts(m, mc_max, mr) };
         let streams = is_streamed::<T>(layout.shape);
@@ -176,7 +176,7 @@ impl Blocking {
             is_terms_first,
             packs_a,
             blocks,
-            fetches_c_to_add: c_bytes > caches.l2_bytes / 2,
+            fetches_c_to_add: !is_terms_first && c_bytes > caches.l2_bytes / 2,
             fetches_c: c_bytes > 4 * caches.l2_bytes,
             streams,
         }

@@ -1,25 +1,45 @@
-//! The system's allocator, with matrices on boundaries of cache lines.
+//! The system's allocator, with matrices on boundaries of cache lines, and large ones in large pages:
+//! otherwise a product that passes from row to row spends much of its time on looking pages up.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
 
-use crate::host::lines::aligned;
+use crate::host::lines;
 
 #[global_allocator]
 static HEAP: Heap = Heap;
 
 struct Heap;
 
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+/// From here on, what is lost by rounding up is little.
+const LARGE_BYTES_MIN: usize = 4 * LARGE_PAGE_BYTES;
+
+/// The layout that the system is asked for instead of `layout`, always the same for the same.
+fn aligned(layout: Layout) -> Layout {
+    if layout.size() < LARGE_BYTES_MIN {
+        return lines::aligned(layout);
+    }
+    // Too large a block to be rounded up is too large to be had.
+    layout.align_to(LARGE_PAGE_BYTES).unwrap_or(layout)
+}
+
+fn advise(block: *mut u8, layout: Layout) -> *mut u8 {
+    if layout.align() >= LARGE_PAGE_BYTES && !block.is_null() {
+        // SAFETY: the pages are the block's. A kernel that has no large pages refuses, and nothing
+        // is lost.
+        unsafe { libc::madvise(block.cast(), layout.size(), libc::MADV_HUGEPAGE) };
+    }
+    block
+}
+
 // SAFETY: the system's allocator is asked for a block that is as large and at least as aligned, and
 // is given it back by the same layout, which follows from the caller's.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let layout = aligned(layout);
         // SAFETY: the caller promises a size that is not zero.
-        unsafe { System.alloc(aligned(layout)) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(aligned(layout)) }
+        advise(unsafe { System.alloc(layout) }, layout)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -29,7 +49,7 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         let Ok(after) = Layout::from_size_align(bytes, layout.align()) else {
-            return std::ptr::null_mut();
+            return ptr::null_mut();
         };
         if aligned(layout) == layout && aligned(after) == after {
             // SAFETY: the block came from `alloc` with this layout, and is given back by the other.
@@ -39,7 +59,7 @@ unsafe impl GlobalAlloc for Heap {
         let moved = unsafe { self.alloc(after) };
         if !moved.is_null() {
             // SAFETY: two blocks, each of at least this size.
-            unsafe { std::ptr::copy_nonoverlapping(block, moved, layout.size().min(bytes)) };
+            unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(bytes)) };
             // SAFETY: the caller gives the block up.
             unsafe { self.dealloc(block, layout) };
         }

@@ -186,7 +186,8 @@ fn blocks_are_sane_where_cpuid_is_not() {
                 {
                     let caches = Caches { l1_bytes, l2_bytes };
                     let kc = plan::block_terms(kernel, caches, shape);
-                    let blocking = Blocking::new(kernel, caches, kc, layout(shape, transposes));
+                    let blocking =
+                        Blocking::new(kernel, caches, (kc, shape.n), layout(shape, transposes));
                     let Blocking { mc, nc, blocks, .. } = blocking;
                     assert!(mc > 0 && (mc >= shape.m || mc % kernel.mr == 0));
                     assert!(kc > 0 && kc % 4 == 0 && nc > 0 && nc % kernel.nr == 0);
