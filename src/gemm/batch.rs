@@ -58,6 +58,7 @@ fn multiply_some<T: Element>(
         if is_small(kernel, &first_a, &first_b, &first_c) {
             let first = Small::new(&first_a, &first_b, &mut first_c).fetching_c();
             for index in 0..a.len_of(Axis(0)) {
+                first.moved(index + 1, strides).fetch();
                 #[allow(unsafe_code)]
                 // SAFETY: all products of the batch have the shape and the strides of the first.
                 unsafe {

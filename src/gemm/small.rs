@@ -4,7 +4,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::direct::{Order, multiply_block};
-use super::kernel::{Microkernel, Scale, Tile, caches};
+use super::kernel::{self, Microkernel, Scale, Tile, caches};
 use super::matrix::{Source, Target};
 use super::{Element, plan};
 
@@ -67,6 +67,14 @@ impl<T: Element> Small<T> {
     pub fn moved(&self, times: usize, strides: [isize; 3]) -> Self {
         let [a, b, c] = strides.map(|stride| stride.wrapping_mul(times as isize));
         Self { a: self.a.moved(a), b: self.b.moved(b), c: self.c.moved(c), ..*self }
+    }
+
+    /// Has A and B fetched, if they have no gaps.
+    #[inline]
+    pub fn fetch(&self) {
+        let bytes = |rows: usize| rows * self.terms * size_of::<T>();
+        kernel::fetch(self.a.at(0, 0), bytes(self.size.0));
+        kernel::fetch(self.b.at(0, 0), bytes(self.size.1));
     }
 
     /// Multiplies.

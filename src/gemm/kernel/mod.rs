@@ -209,6 +209,17 @@ impl<T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>> Scale<T>
     }
 }
 
+/// Has so many bytes fetched, wherever they may be; a wrong guess costs time only.
+#[inline]
+pub fn fetch<T>(start: *const T, bytes: usize) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    for at in (0..bytes).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 CPU with SSE has the instruction, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_byte_add(at).cast()) };
+    }
+}
+
 /// Sees to it that what streaming tiles have written is seen by whoever is told of it.
 pub fn finish_streaming() {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
