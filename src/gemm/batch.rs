@@ -56,13 +56,16 @@ fn multiply_some<T: Element>(
         let mut first_c = c.index_axis_mut(Axis(0), 0);
         let kernel = T::microkernel(isa);
         if is_small(kernel, &first_a, &first_b, &first_c) {
-            let first = Small::new(&first_a, &first_b, &mut first_c).fetching_c();
+            let first = Small::new(&first_a, &first_b, &mut first_c);
+            let mut tile = first.tile(scale);
+            // A batch is a stream of matrices that were not in the caches.
+            tile.fetch_c();
             for index in 0..a.len_of(Axis(0)) {
                 first.moved(index + 1, strides).fetch();
                 #[allow(unsafe_code)]
                 // SAFETY: all products of the batch have the shape and the strides of the first.
                 unsafe {
-                    first.moved(index, strides).multiply(kernel, scale);
+                    first.moved(index, strides).multiply(kernel, &mut tile);
                 }
             }
             return Ok(());

@@ -164,7 +164,7 @@ pub fn multiply<T: Element>(
             #[allow(unsafe_code)]
             // SAFETY: the views are those of the product, and their shapes go together.
             unsafe {
-                small.multiply(kernel, scale);
+                small.multiply(kernel, &mut small.tile(scale));
             }
             return Ok(());
         }

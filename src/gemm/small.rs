@@ -45,7 +45,6 @@ pub struct Small<T> {
     c: Target<T>,
     size: (usize, usize),
     terms: usize,
-    fetches_c: bool,
 }
 
 impl<T: Element> Small<T> {
@@ -54,12 +53,15 @@ impl<T: Element> Small<T> {
     pub fn new(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &mut ArrayViewMut2<T>) -> Self {
         let (size, terms) = (c.dim(), a.ncols());
         let (a, b, c) = (Source::of(a), Source::of(b), Target::of(c));
-        Self { a, b, c, size, terms, fetches_c: false }
+        Self { a, b, c, size, terms }
     }
 
-    /// The same product, of which C is not in the caches.
-    pub fn fetching_c(self) -> Self {
-        Self { fetches_c: true, ..self }
+    /// The tile to multiply by.
+    #[inline]
+    pub fn tile(&self, scale: Scale<T>) -> Tile<T> {
+        let mut tile = Tile::new(scale);
+        tile.terms = self.terms;
+        tile
     }
 
     /// The product that lies so many times the strides of A, B and C away.
@@ -77,21 +79,16 @@ impl<T: Element> Small<T> {
         kernel::fetch(self.b.at(0, 0), bytes(self.size.1));
     }
 
-    /// Multiplies.
+    /// Multiplies by the product's tile, or that of another of the same size.
     ///
     /// # Safety
     ///
     /// The matrices hold what the first views did, and nothing else uses C; the kernel came from
     /// `Element::microkernel`, which asks the CPU.
     #[inline]
-    pub unsafe fn multiply(&self, kernel: &Microkernel<T>, scale: Scale<T>) {
-        let mut tile = Tile::new(scale);
-        tile.terms = self.terms;
-        if self.fetches_c {
-            tile.fetch_c();
-        }
+    pub unsafe fn multiply(&self, kernel: &Microkernel<T>, tile: &mut Tile<T>) {
         let operands = (self.a, self.b, self.c, 0);
         // SAFETY: the caller's promise; the rows of B and C are contiguous, as `is_small` says.
-        unsafe { multiply_block(kernel, &mut tile, operands, self.size, Order::Down) };
+        unsafe { multiply_block(kernel, tile, operands, self.size, Order::Down) };
     }
 }
