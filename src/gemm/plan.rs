@@ -210,7 +210,7 @@ impl Blocking {
 
 /// What a core may count on of the third-level cache, which it shares: a few times the second.
 fn l3_bytes(caches: Caches) -> usize {
-    8 * caches.l2_bytes
+    4 * caches.l2_bytes
 }
 
 /// Whether B is used best as it lies.
