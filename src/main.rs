@@ -1,8 +1,8 @@
 //! `gemmule`: the thin hosts under the core.
 //!
 //! `gemmule serve` runs the service on Linux sockets, or on the devices of a Hermit virtual
-//! machine; `gemmule job FILE` runs one job from a file on either, and `gemmule bench` measures
-//! either.
+//! machine; `gemmule job FILE` runs one job from a file on either, `gemmule bench` measures either,
+//! and `gemmule check` sees whether it multiplies right.
 
 #[cfg(target_os = "hermit")]
 mod hermit;
@@ -13,7 +13,7 @@ mod linux;
 use std::process::ExitCode;
 
 use host::options::{Command, USAGE};
-use host::{bench, job_file, options};
+use host::{bench, check, job_file, options};
 
 #[cfg(target_os = "hermit")]
 use hermit as platform;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(options)) => platform::serve(&options),
         Ok(Command::Job { file, memory_bytes }) => job_file::run(&file, memory_bytes),
         Ok(Command::Bench(options)) => bench::run(&options),
+        Ok(Command::Check) => check::run(),
         Ok(Command::Version) => {
             println!("gemmule {}", env!("CARGO_PKG_VERSION"));
             0

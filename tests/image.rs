@@ -186,6 +186,20 @@ fn what_can_not_run_ends_with_a_status_and_a_reason() {
     }
 }
 
+/// The emulator has AVX2 and no AVX-512.
+#[test]
+fn its_kernels_multiply_right() {
+    let guest = Guest { command_line: "check".into(), ..Guest::image("") };
+    let mut vm = Vm::spawn(&VmOptions::new(Machine::Microvm, guest));
+    let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("{}", vm.describe()));
+    assert_eq!(status.code(), Some(qemu_status(0)), "{}", vm.describe());
+    let serial = vm.serial();
+    for kernel in ["avx2 f64", "avx2 f32", "portable f64", "portable f32", "matrixmultiply f64"] {
+        let line = format!("{kernel}: 872 products exact");
+        assert!(serial.contains(&line), "{kernel}\n{}", vm.describe());
+    }
+}
+
 #[test]
 fn a_machine_without_a_network_says_so() {
     let network = Network::None;

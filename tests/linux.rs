@@ -145,6 +145,17 @@ fn a_benchmark_measures_every_size_in_both_element_types() {
 }
 
 #[test]
+fn every_kernel_of_this_machine_multiplies_right() {
+    let output = gemmule(&["check"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let products = text.lines().filter(|line| line.ends_with(": 872 products exact")).count();
+    let lacking = text.lines().filter(|line| line.ends_with(": not on this machine")).count();
+    // Three instruction sets in two types each, and the fallback.
+    assert_eq!(products + 2 * lacking, 8, "{text}");
+}
+
+#[test]
 fn a_command_line_that_is_wrong_ends_with_a_reason_and_the_usage() {
     let output = gemmule(&["bench", "--size", "0"]);
     assert_eq!(output.status.code(), Some(2));

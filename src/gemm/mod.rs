@@ -33,6 +33,7 @@
 //! infinities go where IEEE 754 sends them.
 
 mod batch;
+mod check;
 mod crew;
 mod direct;
 mod element;
@@ -53,6 +54,7 @@ use core::ops::Mul;
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
+pub use check::{CheckError, check};
 pub use crew::{Alone, Crew};
 pub use element::{Dtype, Element};
 pub use kernel::{Caches, Isa, Microkernel, caches, isa};
@@ -286,7 +288,22 @@ impl<T: Element> Product<T> {
         c: Vec<T>,
         threads: usize,
     ) -> Result<Self, TryReserveError> {
-        let kernel = Kernel::of_this_machine();
+        Self::by_kernel(Kernel::of_this_machine(), operands, (a, b), (alpha, beta), c, threads)
+    }
+
+    /// As `new`, by a kernel that need not be this machine's best.
+    ///
+    /// # Panics
+    ///
+    /// As `new`, and where this CPU does not have the kernel's instructions.
+    pub fn by_kernel(
+        kernel: Kernel,
+        operands: Vec<T>,
+        (a, b): (Extent, Extent),
+        (alpha, beta): (T, T),
+        c: Vec<T>,
+        threads: usize,
+    ) -> Result<Self, TryReserveError> {
         let parts =
             Parts::new(kernel, caches(), layout_of(a, b), threads, &mut Workspace::default())?;
         Ok(Self::by(parts, operands, (a, b), Scale { alpha, beta }, c))

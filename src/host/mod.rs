@@ -1,6 +1,7 @@
 //! What the Linux and the Hermit host have in common; std, but no sockets and no devices.
 
 pub mod bench;
+pub mod check;
 pub mod clock;
 pub mod job_file;
 pub mod lines;

@@ -11,6 +11,7 @@ pub const USAGE: &str = "\
 Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
        gemmule job FILE            run one job from a file; print product and bill
        gemmule bench [OPTIONS]     multiply at many sizes; print GFLOP/s and share of the peak
+       gemmule check               multiply by every kernel of this machine; see that it is right
        gemmule version | help
 
 To serve:
@@ -37,6 +38,7 @@ pub enum Command {
         memory_bytes: Option<usize>,
     },
     Bench(BenchOptions),
+    Check,
     Version,
     Help,
 }
@@ -116,6 +118,10 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Options
         Some("serve") => parse_serve(arguments).map(Command::Serve),
         Some("job") => parse_job(arguments),
         Some("bench") => parse_bench(arguments).map(Command::Bench),
+        Some("check") => match arguments.next() {
+            None => Ok(Command::Check),
+            Some(word) => Err(OptionsError::UnknownOption(word)),
+        },
         Some("version") => Ok(Command::Version),
         Some("help") | None => Ok(Command::Help),
         Some(other) => Err(OptionsError::UnknownCommand(other.into())),
