@@ -20,6 +20,9 @@ use crate::server::SessionId;
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
 
+/// Operations that a thread is given at least, where several share a product.
+const PART_FLOPS_MIN: u64 = SMALL_JOB_FLOPS / 2;
+
 /// One job on its way.
 #[derive(Debug)]
 pub struct Job {
@@ -160,7 +163,8 @@ impl Job {
     fn admit<T: Element>(&mut self, operation: Operation<T>) -> Result<Work<T>, Problem> {
         let Operation { elements, a, b, c, alpha, beta, shape } = operation;
         // What is small is over before another thread would wake.
-        let threads = if shape.flops() <= SMALL_JOB_FLOPS { 1 } else { self.threads };
+        let parts_max = usize::try_from(shape.flops() / PART_FLOPS_MIN).unwrap_or(usize::MAX);
+        let threads = self.threads.min(parts_max).max(1);
         let flops = meter::flops(shape, alpha != T::from_f64(1.0), c.is_some());
         let needed_bytes =
             memory_bytes::<T>(elements.capacity(), shape, workspace_bytes::<T>(a, b, threads));

@@ -9,8 +9,13 @@ use super::crew::{Crew, Exclusive};
 use super::small::{Small, is_small};
 use super::{Alone, Element, Kernel, Scale, Shape, Workspace};
 
-/// As `super::multiply_batch`.
-pub fn multiply<T: Element>(
+/// Multiplies pairs of matrices, `c[i] <- alpha a[i] b[i] + beta c[i]`: as [`super::multiply`], for many
+/// small products. `a` is count x m x k, `b` count x k x n and `c` count x m x n.
+///
+/// # Panics
+///
+/// Where the shapes do not go together.
+pub fn multiply_batch<T: Element>(
     alpha: T,
     a: &ArrayView3<T>,
     b: &ArrayView3<T>,

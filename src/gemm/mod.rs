@@ -52,8 +52,9 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::ops::Mul;
 
-use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
+use ndarray::{ArrayView2, ArrayViewMut2};
 
+pub use batch::multiply_batch;
 pub use check::{CheckError, check};
 pub use crew::{Alone, Crew};
 pub use element::{Dtype, Element};
@@ -139,9 +140,9 @@ impl Extent {
     }
 }
 
-/// Multiplies views of any strides: `c <- alpha a b + beta c`, where `a` is m x k, `b` k x n and `c`
-/// m x n. `c` is not read where `beta` is zero. It packs in the workspace, and fails where there is no
-/// memory for that.
+/// Multiplies views of any strides: `c <- alpha a b + beta c`, where `a` is m x k, `b` k x n and
+/// `c` m x n. `c` is not read where `beta` is zero. It packs in the workspace, and fails where there
+/// is no memory for that.
 ///
 /// # Panics
 ///
@@ -207,23 +208,6 @@ fn multiply_apart<T: Element>(
     Ok(())
 }
 
-/// Multiplies pairs of matrices, `c[i] <- alpha a[i] b[i] + beta c[i]`: as [`multiply`], for many
-/// small products. `a` is count x m x k, `b` count x k x n and `c` count x m x n.
-///
-/// # Panics
-///
-/// Where the shapes do not go together.
-pub fn multiply_batch<T: Element>(
-    alpha: T,
-    a: &ArrayView3<T>,
-    b: &ArrayView3<T>,
-    beta: T,
-    c: &mut ArrayViewMut3<T>,
-    crew: &dyn Crew,
-) -> Result<(), TryReserveError> {
-    batch::multiply(alpha, a, b, beta, c, crew)
-}
-
 #[inline]
 fn checked_shape<T>(a: &ArrayView2<T>, b: &ArrayView2<T>, c: &ArrayViewMut2<T>) -> Shape {
     let ((m, k), n) = (a.dim(), b.ncols());
@@ -275,7 +259,8 @@ pub struct Product<T: 'static> {
 impl<T: Element> Product<T> {
     /// Sets up `alpha A B + beta C`. `a` (m x k) and `b` (k x n) lie in `operands`; `c` has m n
     /// elements, which are never read where `beta` is zero. It is cut into parts for as many
-    /// threads as it may be given. Allocates [`workspace_bytes`], and fails where they can't be had.
+    /// threads as it may be given. Allocates [`workspace_bytes`], and fails where they can't be
+    /// had.
     ///
     /// # Panics
     ///

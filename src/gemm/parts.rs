@@ -176,8 +176,8 @@ fn cuts<T: Element>(
         Kernel::Own(isa) if m > 0 && n > 0 && threads > 1 => {
             let kernel = T::microkernel(isa);
             let (down, across) = plan::grid(kernel, caches, layout, threads);
-            // A pass rounds the outputs behind its last whole vector otherwise than the others: they
-            // must be the last of all.
+            // A pass rounds the outputs behind its last whole vector otherwise than the others:
+            // they must be the last of all.
             let unit = if n == 1 { kernel.lanes } else { kernel.mr };
             (plan::part_length(m, down, unit), plan::part_length(n, across, kernel.lanes))
         }

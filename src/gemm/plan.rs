@@ -89,20 +89,22 @@ impl Choice {
 ///
 /// ```text
 /// pc  terms, kc at a time
-/// ic  rows of C and A, mc at a time: a block of A that stays in the third-level cache
+/// ic  rows of C and A, mc at a time: a block of A, mc x kc, that stays in the third-level cache
 /// jc  columns of C and B, nc at a time: a block of B, kc x nc, packed into micropanels of nr columns
-/// ir  rows of C and A, mr at a time: a micropanel of A, packed where its rows are not contiguous
+/// ir  rows of C and A, mr at a time: a micropanel of A
 /// jr  micropanels of B: the microkernel
 /// ```
 ///
 /// The micropanel of A and one of B stream through the first-level cache from the second, which has
-/// the block of B. Where all of A stays in the third-level cache, the loop over terms goes within
-/// that over columns: then C stays there as well.
+/// the block of B. The block of A is packed where its rows are not contiguous, or come from far and
+/// are read often. Where all of A stays near, the loop over terms goes within that over columns:
+/// then a block of C stays near as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
     pub mc: usize,
     pub kc: usize,
     pub nc: usize,
+    /// The loop over terms is within that over columns.
     pub is_terms_first: bool,
     pub packs_a: bool,
     /// Blocks of B that there is room for: the second is packed while the first is in use.
@@ -208,7 +210,8 @@ impl Blocking {
     }
 }
 
-/// What a core may count on of the third-level cache, which it shares: a few times the second.
+/// What a core may count on of the third-level cache, which it shares with other cores and other
+/// machines: a few times the second.
 fn l3_bytes(caches: Caches) -> usize {
     4 * caches.l2_bytes
 }

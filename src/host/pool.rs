@@ -187,16 +187,17 @@ impl<J: Send> Crew for Pool<J> {
         if flops < SHARED_FLOPS {
             return 1;
         }
+        let parts_max = usize::try_from(flops / (SHARED_FLOPS / 2)).unwrap_or(usize::MAX);
         let watching = self.watching.load(Ordering::Relaxed);
         let sleeping = self.sleeping.load(Ordering::Relaxed);
         if flops >= WAKING_FLOPS {
-            return 1 + watching + sleeping;
+            return (1 + watching + sleeping).min(parts_max);
         }
         if watching == 0 && sleeping > 0 {
             // Where such products come one after the other, the next will find it awake.
             self.wake(1);
         }
-        1 + watching
+        (1 + watching).min(parts_max)
     }
 
     fn run(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {

@@ -171,9 +171,9 @@ macro_rules! term {
 /// What else the loop does, by the kind of tile: before the loop, with each of four terms, and
 /// behind the loop.
 ///
-/// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one copies
-/// a piece of B, from {p} to {q}, where {s} are left in its row. B itself comes from the second-level
-/// cache in good time: to fetch it as well would cost more than it brings.
+/// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one
+/// copies a piece of B, from {p} to {q}, where {s} are left in its row. B itself comes from the
+/// second-level cache in good time: to fetch it as well would cost more than it brings.
 macro_rules! aside {
     (copying, begin, $load:tt) => {
         "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"

@@ -17,8 +17,8 @@
 //! whatever the position of the element in the tile and the size of the tile.
 //!
 //! A tile of full size has room for one load and one store a term beside its multiply-adds. The
-//! [copying](Copying) one uses it to pack the next block of B, so that packing costs no time of its own.
-//! The streaming one writes C past the caches, where C is too large to be found there again.
+//! [copying](Copying) one uses it to pack the next block of B, so that packing costs no time of its
+//! own. The streaming one writes C past the caches, where C is too large to be found there again.
 #![allow(unsafe_code)]
 
 use core::ops::{Add, Mul};
@@ -68,8 +68,8 @@ pub struct Tile<T> {
     pub a_ahead: isize,
 }
 
-/// What the code of a copying tile is told: of pieces of B, each a row of a micropanel, on their way
-/// into the packed block.
+/// What the code of a copying tile is told: of pieces of B, each a row of a micropanel, on their
+/// way into the packed block.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Copying<T> {
@@ -143,11 +143,11 @@ impl<T> Copying<T> {
 ///
 /// # Safety
 ///
-/// The CPU has the instruction set, and the tile may be written. A holds rows x terms, B terms x columns and C rows x columns
-/// elements at the places that pointers, strides and mask say, and nothing else uses those of C at
-/// the same time. A copying tile is that of a `Copying`, and takes `terms / UNROLLED` pieces from
-/// where there are as many, to where there is room for them; a streaming one has C on boundaries of
-/// whole vectors.
+/// The CPU has the instruction set, and the tile may be written. A holds rows x terms, B terms x
+/// columns and C rows x columns elements at the places that pointers, strides and mask say, and
+/// nothing else uses those of C at the same time. A copying tile is that of a `Copying`, and takes
+/// `terms / UNROLLED` pieces from where there are as many, to where there is room for them; a
+/// streaming one has C on boundaries of whole vectors.
 pub type TileCode<T> = unsafe fn(*mut Tile<T>);
 
 /// The code of the tiles of one micropanel of B.
