@@ -6,9 +6,9 @@
 //!
 //! # Ways
 //!
-//! Products with a vector take [one pass](one_pass) over the matrix. What fits the caches is
-//! multiplied [directly](direct), as it lies; all others go through the [five loops](five_loops) of
-//! BLIS. Both are loops around a [microkernel](kernel) for the CPU at hand.
+//! Products with a vector take one pass over the matrix (`one_pass`). What fits the caches is
+//! multiplied as it lies (`direct`); all others go through the five loops of BLIS (`five_loops`).
+//! Both are loops around a microkernel for the CPU at hand (`kernel`).
 //!
 //! # What is reproducible
 //!
