@@ -216,7 +216,7 @@ impl<J: Send> Crew for Pool<J> {
         self.posts.fetch_add(1, Ordering::Release);
         let sleeping = self.sleeping.load(Ordering::Relaxed);
         if sleeping > 0 {
-            self.wake(sleeping.min(parts - 1));
+            self.wake(sleeping.min(parts.saturating_sub(1)));
         }
         gang.work();
         // From here on nobody can join.
@@ -226,5 +226,98 @@ impl<J: Send> Crew for Pool<J> {
             looks += 1;
             if looks < LOOKS_AT_END { hint::spin_loop() } else { thread::yield_now() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Runs `test` on a pool with so many idle threads, which end with a job that is `None`.
+    fn with_threads(threads: usize, test: impl FnOnce(&Pool<Option<usize>>) + Send) -> usize {
+        let pool = Pool::new();
+        thread::scope(|scope| {
+            let work = || {
+                let mut sum = 0;
+                while let Some(job) = pool.next_job() {
+                    sum += job;
+                }
+                sum
+            };
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            test(&pool);
+            (0..threads).for_each(|_| pool.push(None));
+            workers.into_iter().map(|worker| worker.join().expect("a worker ends")).sum()
+        })
+    }
+
+    fn run_counted(pool: &Pool<Option<usize>>, parts: usize) {
+        let counts: Vec<_> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+        pool.run(parts, &|part| {
+            counts[part].fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn every_part_is_computed_once() {
+        for threads in 0..4 {
+            with_threads(threads, |pool| {
+                for round in 0..2000 {
+                    run_counted(pool, round % 7);
+                    if round % 500 == 0 {
+                        // Long enough for all to fall asleep.
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn jobs_and_parts_reach_idle_threads_from_everywhere() {
+        let sum = with_threads(3, |pool| {
+            thread::scope(|scope| {
+                scope.spawn(|| (0..1000).for_each(|_| run_counted(pool, 3)));
+                scope.spawn(|| (0..1000).for_each(|_| run_counted(pool, 2)));
+                for job in 1..=1000 {
+                    pool.push(Some(job));
+                    if job % 250 == 0 {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+        });
+        assert_eq!(sum, 500_500);
+    }
+
+    #[test]
+    fn another_thread_computes_a_part_while_the_poster_computes_one() {
+        with_threads(1, |pool| {
+            // Each part waits for the other: one thread alone would not get through.
+            let (to_first, first) = mpsc::channel();
+            let (to_second, second) = mpsc::channel();
+            let ends = Mutex::new(vec![(to_second, first), (to_first, second)]);
+            pool.run(2, &|_| {
+                let end = ends.lock().expect("no panic").pop().expect("two parts");
+                end.0.send(()).expect("the other part listens");
+                end.1.recv_timeout(Duration::from_secs(20)).expect("the other part runs");
+            });
+        });
+    }
+
+    #[test]
+    fn small_products_are_not_shared() {
+        with_threads(2, |pool| {
+            assert_eq!(pool.threads(SHARED_FLOPS - 1), 1);
+            let are_idle = || pool.threads(u64::MAX) == 3;
+            while !are_idle() {
+                thread::yield_now();
+            }
+            assert_eq!(pool.threads(WAKING_FLOPS), 3);
+        });
     }
 }
