@@ -50,7 +50,6 @@ mod small;
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
-use core::ops::Mul;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -358,17 +357,6 @@ fn layout_of(a: Extent, b: Extent) -> Layout {
         b_rows: rows(b),
         b_columns: columns(b),
         vectors: true,
-    }
-}
-
-/// `c <- beta c`, which does not read C where `beta` is zero.
-fn scale_in_place<T: Copy + Default + PartialEq + Mul<Output = T>>(c: &mut [T], beta: T) {
-    if beta == T::default() {
-        c.fill(beta);
-    } else {
-        for element in c {
-            *element = beta * *element;
-        }
     }
 }
 

@@ -106,7 +106,7 @@ impl<T: Element> OnePass<T> {
         let columns = self.output..(self.output + SUMMED_COLUMNS).min(self.outputs);
         let c = &mut c[columns.clone()];
         if self.done == 0 {
-            super::scale_in_place(c, scale.beta);
+            c.iter_mut().for_each(|element| *element = scale.kept(element));
         }
         let groups = Groups::of(self.terms);
         let transpose = Rows::of(&matrix.t(), &columns);

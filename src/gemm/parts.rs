@@ -249,8 +249,8 @@ impl<T: Element> Way<T> {
     pub fn advance(&mut self, operands: &mut Operands<T>, scale: Scale<T>) -> u64 {
         match self {
             Self::Scaling(is_done) => {
-                // An empty sum is zero.
-                operands.c.map_inplace(|element| *element = scale.of(T::default(), element));
+                // An empty sum is zero, and so is alpha times it, without a sign.
+                operands.c.map_inplace(|element| *element = scale.kept(element));
                 *is_done = true;
                 0
             }

@@ -201,6 +201,12 @@ pub struct Scale<T> {
 }
 
 impl<T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>> Scale<T> {
+    /// What is left of what is there, which is not read where `beta` is zero.
+    #[inline(always)]
+    pub fn kept(&self, present: &T) -> T {
+        if self.beta == T::default() { T::default() } else { self.beta * *present }
+    }
+
     /// What to write for a sum over what is there, which is not read where `beta` is zero.
     #[inline(always)]
     pub fn of(&self, sum: T, present: &T) -> T {

@@ -322,3 +322,13 @@ fn sums_that_overflow_are_infinite() {
         check_everywhere(&case);
     }
 }
+
+/// Not even a negative alpha gives it a sign.
+#[test]
+fn an_empty_sum_is_zero() {
+    let (a, b) = (Array2::<f64>::zeros((2, 0)), Array2::zeros((0, 3)));
+    let mut c = Array2::from_elem((2, 3), f64::NAN);
+    multiply(-2.0, &a.view(), &b.view(), 0.0, &mut c.view_mut(), &Alone, &mut Workspace::default())
+        .expect("memory");
+    assert!(c.iter().all(|element| element.to_bits() == 0));
+}
