@@ -254,10 +254,9 @@ pub fn grid<T>(
     threads: usize,
 ) -> (usize, usize) {
     let Shape { m, n, .. } = layout.shape;
-    let largest = |length: usize, parts: usize, unit: usize| part_length(length, parts, unit);
     let work = |(down, across): (usize, usize)| {
-        let columns = if n == 1 { 1 } else { largest(n, across, kernel.lanes) };
-        let rows = if m == 1 { 1 } else { largest(m, down, kernel.mr) };
+        let columns = if n == 1 { 1 } else { part_length(n, across, kernel.lanes) };
+        let rows = if m == 1 { 1 } else { part_length(m, down, kernel.mr) };
         rows * columns
     };
     let candidates = (1..=threads)

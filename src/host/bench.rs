@@ -1,10 +1,8 @@
 //! `gemmule bench`: how fast this machine multiplies, size by size, beside what its cores can do.
 
 use std::collections::TryReserveError;
-use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,23 +81,11 @@ fn print(options: &BenchOptions, out: &mut impl Write) -> io::Result<()> {
     plan.print::<f64>(1, &Alone, out)?;
     plan.print::<f32>(1, &Alone, out)?;
     if cores > 1 {
-        let pool = start_threads(cores - 1)?;
+        let pool = Pool::of_helpers(cores - 1)?;
         plan.print::<f64>(cores, &*pool, out)?;
         plan.print::<f32>(cores, &*pool, out)?;
     }
     out.flush()
-}
-
-/// Threads that help with products, for as long as the process lasts.
-fn start_threads(threads: usize) -> io::Result<Arc<Pool<Infallible>>> {
-    let pool = Arc::new(Pool::<Infallible>::new());
-    for number in 1..=threads {
-        let pool = pool.clone();
-        thread::Builder::new()
-            .name(format!("compute-{number}"))
-            .spawn(move || match pool.next_job() {})?;
-    }
-    Ok(pool)
 }
 
 impl Plan {

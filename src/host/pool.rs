@@ -7,10 +7,11 @@
 //! than many a product.
 
 use std::collections::VecDeque;
-use std::hint;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::{hint, io, thread};
 
 use gemmule::gemm::Crew;
 
@@ -165,6 +166,20 @@ impl<J> Pool<J> {
 
     fn state(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool<Infallible> {
+    /// So many threads that only help, for as long as the process lasts.
+    pub fn of_helpers(threads: usize) -> io::Result<Arc<Self>> {
+        let pool = Arc::new(Self::new());
+        for number in 0..threads {
+            let pool = pool.clone();
+            thread::Builder::new()
+                .name(format!("compute-{number}"))
+                .spawn(move || match pool.next_job() {})?;
+        }
+        Ok(pool)
     }
 }
 

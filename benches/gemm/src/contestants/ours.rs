@@ -1,8 +1,6 @@
 //! Gemmule's own multiplication, by the functions that the service is made of.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::thread;
 
 use gemmule::gemm::{Alone, Crew, Kernel, Workspace, multiply, multiply_batch};
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
@@ -24,11 +22,7 @@ impl<T: Real> Ours<T> {
         if threads == 1 {
             return Self { crew: Arc::new(Alone), workspace: Workspace::default() };
         }
-        let pool = Arc::new(Pool::<Infallible>::new());
-        for _ in 1..threads {
-            let pool = pool.clone();
-            thread::spawn(move || match pool.next_job() {});
-        }
+        let pool = Pool::of_helpers(threads - 1).expect("the system has threads");
         Self { crew: pool, workspace: Workspace::default() }
     }
 }
