@@ -218,6 +218,8 @@ impl<T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>> Scale<T>
 /// Has so many bytes fetched, wherever they may be; a wrong guess costs time only.
 #[inline]
 pub fn fetch<T>(start: *const T, bytes: usize) {
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    let _ = (start, bytes);
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
     for at in (0..bytes).step_by(64) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
