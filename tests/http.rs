@@ -8,7 +8,7 @@ use gemmule::time::Now;
 
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 784_111_777_000_000_000 };
 
-/// What a connection made of its input: requests as `METHOD path [body]`, and how it ended.
+/// What a connection made of its input: requests as `METHOD path[?query] body`, and how it ended.
 #[derive(Debug, Default, PartialEq)]
 struct Heard {
     requests: Vec<String>,
@@ -35,7 +35,9 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Heard {
             };
             match event {
                 Event::Head(head) => {
-                    heard.requests.push(format!("{:?} {} ", head.method, head.path));
+                    let query = if head.query.is_empty() { "" } else { "?" };
+                    let target = format!("{}{query}{}", head.path, head.query);
+                    heard.requests.push(format!("{:?} {target} ", head.method));
                     connection.accept_body(&mut output);
                 }
                 Event::Content(content) => {
@@ -78,8 +80,10 @@ const UNDERSTOOD: &[(&str, &str, &[&str], &str, bool)] = &[
     ("get", "GET / HTTP/1.1\r\nHost: g\r\n\r\n", &["Get / "], OK, false),
     ("empty lines first", "\r\n\r\nGET / HTTP/1.1\r\nHost: g\r\n\r\n", &["Get / "], OK, false),
     ("head", "HEAD / HTTP/1.1\r\nHost: g\r\n\r\n", &["Head / "], OK_HEAD, false),
-    ("query", "GET /p?a=/b#c HTTP/1.1\r\nHost: g\r\n\r\n", &["Get /p "], OK, false),
-    ("absolute form", "GET http://g/p?q HTTP/1.1\r\nHost: g\r\n\r\n", &["Get /p "], OK, false),
+    ("query", "GET /p?a=/b&c=?d#e?f HTTP/1.1\r\nHost: g\r\n\r\n", &["Get /p?a=/b&c=?d "], OK, false),
+    ("empty query", "GET /p? HTTP/1.1\r\nHost: g\r\n\r\n", &["Get /p "], OK, false),
+    ("absolute form, query and no path", "GET http://g?q HTTP/1.1\r\nHost: g\r\n\r\n", &["Get /?q "], OK, false),
+    ("absolute form", "GET http://g/p?q HTTP/1.1\r\nHost: g\r\n\r\n", &["Get /p?q "], OK, false),
     ("absolute form, no path", "GET http://g HTTP/1.1\r\nHost: g\r\n\r\n", &["Get / "], OK, false),
     ("asterisk form", "OPTIONS * HTTP/1.1\r\nHost: g\r\n\r\n", &["Options * "], OK, false),
     ("unknown method", "BREW / HTTP/1.1\r\nHost: g\r\n\r\n", &["Other / "], OK, false),

@@ -32,6 +32,8 @@ pub struct RequestHead {
     pub method: Method,
     /// The path of the target, without query.
     pub path: String,
+    /// What stands behind the target's `?`; empty where there is none.
+    pub query: String,
     /// Whether the connection may carry another request after this one.
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
@@ -83,9 +85,11 @@ impl RequestHead {
             .iter()
             .map(|field| (range_in(text, field.name.as_bytes()), range_in(text, field.value)))
             .collect();
+        let (path, query) = parse_target(target)?;
         let mut head = Self {
             method: parse_method(method),
-            path: parse_path(target)?,
+            path,
+            query,
             keep_alive: true,
             expect_continue: false,
             framing: Framing::Length(0),
@@ -226,19 +230,26 @@ fn parse_method(method: &str) -> Method {
     }
 }
 
-/// The path of an origin-form or absolute-form target (RFC 9112, section 3.2); `*` stays `*`.
-fn parse_path(target: &str) -> Result<String, HeadError> {
+/// Path and query of an origin-form or absolute-form target (RFC 9112, section 3.2); `*` stays `*`.
+fn parse_target(target: &str) -> Result<(String, String), HeadError> {
     let origin = match target.split_once("://") {
         Some((scheme, rest))
             if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
         {
-            rest.find('/').map_or("/", |slash| &rest[slash..])
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            &rest[end..]
+        }
+        _ if target.is_empty() || target.starts_with(['?', '#']) => {
+            return Err(HeadError::Malformed("the request target"));
         }
         _ => target,
     };
-    let path = origin.split(['?', '#']).next().unwrap_or(origin);
+    let (before_fragment, _) = origin.split_once('#').unwrap_or((origin, ""));
+    let (path, query) = before_fragment.split_once('?').unwrap_or((before_fragment, ""));
+    // RFC 9110, section 4.2.3: an empty path of a URI is the same as `/`.
+    let path = if path.is_empty() { "/" } else { path };
     if path.starts_with('/') || path == "*" {
-        Ok(path.into())
+        Ok((path.into(), query.into()))
     } else {
         Err(HeadError::Malformed("the request target"))
     }
