@@ -175,14 +175,11 @@ impl Job {
             .resize(needed_bytes)
             .map_err(|shortage| memory_problem(shortage, needed_bytes))?;
         let outputs = shape.m * shape.n;
-        let mut result = Vec::new();
+        let mut result = c.unwrap_or_default();
         result
-            .try_reserve_exact(outputs)
+            .try_reserve_exact(outputs - result.len())
             .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
-        match c {
-            Some(c) => result.extend_from_slice(&elements[c.start..c.start + outputs]),
-            None => result.resize(outputs, T::from_f64(0.0)),
-        }
+        result.resize(outputs, T::from_f64(0.0));
         let usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in: self.bytes_in, bytes_out: 0 };
         let product = Product::new(elements, (a, b), (alpha, beta), result, threads)
             .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;

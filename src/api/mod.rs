@@ -2,6 +2,8 @@
 
 pub mod routes;
 
+pub mod operation;
+
 pub mod request;
 
 mod reader;
@@ -13,7 +15,7 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 pub use encode::Encoder;
-pub use request::{MultiplyRequest, Operation};
+pub use operation::{MultiplyRequest, Operation};
 pub use routes::Route;
 
 /// The JSON text of a value whose types can't fail to serialise: structs, strings and numbers.

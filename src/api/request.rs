@@ -10,31 +10,11 @@ use alloc::vec::Vec;
 use serde::de::{self, Deserializer};
 use serde_json::error::Category;
 
+use crate::api::operation::{Addend, MultiplyRequest, Operation, Parts};
 use crate::api::reader::RequestVisitor;
-use crate::gemm::{Dtype, Element, Extent, Shape};
+use crate::gemm::{Dtype, Element, Extent};
 use crate::limits::DIMENSION_MAX;
 use crate::problem::{Problem, ProblemKind};
-
-/// A checked request, by element type.
-#[derive(Debug)]
-pub enum MultiplyRequest {
-    F64(Operation<f64>),
-    F32(Operation<f32>),
-}
-
-/// What is to be computed: `alpha A B + beta C`, shapes checked.
-#[derive(Debug)]
-pub struct Operation<T> {
-    /// The elements of all matrices.
-    pub elements: Vec<T>,
-    pub a: Extent,
-    pub b: Extent,
-    /// Present, and to be added, where beta is not zero.
-    pub c: Option<Extent>,
-    pub alpha: T,
-    pub beta: T,
-    pub shape: Shape,
-}
 
 impl MultiplyRequest {
     /// Reads and checks a body.
@@ -178,40 +158,20 @@ impl<T: Element> Draft<T> {
     }
 
     fn check(self) -> Result<Operation<T>, Problem> {
-        let missing = |field: &str| {
-            Problem::new(ProblemKind::MissingField, format!("{field} is required"))
-                .at(format!("/{field}"))
-        };
-        let mut a = self.a.ok_or_else(|| missing("a"))?;
-        let mut b = self.b.ok_or_else(|| missing("b"))?;
-        a.transposed = self.transpose_a.unwrap_or(false);
-        b.transposed = self.transpose_b.unwrap_or(false);
-        let ((m, k), (b_rows, n)) = (a.shape(), b.shape());
-        if k != b_rows {
-            let detail = format!("a is {m} x {k} and b is {b_rows} x {n}: {k} is not {b_rows}");
-            return Err(Problem::new(ProblemKind::ShapeMismatch, detail).at("/b"));
-        }
-        let zero = T::from_f64(0.0);
-        let beta = match (self.beta, self.c) {
-            (None, None) => zero,
-            (None, Some(_)) => T::from_f64(1.0),
-            (Some(beta), c) if beta == zero || c.is_some() => beta,
-            (Some(_), _) => return Err(missing("c")),
-        };
-        if let Some(c) = self.c
-            && c.shape() != (m, n)
-        {
-            let detail = format!("c is {} x {} and the product is {m} x {n}", c.rows, c.columns);
-            return Err(Problem::new(ProblemKind::ShapeMismatch, detail).at("/c"));
-        }
-        Ok(Operation {
+        let c = self.c.map(|c| Addend {
+            elements: self.elements[c.start..c.start + c.rows * c.columns].to_vec(),
+            rows: c.rows,
+            columns: c.columns,
+        });
+        Operation::check(Parts {
             elements: self.elements,
-            a,
-            b,
-            c: self.c.filter(|_| beta != zero),
-            alpha: self.alpha.unwrap_or(T::from_f64(1.0)),
-            beta,
-            shape: Shape { m, n, k },
+            a: self.a,
+            b: self.b,
+            c,
+            alpha: self.alpha,
+            beta: self.beta,
+            transpose_a: self.transpose_a.unwrap_or(false),
+            transpose_b: self.transpose_b.unwrap_or(false),
         })
     }
 }
