@@ -37,6 +37,7 @@ problem_kinds! {
     MalformedJson = "malformed-json", 400, "The body is not valid JSON";
     UnknownPath = "unknown-path", 404, "There is nothing at this path";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
+    UnknownModel = "unknown-model", 404, "There is no such model or version";
     UnknownProblem = "unknown-problem", 404, "No problem has this name";
     MethodNotAllowed = "method-not-allowed", 405, "This path does not take this method";
     RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
@@ -47,6 +48,7 @@ problem_kinds! {
     UnsupportedTransferCoding = "unsupported-transfer-coding", 501, "The transfer coding is unknown";
     ExpectationFailed = "expectation-failed", 417, "The expectation is unknown";
     HeadTooLarge = "head-too-large", 431, "The request's fields are too large";
+    NotOffered = "not-offered", 501, "This service does not offer that";
     VersionNotSupported = "version-not-supported", 505, "HTTP/1.0 and 1.1 are spoken";
     MissingField = "missing-field", 422, "A required field is missing";
     UnknownField = "unknown-field", 422, "The field is unknown";
@@ -94,11 +96,20 @@ pub struct Problem {
     pub limit: Option<u64>,
     /// Response fields that go with it.
     pub response_fields: Vec<(&'static str, String)>,
+    /// Whether a client of the inference protocol is told, which looks for an `error`.
+    pub is_inference: bool,
 }
 
 impl Problem {
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), field: None, limit: None, response_fields: Vec::new() }
+        Self {
+            kind,
+            detail: detail.into(),
+            field: None,
+            limit: None,
+            response_fields: Vec::new(),
+            is_inference: false,
+        }
     }
 
     pub fn at(mut self, field: impl Into<String>) -> Self {
@@ -116,6 +127,12 @@ impl Problem {
         self
     }
 
+    /// For a client of the inference protocol.
+    pub fn for_inference(mut self) -> Self {
+        self.is_inference = true;
+        self
+    }
+
     pub fn into_response(self) -> Response {
         Response {
             status: self.kind.status(),
@@ -126,9 +143,20 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The problem in one line, for clients that show nothing else.
+    fn error(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{}: {} (at {field})", self.kind.name(), self.detail),
+            None => format!("{}: {}", self.kind.name(), self.detail),
+        }
+    }
+}
+
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let length = 4 + usize::from(self.field.is_some()) + usize::from(self.limit.is_some());
+        let optional = [self.field.is_some(), self.limit.is_some(), self.is_inference];
+        let length = 4 + optional.map(usize::from).iter().sum::<usize>();
         let mut object = serializer.serialize_struct("Problem", length)?;
         object.serialize_field("type", &format!("/problems/{}", self.kind.name()))?;
         object.serialize_field("title", self.kind.title())?;
@@ -139,6 +167,9 @@ impl Serialize for Problem {
         }
         if let Some(limit) = self.limit {
             object.serialize_field("limit", &limit)?;
+        }
+        if self.is_inference {
+            object.serialize_field("error", &self.error())?;
         }
         object.end()
     }

@@ -2,10 +2,10 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use crate::billing::JobId;
 use crate::http::{Method, RequestHead};
+use crate::inference::{Call, Model};
 use crate::problem::{Problem, ProblemKind};
 
 /// What a request asks for.
@@ -23,78 +23,177 @@ pub enum Route {
     Metrics,
     /// `GET /problems/{name}`
     Problem(ProblemKind),
+    /// What lies under `/v2`.
+    Inference(Call),
     /// `OPTIONS` of any path: the methods it takes.
     Options(String),
 }
 
-/// The paths, and what they take: `GET` brings `HEAD` with it, and every path takes `OPTIONS`.
-const TABLE: &[(&[&str], Method)] = &[
-    (&["v1", "multiply"], Method::Post),
-    (&["v1", "jobs", "{}", "bill"], Method::Get),
-    (&["healthz"], Method::Get),
-    (&["v1", "version"], Method::Get),
-    (&["metrics"], Method::Get),
-    (&["problems", "{}"], Method::Get),
+/// What a path takes: `GET` brings `HEAD` with it, and every path takes `OPTIONS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Methods {
+    Get,
+    Post,
+    GetAndPost,
+}
+
+/// One line of the table.
+struct Row {
+    /// The path; `{}` stands for any one segment that is not empty.
+    pattern: &'static str,
+    methods: Methods,
+    /// What it asks for.
+    find: fn(Variables<'_>) -> Result<Route, Problem>,
+}
+
+/// The variable segments of a path in order, and empty text for those it lacks.
+type Variables<'a> = [&'a str; 2];
+
+const fn row(
+    pattern: &'static str,
+    methods: Methods,
+    find: fn(Variables<'_>) -> Result<Route, Problem>,
+) -> Row {
+    Row { pattern, methods, find }
+}
+
+/// Every path. The first that matches counts.
+const TABLE: &[Row] = &[
+    row("/v1/multiply", Methods::Post, |_| Ok(Route::Multiply)),
+    row("/v1/jobs/{}/bill", Methods::Get, job_bill),
+    row("/healthz", Methods::Get, |_| Ok(Route::Health)),
+    row("/v1/version", Methods::Get, |_| Ok(Route::Version)),
+    row("/metrics", Methods::Get, |_| Ok(Route::Metrics)),
+    row("/problems/{}", Methods::Get, problem_page),
+    // The inference protocol.
+    row("/v2", Methods::Get, |_| call(Call::Server)),
+    row("/v2/health/live", Methods::Get, |_| call(Call::Live)),
+    row("/v2/health/ready", Methods::Get, |_| call(Call::Ready)),
+    row("/v2/models/stats", Methods::Get, |_| call(Call::AllStats)),
+    row("/v2/models/{}", Methods::Get, |path| of_model(path, Call::Model)),
+    row("/v2/models/{}/versions/{}", Methods::Get, |path| of_model(path, Call::Model)),
+    row("/v2/models/{}/ready", Methods::Get, |path| of_model(path, Call::ModelReady)),
+    row("/v2/models/{}/versions/{}/ready", Methods::Get, |path| of_model(path, Call::ModelReady)),
+    row("/v2/models/{}/config", Methods::Get, |path| of_model(path, Call::ModelConfig)),
+    row("/v2/models/{}/versions/{}/config", Methods::Get, |path| of_model(path, Call::ModelConfig)),
+    row("/v2/models/{}/stats", Methods::Get, |path| of_model(path, Call::ModelStats)),
+    row("/v2/models/{}/versions/{}/stats", Methods::Get, |path| of_model(path, Call::ModelStats)),
+    row("/v2/repository/index", Methods::Post, |_| call(Call::Index)),
+    // What the protocol's clients can ask for and this service has no use for.
+    row("/v2/repository/models/{}/load", Methods::Post, |_| not_offered(LOADING)),
+    row("/v2/repository/models/{}/unload", Methods::Post, |_| not_offered(LOADING)),
+    row("/v2/systemsharedmemory/status", Methods::Get, |_| call(Call::SharedMemory)),
+    row("/v2/systemsharedmemory/region/{}/status", Methods::Get, |_| not_offered(SHARING)),
+    row("/v2/systemsharedmemory/region/{}/register", Methods::Post, |_| not_offered(SHARING)),
+    row("/v2/systemsharedmemory/region/{}/unregister", Methods::Post, |_| not_offered(SHARING)),
+    row("/v2/systemsharedmemory/unregister", Methods::Post, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/status", Methods::Get, |_| call(Call::SharedMemory)),
+    row("/v2/cudasharedmemory/region/{}/status", Methods::Get, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/region/{}/register", Methods::Post, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/region/{}/unregister", Methods::Post, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/unregister", Methods::Post, |_| not_offered(SHARING)),
+    row("/v2/trace/setting", Methods::GetAndPost, |_| not_offered(TRACING)),
+    row("/v2/models/{}/trace/setting", Methods::GetAndPost, |_| not_offered(TRACING)),
+    row("/v2/logging", Methods::GetAndPost, |_| not_offered(LOGGING)),
 ];
+
+const LOADING: &str = "the models are always loaded, and can't be unloaded";
+const SHARING: &str = "there is no shared memory: tensors are sent in the request and the reply";
+const TRACING: &str = "there are no trace settings";
+const LOGGING: &str = "there are no log settings";
 
 impl Route {
     /// Finds what the head asks for.
     ///
     /// # Errors
     ///
-    /// An unknown path, job or problem; a method that the path does not take, with `Allow`.
+    /// An unknown path, job, problem or model; a method that the path does not take, with `Allow`.
     pub fn find(head: &RequestHead) -> Result<Self, Problem> {
         if head.method == Method::Options && head.path == "*" {
             return Ok(Self::Options(String::from("GET, HEAD, POST, OPTIONS")));
         }
-        let segments: Vec<&str> = head.path.strip_prefix('/').unwrap_or("").split('/').collect();
-        let found = TABLE.iter().position(|(pattern, _)| matches_pattern(pattern, &segments));
-        let Some(index) = found else {
+        let found = TABLE.iter().find_map(|row| {
+            let variables = match_pattern(row.pattern, &head.path)?;
+            Some((row, variables))
+        });
+        let Some((row, variables)) = found else {
             return Err(Problem::new(
                 ProblemKind::UnknownPath,
                 format!("{} is not a path of this service", head.path),
             ));
         };
-        let allowed = TABLE[index].1;
-        let allow = allow_field(allowed);
-        match head.method {
-            Method::Options => return Ok(Self::Options(String::from(allow))),
-            Method::Head if allowed == Method::Get => {}
-            method if method == allowed => {}
-            _ => {
-                return Err(Problem::new(
-                    ProblemKind::MethodNotAllowed,
-                    format!("{} takes {allow}", head.path),
-                )
-                .with_response_field("Allow", allow));
-            }
+        let allow = row.methods.allow_field();
+        if head.method == Method::Options {
+            return Ok(Self::Options(String::from(allow)));
         }
-        match index {
-            0 => Ok(Self::Multiply),
-            1 => segments[2].parse().map(Self::JobBill).map_err(|()| {
-                Problem::new(ProblemKind::UnknownJob, "a job's id is 32 hexadecimal digits")
-            }),
-            2 => Ok(Self::Health),
-            3 => Ok(Self::Version),
-            4 => Ok(Self::Metrics),
-            _ => ProblemKind::ALL
-                .iter()
-                .copied()
-                .find(|kind| kind.name() == segments[1])
-                .map(Self::Problem)
-                .ok_or_else(|| Problem::new(ProblemKind::UnknownProblem, "see the README's list")),
+        if !row.methods.contain(head.method) {
+            return Err(Problem::new(
+                ProblemKind::MethodNotAllowed,
+                format!("{} takes {allow}", head.path),
+            )
+            .with_response_field("Allow", allow));
+        }
+        (row.find)(variables)
+    }
+}
+
+impl Methods {
+    fn contain(self, method: Method) -> bool {
+        match method {
+            Method::Get | Method::Head => self != Self::Post,
+            Method::Post => self != Self::Get,
+            Method::Options => true,
+            Method::Other => false,
+        }
+    }
+
+    const fn allow_field(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD, OPTIONS",
+            Self::Post => "POST, OPTIONS",
+            Self::GetAndPost => "GET, HEAD, POST, OPTIONS",
         }
     }
 }
 
-fn matches_pattern(pattern: &[&str], segments: &[&str]) -> bool {
-    pattern.len() == segments.len()
-        && pattern.iter().zip(segments).all(|(part, segment)| *part == "{}" || part == segment)
+/// The variable segments of a path that has this pattern.
+fn match_pattern<'a>(pattern: &str, path: &'a str) -> Option<Variables<'a>> {
+    let mut variables = Variables::default();
+    let mut free = variables.iter_mut();
+    let (mut parts, mut segments) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (parts.next(), segments.next()) {
+            (None, None) => return Some(variables),
+            (Some("{}"), Some(segment)) if !segment.is_empty() => *free.next()? = segment,
+            (Some(part), Some(segment)) if part == segment => {}
+            _ => return None,
+        }
+    }
 }
 
-fn allow_field(method: Method) -> &'static str {
-    match method {
-        Method::Get => "GET, HEAD, OPTIONS",
-        _ => "POST, OPTIONS",
-    }
+fn job_bill([job, _]: Variables<'_>) -> Result<Route, Problem> {
+    job.parse()
+        .map(Route::JobBill)
+        .map_err(|()| Problem::new(ProblemKind::UnknownJob, "a job's id is 32 hexadecimal digits"))
+}
+
+fn problem_page([name, _]: Variables<'_>) -> Result<Route, Problem> {
+    ProblemKind::ALL
+        .iter()
+        .copied()
+        .find(|kind| kind.name() == name)
+        .map(Route::Problem)
+        .ok_or_else(|| Problem::new(ProblemKind::UnknownProblem, "see the README's list"))
+}
+
+fn call(call: Call) -> Result<Route, Problem> {
+    Ok(Route::Inference(call))
+}
+
+fn of_model([name, version]: Variables<'_>, call: fn(Model) -> Call) -> Result<Route, Problem> {
+    Model::find(name, version).map(call).map(Route::Inference)
+}
+
+fn not_offered(why: &str) -> Result<Route, Problem> {
+    Err(Problem::new(ProblemKind::NotOffered, why))
 }

@@ -6,6 +6,7 @@ use crate::api::Route;
 use crate::billing::JobId;
 use crate::http::connection::Broken;
 use crate::http::{RequestHead, Response};
+use crate::inference;
 use crate::server::{Server, SessionId, replies};
 use crate::time::Now;
 
@@ -22,6 +23,9 @@ impl Server {
                 Err(problem) => problem.into_response(),
             },
             Ok(route) => self.reply(&route),
+            Err(problem) if inference::is_path(&head.path) => {
+                problem.for_inference().into_response()
+            }
             Err(problem) => problem.into_response(),
         };
         self.answer(id, answer, now);

@@ -11,6 +11,8 @@ mod exchange;
 
 mod replies;
 
+mod inference;
+
 mod metrics;
 
 mod timers;
@@ -25,6 +27,7 @@ use slab::Slab;
 use crate::billing::{Bill, RecentBills, Tariff};
 use crate::gemm;
 use crate::http::connection::Event;
+use crate::inference::stats;
 use crate::job::{Job, Outcome};
 use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
@@ -87,6 +90,8 @@ pub struct Server {
     jobs_out: usize,
     bills: RecentBills,
     counters: Counters,
+    /// What the models of the inference protocol have done.
+    inference: stats::Counters,
     random: ChaCha12Rng,
     console: VecDeque<String>,
     console_lines_dropped: u64,
@@ -106,6 +111,7 @@ impl Server {
             jobs_out: 0,
             bills: RecentBills::default(),
             counters: Counters::default(),
+            inference: stats::Counters::default(),
             random: ChaCha12Rng::from_seed(seed),
             console: VecDeque::new(),
             console_lines_dropped: 0,

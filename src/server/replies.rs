@@ -117,6 +117,7 @@ impl Server {
                 })),
             ),
             Route::Options(allow) => Response::empty(204).with_field("Allow", allow.clone()),
+            Route::Inference(call) => self.reply_inference(*call),
             Route::Multiply => unreachable!("a multiplication is a job"),
         }
     }
@@ -165,7 +166,7 @@ fn check_media_type(head: &RequestHead) -> Result<(), Problem> {
         .with_response_field("Accept-Post", "application/json"))
 }
 
-fn draining() -> Problem {
+pub(super) fn draining() -> Problem {
     Problem::new(ProblemKind::Draining, "no more jobs are taken")
         .with_response_field("Retry-After", "5")
 }
