@@ -14,6 +14,7 @@ pub mod server;
 pub mod http;
 
 pub mod api;
+pub mod formats;
 pub mod inference;
 pub mod job;
 

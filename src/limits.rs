@@ -55,6 +55,8 @@ pub const SMALL_JOB_FLOPS: u64 = 2_000_000;
 /// itself, and the numbers in it. A number takes at least two bytes of text (`1,`) and at most
 /// eight of memory.
 pub const JSON_MEMORY_FACTOR: usize = 1 + 8 / 2;
+/// Bytes of the header of one NumPy array; as many as NumPy itself reads.
+pub const NPY_HEADER_BYTES_MAX: usize = 10_000;
 /// The longest text of one `f64` in a result, its comma included:
 /// `-2.2250738585072014e-308,` is 25 bytes.
 pub const JSON_NUMBER_BYTES_MAX: usize = 25;

@@ -35,16 +35,19 @@ macro_rules! problem_kinds {
 problem_kinds! {
     MalformedRequest = "malformed-request", 400, "The request is not valid HTTP/1.1";
     MalformedJson = "malformed-json", 400, "The body is not valid JSON";
+    MalformedBody = "malformed-body", 400, "The body is not what its type says";
     UnknownPath = "unknown-path", 404, "There is nothing at this path";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
     UnknownModel = "unknown-model", 404, "There is no such model or version";
     UnknownProblem = "unknown-problem", 404, "No problem has this name";
     MethodNotAllowed = "method-not-allowed", 405, "This path does not take this method";
+    NotAcceptable = "not-acceptable", 406, "No format of the reply is acceptable";
     RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
     BodyTooLarge = "body-too-large", 413, "The body is larger than this machine takes";
     MemoryExceeded = "memory-exceeded", 413, "The job needs more memory than there is";
     TargetTooLong = "target-too-long", 414, "The request target is too long";
     UnsupportedMediaType = "unsupported-media-type", 415, "The content type is unknown";
+    UnsupportedContentCoding = "unsupported-content-coding", 415, "The content coding is unknown";
     UnsupportedTransferCoding = "unsupported-transfer-coding", 501, "The transfer coding is unknown";
     ExpectationFailed = "expectation-failed", 417, "The expectation is unknown";
     HeadTooLarge = "head-too-large", 431, "The request's fields are too large";
@@ -53,7 +56,7 @@ problem_kinds! {
     MissingField = "missing-field", 422, "A required field is missing";
     UnknownField = "unknown-field", 422, "The field is unknown";
     DuplicateField = "duplicate-field", 422, "The field appears twice";
-    NotAMatrix = "not-a-matrix", 422, "A matrix is an array of arrays of numbers";
+    NotAMatrix = "not-a-matrix", 422, "A matrix is required";
     EmptyMatrix = "empty-matrix", 422, "A matrix without rows has no width";
     RaggedRows = "ragged-rows", 422, "The rows of a matrix must have one length";
     NotANumber = "not-a-number", 422, "A number is required";
@@ -63,6 +66,7 @@ problem_kinds! {
     NotABoolean = "not-a-boolean", 422, "true or false is required";
     DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
     ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";
+    LengthMismatch = "length-mismatch", 422, "The body and its shapes have other lengths";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
     Overloaded = "overloaded", 503, "The machine is busy; try again";
     Draining = "draining", 503, "The machine is shutting down";

@@ -1,0 +1,505 @@
+//! The matrices of a request on their way from bytes into their places, with one copy.
+//!
+//! A and B lie in one buffer, each from a boundary of cache lines on; C has a buffer of its own,
+//! which becomes the result's. Nothing is written twice: a buffer is reserved, and elements are
+//! appended. An operand that comes column by column is its transpose row by row, which the
+//! multiply takes as it lies.
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::api::encode::text_bytes_max;
+use crate::api::operation::{Addend, MultiplyRequest, Operation, Parts, check_shapes};
+use crate::formats::convert::convert;
+use crate::formats::{ArrayHeader, Settings, Which};
+use crate::gemm::{Dtype, Element, Extent, Shape, workspace_bytes};
+use crate::job::memory_problem;
+use crate::limits::{DIMENSION_MAX, SMALL_JOB_FLOPS};
+use crate::memory::{Promise, Shortage};
+use crate::problem::{Problem, ProblemKind};
+
+/// Operands start on multiples of this.
+const LINE_BYTES: usize = 64;
+
+/// The most that stands between and behind the arrays of a file that NumPy wrote, in bytes.
+const FILE_HEADERS_BYTES_MAX: u64 = 1500;
+/// The header of one such array.
+const ARRAY_HEADER_BYTES: u64 = 128;
+
+/// What a job needs besides its matrices.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// Threads that may multiply.
+    pub threads: usize,
+    /// Whether the result is to be written as text, which takes memory beside it.
+    pub reply_is_text: bool,
+    /// Bytes that the request holds besides.
+    pub kept_bytes: usize,
+}
+
+/// The matrices of one request.
+#[derive(Debug)]
+pub struct Operands {
+    settings: Settings,
+    demand: Demand,
+    headers: [Option<ArrayHeader>; 3],
+    is_begun: [bool; 3],
+    places: Places,
+    coming: Option<Coming>,
+}
+
+/// The array whose elements are coming.
+#[derive(Debug)]
+struct Coming {
+    which: Which,
+    header: ArrayHeader,
+    bytes_left: u64,
+    /// The first bytes of an element whose others are still to come.
+    partial: [u8; 8],
+    partial_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Places {
+    F64(Buffers<f64>),
+    F32(Buffers<f32>),
+}
+
+/// Where elements go.
+#[derive(Debug)]
+struct Buffers<T> {
+    operands: Vec<T>,
+    a: Option<Extent>,
+    b: Option<Extent>,
+    /// C, where it is read; behind it, how many of its elements have come.
+    c: Vec<T>,
+    c_elements: usize,
+}
+
+impl Operands {
+    /// No matrix has come yet.
+    pub fn new(settings: Settings, demand: Demand) -> Self {
+        Self {
+            settings,
+            demand,
+            headers: [None; 3],
+            is_begun: [false; 3],
+            places: Places::F32(Buffers::new()),
+            coming: None,
+        }
+    }
+
+    /// Notes what a matrix will be. A reader that knows several before their elements come declares
+    /// all of them before it begins one: then all memory is promised at once.
+    ///
+    /// # Errors
+    ///
+    /// A problem where the matrix was declared before, or doesn't go with the others.
+    pub fn declare(&mut self, which: Which, header: ArrayHeader) -> Result<(), Problem> {
+        if self.headers[which as usize].replace(header).is_some() {
+            let detail = format!("{} is given twice", which.name());
+            return Err(Problem::new(ProblemKind::DuplicateField, detail).at(which.pointer()));
+        }
+        self.shape().map(|_| ())
+    }
+
+    /// Makes room for the elements of a declared matrix, which are pushed next, and promises the
+    /// memory that the job is now known to need. Where matrices follow that are not declared yet,
+    /// `following_bytes` says how many bytes the body still has behind this one, so that room for
+    /// them is made at once: growing it later may copy.
+    ///
+    /// # Errors
+    ///
+    /// A problem where there isn't that much memory, or a factor overflows the dtype.
+    ///
+    /// # Panics
+    ///
+    /// Where the matrix was not declared or was begun before, or another one is incomplete.
+    pub fn begin(
+        &mut self,
+        which: Which,
+        following_bytes: Option<u64>,
+        promise: &mut Promise,
+    ) -> Result<(), Problem> {
+        let header = self.headers[which as usize].expect("the matrix was declared");
+        assert!(!mem::replace(&mut self.is_begun[which as usize], true), "a matrix begins once");
+        assert!(self.coming.is_none(), "one matrix comes after the other");
+        let dtype = self.dtype();
+        let plan = match dtype {
+            Dtype::F64 => self.plan::<f64>(following_bytes)?,
+            Dtype::F32 => self.plan::<f32>(following_bytes)?,
+        };
+        if let (Places::F32(narrow), Dtype::F64) = (&mut self.places, dtype) {
+            // What has come as f32 is followed by what f32 can't hold.
+            let narrow = mem::replace(narrow, Buffers::new());
+            self.places = Places::F64(narrow.widen(&plan, promise)?);
+        }
+        match &mut self.places {
+            Places::F64(buffers) => buffers.begin(which, &header, &plan, promise)?,
+            Places::F32(buffers) => buffers.begin(which, &header, &plan, promise)?,
+        }
+        if header.bytes() > 0 {
+            let bytes_left = header.bytes();
+            self.coming =
+                Some(Coming { which, header, bytes_left, partial: [0; 8], partial_bytes: 0 });
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of the matrix that was begun last; how many, which is all up to its end.
+    pub fn push(&mut self, bytes: &[u8]) -> usize {
+        let Some(coming) = &mut self.coming else { return 0 };
+        let used = bytes.len().min(usize::try_from(coming.bytes_left).unwrap_or(usize::MAX));
+        match &mut self.places {
+            Places::F64(buffers) => coming.push(&bytes[..used], buffers),
+            Places::F32(buffers) => coming.push(&bytes[..used], buffers),
+        }
+        if coming.bytes_left == 0 {
+            self.coming = None;
+        }
+        used
+    }
+
+    /// Whether the matrix that was begun last has all its elements.
+    pub fn is_complete(&self) -> bool {
+        self.coming.is_none()
+    }
+
+    /// Whether both operands have come, and C if it was declared.
+    pub fn is_whole(&self) -> bool {
+        let [a, b, _] = self.is_begun;
+        let is_declared = self.headers.map(|header| header.is_some());
+        a && b && is_declared == self.is_begun && self.is_complete()
+    }
+
+    /// The request, checked.
+    ///
+    /// # Errors
+    ///
+    /// A problem that names the matrix that is missing, or whose shape doesn't go with the others.
+    pub fn finish(self) -> Result<MultiplyRequest, Problem> {
+        if let Some(coming) = &self.coming {
+            return Err(truncated(coming.which));
+        }
+        let c = self.addend_shape();
+        let Self { settings, places, headers, is_begun, .. } = self;
+        if let Some(missing) = Which::ALL
+            .into_iter()
+            .find(|which| headers[*which as usize].is_some() && !is_begun[*which as usize])
+        {
+            return Err(truncated(missing));
+        }
+        match places {
+            Places::F64(buffers) => buffers.finish(&settings, c).map(MultiplyRequest::F64),
+            Places::F32(buffers) => buffers.finish(&settings, c).map(MultiplyRequest::F32),
+        }
+    }
+
+    /// The shape of the product, once both operands are declared.
+    fn shape(&self) -> Result<Option<Shape>, Problem> {
+        let [Some(a), Some(b), _] = self.headers else { return Ok(None) };
+        let shape = |header: ArrayHeader, transpose| match transpose {
+            true => (header.columns, header.rows),
+            false => (header.rows, header.columns),
+        };
+        let a = shape(a, self.settings.transpose_a);
+        let b = shape(b, self.settings.transpose_b);
+        check_shapes(a, b, self.addend_shape()).map(Some)
+    }
+
+    /// The shape of C: one of one dimension is a column where the product is.
+    fn addend_shape(&self) -> Option<(usize, usize)> {
+        let c = self.headers[Which::C as usize]?;
+        let n = self.headers[Which::B as usize].map(|b| match self.settings.transpose_b {
+            true => b.rows,
+            false => b.columns,
+        });
+        Some(if c.is_vector && n == Some(1) { (c.columns, c.rows) } else { (c.rows, c.columns) })
+    }
+
+    /// The dtype that the declared matrices are multiplied in.
+    fn dtype(&self) -> Dtype {
+        let promoted = || {
+            let is_f64 = |header: &ArrayHeader| header.scalar.dtype() == Dtype::F64;
+            let any = self.headers.iter().flatten().any(is_f64);
+            if any { Dtype::F64 } else { Dtype::F32 }
+        };
+        self.settings.dtype.unwrap_or_else(promoted)
+    }
+
+    fn check_factors<T: Element>(&self) -> Result<(), Problem> {
+        for factor in self.settings.alpha.iter().chain(&self.settings.beta) {
+            factor.to::<T>()?;
+        }
+        Ok(())
+    }
+
+    /// What is known about the job, where it is one of this dtype.
+    fn plan<T: Element>(&self, following_bytes: Option<u64>) -> Result<Plan, Problem> {
+        self.check_factors::<T>()?;
+        let [a, b, c] = self.headers;
+        let shape = self.shape()?;
+        let known: usize = a.iter().chain(&b).map(|header| in_lines::<T>(header.elements())).sum();
+        let others = match (a, b, following_bytes) {
+            (Some(header), None, Some(bytes)) => {
+                guess_other(header, self.settings.transpose_a, true, c.is_some(), bytes)
+            }
+            (None, Some(header), Some(bytes)) => {
+                guess_other(header, self.settings.transpose_b, false, c.is_some(), bytes)
+            }
+            _ => 0,
+        };
+        let reads_c = match &self.settings.beta {
+            Some(beta) => beta.to::<T>()? != T::from_f64(0.0),
+            None => true,
+        };
+        let operands = known + in_lines::<T>(others);
+        let result = match shape {
+            Some(shape) => shape.m * shape.n,
+            None => c.map_or(0, |c| c.elements()),
+        };
+        let mut besides_bytes = self.demand.kept_bytes;
+        let mut text_bytes = 0;
+        if let (Some(shape), Some(a), Some(b)) = (shape, a, b) {
+            // What is small is not shared.
+            let threads = if shape.flops() < SMALL_JOB_FLOPS { 1 } else { self.demand.threads };
+            let extent = |header, transpose| {
+                let mut extent = place_of(header, 0);
+                extent.transposed ^= transpose;
+                extent
+            };
+            let (a, b) =
+                (extent(a, self.settings.transpose_a), extent(b, self.settings.transpose_b));
+            besides_bytes += workspace_bytes::<T>(a, b, threads);
+            text_bytes = match self.demand.reply_is_text {
+                true => text_bytes_max(shape).unwrap_or(usize::MAX),
+                false => 0,
+            };
+        }
+        Ok(Plan { operands, result, besides_bytes, text_bytes, reads_c })
+    }
+}
+
+/// The memory that a job needs, as far as is known.
+#[derive(Debug)]
+struct Plan {
+    /// Elements of A and B, and of what lies between them.
+    operands: usize,
+    /// Elements of the result.
+    result: usize,
+    besides_bytes: usize,
+    /// Bytes of the result's text, which is written when the operands are gone.
+    text_bytes: usize,
+    reads_c: bool,
+}
+
+impl Coming {
+    fn push<T: Element>(&mut self, bytes: &[u8], buffers: &mut Buffers<T>) {
+        self.bytes_left -= bytes.len() as u64;
+        let size = self.header.scalar.bytes();
+        let mut bytes = bytes;
+        if self.partial_bytes > 0 {
+            let taken = bytes.len().min(size - self.partial_bytes);
+            self.partial[self.partial_bytes..][..taken].copy_from_slice(&bytes[..taken]);
+            self.partial_bytes += taken;
+            bytes = &bytes[taken..];
+            if self.partial_bytes < size {
+                return;
+            }
+            self.partial_bytes = 0;
+            buffers.take(self.which, &self.header, &self.partial[..size]);
+        }
+        let whole = bytes.len() / size * size;
+        buffers.take(self.which, &self.header, &bytes[..whole]);
+        let rest = &bytes[whole..];
+        self.partial[..rest.len()].copy_from_slice(rest);
+        self.partial_bytes = rest.len();
+    }
+}
+
+impl<T: Element> Buffers<T> {
+    const fn new() -> Self {
+        Self { operands: Vec::new(), a: None, b: None, c: Vec::new(), c_elements: 0 }
+    }
+
+    /// Makes room for a matrix, and notes where it will be.
+    fn begin(
+        &mut self,
+        which: Which,
+        header: &ArrayHeader,
+        plan: &Plan,
+        promise: &mut Promise,
+    ) -> Result<(), Problem> {
+        let is_room = self.operands.capacity() >= plan.operands;
+        // What grows may be copied, and held twice.
+        let moved_bytes = if is_room { 0 } else { self.operands.len() * mem::size_of::<T>() };
+        self.promise(plan, moved_bytes, promise)?;
+        if which == Which::C {
+            if plan.reads_c {
+                reserve(&mut self.c, header.elements())?;
+                if header.is_fortran {
+                    // Its elements come in another order than that of their places.
+                    self.c.resize(header.elements(), T::from_f64(0.0));
+                }
+            }
+            return Ok(());
+        }
+        let start = in_lines::<T>(self.operands.len());
+        if !is_room {
+            reserve(&mut self.operands, plan.operands)?;
+            self.promise(plan, 0, promise)?;
+        }
+        self.operands.resize(start, T::from_f64(0.0));
+        let extent = Some(place_of(*header, start));
+        match which {
+            Which::A => self.a = extent,
+            _ => self.b = extent,
+        }
+        Ok(())
+    }
+
+    /// Promises the whole job's memory, as far as it is known, and some more for a while.
+    fn promise(
+        &self,
+        plan: &Plan,
+        more_bytes: usize,
+        promise: &mut Promise,
+    ) -> Result<(), Problem> {
+        let size = mem::size_of::<T>();
+        let operands_bytes = self.operands.capacity().max(plan.operands) * size + more_bytes;
+        let multiply_bytes = operands_bytes.saturating_add(plan.besides_bytes);
+        let needed_bytes = multiply_bytes.max(plan.text_bytes).saturating_add(plan.result * size);
+        promise.resize(needed_bytes).map_err(|shortage| memory_problem(shortage, needed_bytes))
+    }
+
+    /// Puts whole elements into their places.
+    fn take(&mut self, which: Which, header: &ArrayHeader, bytes: &[u8]) {
+        if which != Which::C {
+            return convert::<T, _>(header, bytes, &mut self.operands);
+        }
+        if self.c.capacity() == 0 {
+            // C is not read, where beta is 0.
+            return;
+        }
+        if !header.is_fortran {
+            return convert::<T, _>(header, bytes, &mut self.c);
+        }
+        let mut places = ByColumns {
+            elements: &mut self.c,
+            rows: header.rows,
+            columns: header.columns,
+            next: &mut self.c_elements,
+        };
+        convert::<T, _>(header, bytes, &mut places);
+    }
+
+    fn finish(
+        self,
+        settings: &Settings,
+        c: Option<(usize, usize)>,
+    ) -> Result<Operation<T>, Problem> {
+        let Self { operands, a, b, c: elements, .. } = self;
+        Operation::check(Parts {
+            elements: operands,
+            a,
+            b,
+            c: c.map(|(rows, columns)| Addend { elements, rows, columns }),
+            alpha: settings.alpha.as_ref().map(|alpha| alpha.to()).transpose()?,
+            beta: settings.beta.as_ref().map(|beta| beta.to()).transpose()?,
+            transpose_a: settings.transpose_a,
+            transpose_b: settings.transpose_b,
+        })
+    }
+}
+
+impl Buffers<f32> {
+    /// The same elements as `f64`, with room for those that the plan knows of.
+    fn widen(self, plan: &Plan, promise: &mut Promise) -> Result<Buffers<f64>, Problem> {
+        let held_bytes = (self.operands.capacity() + self.c.capacity()) * mem::size_of::<f32>();
+        if held_bytes > 0 {
+            Buffers::<f64>::new().promise(plan, held_bytes, promise)?;
+        }
+        let widen = |narrow: Vec<f32>, room: usize| {
+            let mut wide = Vec::new();
+            reserve(&mut wide, narrow.len().max(room))?;
+            wide.extend(narrow.iter().map(|element| f64::from(*element)));
+            Ok::<_, Problem>(wide)
+        };
+        let Self { operands, a, b, c, c_elements } = self;
+        let operands = widen(operands, if held_bytes > 0 { plan.operands } else { 0 })?;
+        Ok(Buffers { operands, a, b, c: widen(c, 0)?, c_elements })
+    }
+}
+
+/// The places, row by row, of elements that come column by column.
+struct ByColumns<'a, T> {
+    elements: &'a mut [T],
+    rows: usize,
+    columns: usize,
+    next: &'a mut usize,
+}
+
+impl<T> Extend<T> for ByColumns<'_, T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, elements: I) {
+        let (mut row, mut column) = (*self.next % self.rows, *self.next / self.rows);
+        for element in elements {
+            self.elements[row * self.columns + column] = element;
+            *self.next += 1;
+            row += 1;
+            if row == self.rows {
+                (row, column) = (0, column + 1);
+            }
+        }
+    }
+}
+
+/// Where a matrix lies, row by row: what comes column by column is the transpose of that.
+fn place_of(header: ArrayHeader, start: usize) -> Extent {
+    let ArrayHeader { rows, columns, is_fortran, .. } = header;
+    let (rows, columns) = if is_fortran { (columns, rows) } else { (rows, columns) };
+    Extent { start, rows, columns, transposed: is_fortran }
+}
+
+/// So many elements, rounded up to whole lines.
+fn in_lines<T>(elements: usize) -> usize {
+    elements.next_multiple_of(LINE_BYTES / mem::size_of::<T>())
+}
+
+/// How many elements the other operand has, by the bytes of what follows one of them in a file that
+/// NumPy wrote: the other alone, or C with it. Too many are room that is never touched, and too few
+/// are a copy, so this need not be right, though it mostly is.
+fn guess_other(
+    one: ArrayHeader,
+    transpose: bool,
+    is_a: bool,
+    has_c: bool,
+    following_bytes: u64,
+) -> usize {
+    let (rows, columns) = if transpose { (one.columns, one.rows) } else { (one.rows, one.columns) };
+    let (inner, outer) = if is_a { (columns, rows) } else { (rows, columns) };
+    let bytes = |elements: usize| elements as u64 * one.scalar.bytes() as u64;
+    let arrays_bytes = following_bytes.saturating_sub(ARRAY_HEADER_BYTES);
+    if inner == 0 {
+        return 0;
+    }
+    let alone = arrays_bytes / bytes(inner);
+    let is_alone = following_bytes - alone * bytes(inner) <= FILE_HEADERS_BYTES_MAX;
+    let length = match is_alone || has_c {
+        true => alone,
+        false => arrays_bytes / bytes(inner + outer),
+    };
+    (length.min(DIMENSION_MAX as u64) as usize) * inner
+}
+
+fn reserve<T>(elements: &mut Vec<T>, total: usize) -> Result<(), Problem> {
+    let additional = total.saturating_sub(elements.len());
+    elements
+        .try_reserve_exact(additional)
+        .map_err(|_| memory_problem(Shortage::Now, total.saturating_mul(mem::size_of::<T>())))
+}
+
+fn truncated(which: Which) -> Problem {
+    let detail = format!("the body ends before the last element of {}", which.name());
+    Problem::new(ProblemKind::MalformedBody, detail).at(which.pointer())
+}

@@ -1,0 +1,259 @@
+//! Bodies in every binary format: whole, byte by byte, split anywhere, cut short and damaged.
+
+mod support;
+
+use gemmule::api::MultiplyRequest;
+use gemmule::formats::{Demand, Format, Reader};
+use gemmule::gemm::{Alone, Element, Product};
+use gemmule::memory::{MemoryBudget, Promise};
+use gemmule::problem::{Problem, ProblemKind};
+use serde::Deserialize;
+
+use support::random::Random;
+
+const DEMAND: Demand = Demand { threads: 2, reply_is_text: false, kept_bytes: 0 };
+const MIB: usize = 1 << 20;
+
+/// What `make.py` says of one of its files.
+#[derive(Deserialize)]
+struct Case {
+    file: String,
+    format: String,
+    query: String,
+    #[serde(flatten)]
+    end: End,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum End {
+    Product { dtype: String, shape: (usize, usize), c: Vec<f64> },
+    Refused { problem: String, field: Option<String> },
+}
+
+/// A product: its dtype, shape and elements.
+type Found = (String, (usize, usize), Vec<f64>);
+
+fn directory() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats")
+}
+
+/// Every case, with the bytes of its file.
+fn cases() -> Vec<(Case, Vec<u8>)> {
+    let text = std::fs::read(directory().join("cases.json")).expect("the list of cases");
+    let cases: Vec<Case> = serde_json::from_slice(&text).expect("cases");
+    let with_bytes = |case: Case| {
+        let bytes = std::fs::read(directory().join(&case.file)).expect(&case.file);
+        (case, bytes)
+    };
+    cases.into_iter().map(with_bytes).collect()
+}
+
+impl Case {
+    fn format(&self) -> Format {
+        match self.format.as_str() {
+            "npy" => Format::Npy,
+            "npz" => Format::Npz,
+            "safetensors" => Format::Safetensors,
+            "raw" => Format::Raw,
+            other => panic!("{other} is no format"),
+        }
+    }
+
+    fn read<'a>(
+        &self,
+        length: Option<usize>,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Found, Problem> {
+        read(self.format(), &self.query, length, pieces)
+    }
+
+    fn check(&self, found: Result<Found, Problem>, how: &str) {
+        let file = &self.file;
+        match (&self.end, found) {
+            (End::Product { dtype, shape, c }, Ok(found)) => {
+                assert_eq!((dtype, shape, c), (&found.0, &found.1, &found.2), "{file} {how}");
+            }
+            (End::Refused { problem, field }, Err(found)) => {
+                assert_eq!(*problem, found.kind.name(), "{file} {how}: {found:?}");
+                assert_eq!(*field, found.field, "{file} {how}: {found:?}");
+            }
+            (_, found) => panic!("{file} {how}: {found:?}"),
+        }
+    }
+}
+
+fn promise(budget: &MemoryBudget) -> Promise {
+    budget.promise(0).expect("nothing is always free")
+}
+
+/// Reads pieces of a body and multiplies what they are.
+fn read<'a>(
+    format: Format,
+    query: &str,
+    length: Option<usize>,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Found, Problem> {
+    let budget = MemoryBudget::new(MIB);
+    let mut promise = promise(&budget);
+    let length = length.map(|length| length as u64);
+    let mut reader = Reader::new(format, query, length, DEMAND, &mut promise)?;
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let used = reader.push(piece, &mut promise)?;
+            assert!(used > 0, "a reader always gets on");
+            piece = &piece[used..];
+        }
+    }
+    match reader.finish()? {
+        MultiplyRequest::F64(operation) => Ok(product("f64", operation)),
+        MultiplyRequest::F32(operation) => Ok(product("f32", operation)),
+    }
+}
+
+fn product<T: Element + Into<f64>>(dtype: &str, operation: gemmule::api::Operation<T>) -> Found {
+    let gemmule::api::Operation { elements, a, b, c, alpha, beta, shape } = operation;
+    let c = c.unwrap_or_else(|| vec![T::from_f64(f64::NAN); shape.m * shape.n]);
+    let mut product = Product::new(elements, (a, b), (alpha, beta), c, 1).expect("memory");
+    while !product.advance(&Alone, &|| false) {}
+    let elements = product.into_result().into_iter().map(Into::into).collect();
+    (dtype.into(), (shape.m, shape.n), elements)
+}
+
+#[test]
+fn files_are_read_whole_byte_by_byte_and_split_anywhere() {
+    for (case, bytes) in cases() {
+        case.check(case.read(Some(bytes.len()), [&bytes[..]]), "whole");
+        case.check(case.read(None, [&bytes[..]]), "of unknown length");
+        case.check(case.read(Some(bytes.len()), bytes.chunks(1)), "byte by byte");
+        case.check(case.read(None, bytes.chunks(7)), "in sevens");
+        for place in 0..bytes.len() {
+            let (before, behind) = bytes.split_at(place);
+            case.check(case.read(Some(bytes.len()), [before, behind]), "split");
+        }
+    }
+}
+
+#[test]
+fn files_cut_short_are_refused() {
+    for (case, bytes) in cases() {
+        for length in 0..bytes.len() {
+            let short = &bytes[..length];
+            for known in [None, Some(length)] {
+                match case.read(known, [short]) {
+                    Err(problem) => assert!(problem.kind.status() < 500, "{}", case.file),
+                    // Without its last array, a file of three or four is whole.
+                    Ok(_) => {
+                        let is_npy = case.format() == Format::Npy;
+                        let is_at_array = bytes[length..].starts_with(b"\x93NUMPY");
+                        assert!(is_npy && is_at_array, "{} at {length}", case.file);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_files_are_answered() {
+    let mut random = Random::new(0x6d61_7472_6963_6573);
+    for (case, bytes) in cases() {
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1 << random.below(8);
+            // Read or refused, it must not panic, nor take memory that is not there.
+            let _ = case.read(Some(damaged.len()), [&damaged[..]]);
+            damaged[place] = random.next() as u8;
+            let _ = case.read(None, damaged.chunks(64));
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        let problem = case.read(None, [&longer[..]]).expect_err(&case.file);
+        assert!(problem.kind.status() < 500, "{}", case.file);
+    }
+}
+
+#[rustfmt::skip]
+const QUERIES: &[(Format, &str, &str, Option<&str>)] = &[
+    (Format::Raw, "", "missing-field", Some("?a")),
+    (Format::Raw, "a=1x1", "missing-field", Some("?b")),
+    (Format::Raw, "a=1&b=1x1", "not-a-matrix", Some("?a")),
+    (Format::Raw, "a=1x&b=1x1", "not-a-matrix", Some("?a")),
+    (Format::Raw, "a=+1x1&b=1x1", "not-a-matrix", Some("?a")),
+    (Format::Raw, "a=1x1x1&b=1x1", "not-a-matrix", Some("?a")),
+    (Format::Raw, "a=1x1&b=1x1&a=1x1", "duplicate-field", Some("?a")),
+    (Format::Raw, "a=1x2&b=1x1", "shape-mismatch", Some("/b")),
+    (Format::Raw, "a=1x1&b=1x1&c=1x2", "shape-mismatch", Some("/c")),
+    (Format::Raw, "a=1x16777217&b=1x1", "dimension-too-large", Some("/a")),
+    (Format::Raw, "a=1x1&b=1x99999999999999999999999", "dimension-too-large", Some("/b")),
+    (Format::Raw, "a=16777216x16777216&b=16777216x16777216", "memory-exceeded", None),
+    (Format::Raw, "a=16777216x0&b=0x16777216", "memory-exceeded", None),
+    (Format::Raw, "a=1x1&b=1x1&beta=2", "missing-field", Some("/c")),
+    (Format::Raw, "a=1x1&b=1x1&dtype=f16", "unknown-dtype", Some("?dtype")),
+    (Format::Raw, "a=1x1&b=1x1&gamma=1", "unknown-field", Some("?gamma")),
+    (Format::Raw, "a=1x1&b=1x1&=1", "unknown-field", Some("?")),
+    (Format::Raw, "a=1x1&b=1x1&alpha", "not-a-number", Some("?alpha")),
+    (Format::Raw, "a=1x1&b=1x1&alpha=1e39&dtype=f32", "number-out-of-range", Some("?alpha")),
+    (Format::Npy, "a=1x1", "unknown-field", Some("?a")),
+    (Format::Npy, "alpha=1&alpha=1", "duplicate-field", Some("?alpha")),
+    (Format::Npy, "alpha=1&%61lpha=1", "duplicate-field", Some("?alpha")),
+    (Format::Npy, "alpha=.5", "not-a-number", Some("?alpha")),
+    (Format::Npy, "alpha=0x10", "not-a-number", Some("?alpha")),
+    (Format::Npy, "alpha=01", "not-a-number", Some("?alpha")),
+    (Format::Npy, "alpha=1.", "not-a-number", Some("?alpha")),
+    (Format::Npy, "alpha=1e", "not-a-number", Some("?alpha")),
+    (Format::Npy, "alpha=", "not-a-number", Some("?alpha")),
+    (Format::Npy, "beta=NaN", "number-not-finite", Some("?beta")),
+    (Format::Npy, "beta=-infinity", "number-not-finite", Some("?beta")),
+    (Format::Npy, "beta=1e999", "number-out-of-range", Some("?beta")),
+    (Format::Npy, "transpose_a=yes", "not-a-boolean", Some("?transpose_a")),
+    (Format::Npy, "transpose_b=True", "not-a-boolean", Some("?transpose_b")),
+    (Format::Npy, "alpha=%3", "malformed-request", None),
+    (Format::Npy, "alpha=%zz", "malformed-request", None),
+    (Format::Npy, "%ff=1", "malformed-request", None),
+];
+
+#[test]
+fn what_a_query_may_not_say_is_refused_with_its_field() {
+    for (format, query, kind, field) in QUERIES {
+        let budget = MemoryBudget::new(MIB);
+        let mut promise = promise(&budget);
+        let problem = Reader::new(*format, query, None, DEMAND, &mut promise)
+            .and_then(|mut reader| reader.push(&[0; 16], &mut promise).map(|_| reader))
+            .and_then(Reader::finish)
+            .expect_err(query);
+        assert_eq!((problem.kind.name(), problem.field.as_deref()), (*kind, *field), "{query}");
+    }
+}
+
+#[test]
+fn numbers_in_a_query_are_rounded_once() {
+    let ones = [1_f64.to_le_bytes(), 1_f64.to_le_bytes()].concat();
+    let ones_f32 = [1_f32.to_le_bytes(), 1_f32.to_le_bytes()].concat();
+    let shapes = "a=1x1&b=1x1";
+    #[rustfmt::skip]
+    let cases = [
+        (&ones, "&alpha=0.1", 0.1), (&ones, "&alpha=-1E-3", -0.001), (&ones, "&alpha=%2B2.5e+0", 2.5),
+        (&ones, "&alpha=+2", 2.0), (&ones, "&beta=0&alpha=1e-999", 0.0),
+        // Rounded to f64 first, this would be rounded to f32 a second time, and down.
+        (&ones_f32, "&dtype=f32&alpha=1.00000005960464477540", f64::from(1.0000001_f32)),
+    ];
+    for (bytes, query, expected) in cases {
+        let query = format!("{shapes}{query}");
+        let (_, _, c) = read(Format::Raw, &query, None, [&bytes[..]]).expect(&query);
+        assert_eq!(c, [expected], "{query}");
+    }
+}
+
+#[test]
+fn a_raw_body_of_another_length_is_refused_before_it_comes() {
+    for length in [0, 15, 17, u64::MAX] {
+        let budget = MemoryBudget::new(MIB);
+        let mut promise = promise(&budget);
+        let query = "a=1x1&b=1x1";
+        let problem = Reader::new(Format::Raw, query, Some(length), DEMAND, &mut promise)
+            .expect_err("the length is wrong");
+        assert_eq!(problem.kind, ProblemKind::LengthMismatch);
+        assert!(problem.detail.contains(&length.to_string()) && problem.detail.contains("16"));
+    }
+}
