@@ -5,7 +5,7 @@ CARGO ?= cargo
 PORT ?= 8080
 MACHINE ?= microvm
 
-.PHONY: help run demo test test-avx512 image host sim lint no-std bench-vm bench-gemm clean
+.PHONY: help run demo test test-avx512 image host sim lint no-std bench-vm bench-gemm bench-http clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint      format and lints'
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
 	@echo 'make bench-gemm   the multiply against every library one could link instead'
+	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and against axum'
 	@echo 'make clean     remove everything that was built'
 	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot.'
 
@@ -69,6 +70,12 @@ bench-gemm:
 	tools/install gemm
 	tools/gemm-peers
 	$(CARGO) run --release --manifest-path benches/gemm/Cargo.toml -- $(ARGUMENTS)
+
+bench-http: host
+	tools/install http
+	tools/http-peers
+	$(CARGO) build --release --manifest-path benches/http/Cargo.toml
+	$(CARGO) run --release --manifest-path benches/http/Cargo.toml
 
 clean:
 	$(CARGO) clean
