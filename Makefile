@@ -64,7 +64,7 @@ lint:
 
 bench-vm: image
 	tools/install bench
-	$(CARGO) bench --bench vm
+	$(CARGO) bench --bench vm -- $(ARGUMENTS)
 
 bench-gemm:
 	tools/install gemm
