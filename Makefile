@@ -33,6 +33,7 @@ demo: image
 test: image no-std
 	tools/install test
 	$(CARGO) test
+	tools/compare-h11
 
 # Apart from the others: Bochs is slow, and QEMU has no AVX-512.
 test-avx512: image

@@ -14,7 +14,8 @@
 use alloc::vec::Vec;
 
 use crate::http::body::{BodyError, BodyReader, Piece};
-use crate::http::head::{HeadError, Method, RequestHead};
+use crate::http::grammar::is_token_byte;
+use crate::http::head::{HeadError, Method, RequestHead, check_line_ends};
 use crate::http::response::{Output, Response};
 use crate::limits::{DISCARD_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::time::Now;
@@ -144,16 +145,8 @@ impl Connection {
             .position(|window| window == HEAD_END)
             .map(|position| scan_from + position + HEAD_END.len());
         let Some(end) = end else {
-            return match self.head_text.first() {
-                // What can't begin a method is not HTTP (a TLS greeting, say): no need to wait.
-                Some(byte) if !byte.is_ascii_alphabetic() && *byte != b'\r' => {
-                    Err(self.broken_head(HeadError::Malformed("the request line")))
-                }
-                _ if self.head_text.len() == HEAD_BYTES_MAX => {
-                    Err(self.broken_head(HeadError::TooLarge))
-                }
-                _ => Ok((taken, Event::More)),
-            };
+            self.check_incomplete_head(before).map_err(|error| self.broken_head(error))?;
+            return Ok((taken, Event::More));
         };
         self.head_text.truncate(end);
         let head = RequestHead::parse(&self.head_text).map_err(|error| self.broken_head(error))?;
@@ -163,6 +156,25 @@ impl Connection {
         self.continue_wanted = head.expect_continue;
         self.state = State::Body(BodyReader::new(head.framing));
         Ok((end - before, Event::Head(head)))
+    }
+
+    /// What has come of a head may show already that it will be refused: `before` bytes of it were
+    /// looked at earlier. Waiting for more would only keep the client from its answer.
+    fn check_incomplete_head(&self, before: usize) -> Result<(), HeadError> {
+        let text = &self.head_text;
+        let previous = before.checked_sub(1).map_or(0, |last| text[last]);
+        check_line_ends(previous, &text[before..])?;
+        // A TLS greeting, say.
+        if text.first().is_some_and(|byte| *byte != b'\r' && !is_token_byte(*byte)) {
+            return Err(HeadError::Malformed("the request line"));
+        }
+        match text.len() {
+            HEAD_BYTES_MAX if text.contains(&b' ') && !text.contains(&b'\n') => {
+                Err(HeadError::TargetTooLong)
+            }
+            HEAD_BYTES_MAX => Err(HeadError::TooLarge),
+            _ => Ok(()),
+        }
     }
 
     fn broken_head(&mut self, error: HeadError) -> Broken {

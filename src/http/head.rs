@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::http::grammar::is_authority;
+use crate::http::target;
 use crate::limits::{FIELDS_MAX, TARGET_BYTES_MAX};
 
 /// Methods that some path takes; no path takes [`Method::Other`].
@@ -53,7 +55,7 @@ pub enum HeadError {
     TooLarge,
     /// The target is longer than [`TARGET_BYTES_MAX`].
     TargetTooLong,
-    /// A major version other than 1.
+    /// A version other than 1.0 and 1.1.
     Version,
     /// A transfer coding other than `chunked`.
     TransferCoding,
@@ -64,13 +66,13 @@ pub enum HeadError {
 impl RequestHead {
     /// Parses a whole head, its empty line included.
     pub fn parse(text: &[u8]) -> Result<Self, HeadError> {
-        check_line_ends(text)?;
+        check_line_ends(0, text)?;
         let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut slots);
         match request.parse(text) {
             Ok(httparse::Status::Complete(length)) if length == text.len() => {}
             Ok(_) => return Err(HeadError::Malformed("the head does not end where it should")),
-            Err(error) => return Err(grammar_error(error)),
+            Err(error) => return Err(grammar_error(error, text)),
         }
         let (Some(method), Some(target), Some(minor)) =
             (request.method, request.path, request.version)
@@ -85,9 +87,10 @@ impl RequestHead {
             .iter()
             .map(|field| (range_in(text, field.name.as_bytes()), range_in(text, field.value)))
             .collect();
-        let (path, query) = parse_target(target)?;
+        let method = parse_method(method);
+        let (path, query) = target::parse(target, method)?;
         let mut head = Self {
-            method: parse_method(method),
+            method,
             path,
             query,
             keep_alive: true,
@@ -160,30 +163,38 @@ impl RequestHead {
     }
 
     fn parse_expectation(&self, minor: u8) -> Result<bool, HeadError> {
-        match self.field_values("expect").next() {
-            None => Ok(false),
-            // RFC 9110, section 10.1.1: a server ignores it in an HTTP/1.0 request.
-            Some(_) if minor == 0 => Ok(false),
-            Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
-            Some(_) => Err(HeadError::Expectation),
+        let mut expectations = self.field_values("expect").peekable();
+        // RFC 9110, section 10.1.1: a server ignores it in an HTTP/1.0 request.
+        if expectations.peek().is_none() || minor == 0 {
+            return Ok(false);
+        }
+        if expectations.all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+            Ok(true)
+        } else {
+            Err(HeadError::Expectation)
         }
     }
 
-    /// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1.
+    /// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1, and a valid one.
     fn check_host(&self, minor: u8) -> Result<(), HeadError> {
-        match self.field_values("host").count() {
-            1 => Ok(()),
-            0 if minor == 0 => Ok(()),
-            0 => Err(HeadError::Malformed("no Host field")),
-            _ => Err(HeadError::Malformed("more than one Host field")),
+        let mut hosts = self.field_values("host");
+        match (hosts.next(), hosts.next()) {
+            (None, _) if minor == 0 => Ok(()),
+            (None, _) => Err(HeadError::Malformed("no Host field")),
+            (Some(host), None) => match core::str::from_utf8(host) {
+                Ok(host) if is_authority(host) => Ok(()),
+                _ => Err(HeadError::Malformed("the Host field")),
+            },
+            (Some(_), Some(_)) => Err(HeadError::Malformed("more than one Host field")),
         }
     }
 }
 
 /// Every line ends in CR LF: a parser that takes a bare LF, or drops a bare CR, sees other lines
 /// than a proxy in front of it may have seen (RFC 9112, section 2.2).
-fn check_line_ends(text: &[u8]) -> Result<(), HeadError> {
-    let mut previous = 0;
+///
+/// `previous` is the byte that stands before `text`.
+pub(super) fn check_line_ends(mut previous: u8, text: &[u8]) -> Result<(), HeadError> {
     for &byte in text {
         match (previous, byte) {
             (b'\r', b'\n') => {}
@@ -196,16 +207,25 @@ fn check_line_ends(text: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
-fn grammar_error(error: httparse::Error) -> HeadError {
+fn grammar_error(error: httparse::Error, text: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::TooLarge,
-        httparse::Error::Version => HeadError::Version,
+        httparse::Error::Version if names_version(text) => HeadError::Version,
+        httparse::Error::Version => HeadError::Malformed("the version"),
         httparse::Error::HeaderName => HeadError::Malformed("a field name"),
         httparse::Error::HeaderValue => HeadError::Malformed("a field value"),
         httparse::Error::Token => HeadError::Malformed("the request line"),
         httparse::Error::NewLine => HeadError::Malformed("a line end"),
         httparse::Error::Status => HeadError::Malformed("the status"),
     }
+}
+
+/// Whether the third part of the request line is some version of HTTP (RFC 9112, section 2.3).
+fn names_version(text: &[u8]) -> bool {
+    let line = text.split(|byte| *byte == b'\r').next().unwrap_or(text);
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2);
+    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+        if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 /// Where `part`, a slice of `text`, lies in it.
@@ -227,31 +247,6 @@ fn parse_method(method: &str) -> Method {
         "POST" => Method::Post,
         "OPTIONS" => Method::Options,
         _ => Method::Other,
-    }
-}
-
-/// Path and query of an origin-form or absolute-form target (RFC 9112, section 3.2); `*` stays `*`.
-fn parse_target(target: &str) -> Result<(String, String), HeadError> {
-    let origin = match target.split_once("://") {
-        Some((scheme, rest))
-            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") =>
-        {
-            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            &rest[end..]
-        }
-        _ if target.is_empty() || target.starts_with(['?', '#']) => {
-            return Err(HeadError::Malformed("the request target"));
-        }
-        _ => target,
-    };
-    let (before_fragment, _) = origin.split_once('#').unwrap_or((origin, ""));
-    let (path, query) = before_fragment.split_once('?').unwrap_or((before_fragment, ""));
-    // RFC 9110, section 4.2.3: an empty path of a URI is the same as `/`.
-    let path = if path.is_empty() { "/" } else { path };
-    if path.starts_with('/') || path == "*" {
-        Ok((path.into(), query.into()))
-    } else {
-        Err(HeadError::Malformed("the request target"))
     }
 }
 

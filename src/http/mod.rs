@@ -1,8 +1,12 @@
 //! HTTP/1.1 as a state machine without I/O (RFC 9110, RFC 9112).
 //!
-//! [`head`] turns bytes into a checked request head, [`body`] takes a message body off the wire,
+//! [`head`] turns bytes into a checked request head, `target` its target, [`body`] takes a message body off the wire,
 //! [`connection`] is the server's side of one connection built from the two, and [`response`]
 //! writes what goes back.
+
+mod grammar;
+
+mod target;
 
 pub mod body;
 pub mod connection;
