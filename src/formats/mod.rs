@@ -6,6 +6,8 @@
 //! meets them.
 
 mod accept;
+pub mod coding;
+mod inflate;
 
 pub mod settings;
 
