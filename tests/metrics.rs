@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gemmule::billing::tariff::STANDARD;
 use gemmule::gemm::{Alone, Kernel, Peak, caches};
-use gemmule::server::{Config, Server, SessionId};
+use gemmule::limits::HEAD_TIMEOUT_NS;
+use gemmule::problem::ProblemKind;
+use gemmule::server::{Config, Expired, Server, SessionId};
 use gemmule::time::Now;
 use support::http::{Response, parse_response, write_job, write_request};
 
@@ -75,12 +77,12 @@ impl Bench {
     }
 }
 
-/// The samples of a page by series, labels included. Every line must be one of the format's, every
-/// sample behind the help and the type of its metric.
+/// The samples of a page by series, labels included, times in nanoseconds. Every line must be one of
+/// the format's, every sample behind the help and the type of its metric.
 fn parse(page: &str) -> BTreeMap<String, u64> {
     assert!(page.ends_with('\n'));
     let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());
-    let (mut helped, mut typed) = ("", "");
+    let (mut helped, mut typed, mut is_histogram) = ("", "", false);
     for line in page.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').expect("a help text");
@@ -91,21 +93,35 @@ fn parse(page: &str) -> BTreeMap<String, u64> {
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a type");
             assert_eq!(name, helped, "the type stands behind the help");
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert!(kind != "histogram" || name.ends_with("_seconds"), "{line}");
             typed = name;
+            is_histogram = kind == "histogram";
         } else {
             let (series, value) = line.rsplit_once(' ').expect("a value");
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            assert!(name == helped && name == typed, "{line} stands behind {helped}, {typed}");
+            let (family, is_sum) = match name.strip_prefix(typed) {
+                Some("_bucket" | "_count") if is_histogram => (typed, false),
+                Some("_sum") if is_histogram => (typed, true),
+                _ => (name, false),
+            };
+            assert!(family == helped && family == typed, "{line} stands behind {helped}, {typed}");
             if !labels.is_empty() {
                 check_labels(labels.strip_suffix('}').expect("the end of the labels"));
             }
-            let value = value.parse().unwrap_or_else(|_| panic!("not an integer: {line}"));
+            let value = if is_sum { nanoseconds(value) } else { value.parse().ok() };
+            let value = value.unwrap_or_else(|| panic!("not a number: {line}"));
             assert_eq!(samples.insert(series.to_string(), value), None, "{series} comes twice");
         }
     }
     samples
+}
+
+/// A decimal number of seconds.
+fn nanoseconds(seconds: &str) -> Option<u64> {
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    format!("{whole}{fraction:0<9}").parse().ok()
 }
 
 /// `name="value",…`, no value with a comma or anything to be escaped.
@@ -179,6 +195,7 @@ fn counters_move_with_what_is_done() {
     bench.server.receive(gone, &write_job(good), NOW);
     let waiting = bench.metrics();
     assert_eq!(waiting["gemmule_jobs_in_progress"], 1);
+    assert_eq!(waiting["gemmule_jobs_waiting"], 1);
     assert!(waiting["gemmule_memory_promised_bytes"] > 0);
     bench.server.gone(gone);
     assert!(bench.server.next_job().is_none());
@@ -205,8 +222,86 @@ fn counters_move_with_what_is_done() {
     assert_eq!(after["gemmule_http_requests_total{status=\"200\"}"], 4);
     assert_eq!(after["gemmule_http_requests_total{status=\"422\"}"], 1);
     assert_eq!(after["gemmule_jobs_in_progress"], 0);
+    assert_eq!(after["gemmule_jobs_waiting"], 0);
     assert_eq!(after["gemmule_memory_promised_bytes"], 0);
     assert!(after["gemmule_sent_bytes_total"] > before["gemmule_sent_bytes_total"]);
+}
+
+#[test]
+fn problems_are_counted_by_type_wherever_they_are_found() {
+    let mut bench = Bench::new();
+    let before = bench.metrics();
+    assert_eq!(
+        before.keys().filter(|series| series.starts_with("gemmule_problems_total{")).count(),
+        ProblemKind::ALL.len(),
+    );
+    // In the head, in the job, on a path that needs no job, and in what is not HTTP at all.
+    for request in [
+        write_request("GET", "/nowhere", &[], None),
+        write_request("POST", "/v1/multiply", &[], Some(b"")),
+        write_job("{\"a\":[[1]]}"),
+        write_job("{\"a\":[[1]]}"),
+        write_request("GET", "/v1/jobs/00000000000000000000000000000000/bill", &[], None),
+        write_request("GET", "/v2/models/none", &[], None),
+    ] {
+        assert!(bench.ask(&request).status >= 400);
+    }
+    let other = bench.server.open(NOW).expect("a session is free");
+    bench.server.receive(other, b"\x16\x03\x01", NOW);
+    let slow = bench.server.open(NOW).expect("a session is free");
+    bench.server.receive(slow, b"GET", NOW);
+    let later = Now { monotonic_ns: HEAD_TIMEOUT_NS, ..NOW };
+    assert_eq!(bench.server.expire(later), Some(Expired::Answered(slow)));
+
+    let after = bench.metrics();
+    for kind in ProblemKind::ALL {
+        let series = format!("gemmule_problems_total{{type=\"{}\"}}", kind.name());
+        let expected = match kind {
+            ProblemKind::MissingField => 2,
+            ProblemKind::UnknownPath
+            | ProblemKind::UnsupportedMediaType
+            | ProblemKind::UnknownJob
+            | ProblemKind::UnknownModel
+            | ProblemKind::MalformedRequest
+            | ProblemKind::RequestTimeout => 1,
+            _ => 0,
+        };
+        assert_eq!(after[&series] - before[&series], expected, "{series}");
+    }
+}
+
+#[test]
+fn times_are_from_the_head_and_from_the_last_byte() {
+    const MS: u64 = 1_000_000;
+    let at = |ms| Now { monotonic_ns: ms * MS, unix_ns: 0 };
+    let mut bench = Bench::new();
+    let request = write_job("{\"a\":[[1]],\"b\":[[1]]}");
+    let (head, body) = request.split_at(request.len() - 1);
+    bench.server.receive(bench.reader, head, at(1));
+    bench.server.receive(bench.reader, body, at(4));
+    let mut job = bench.server.next_job().expect("a job");
+    while !job.advance(&Alone, &|| false) {}
+    bench.server.finish(job, at(6));
+    bench.read();
+    // One that is refused has a time as well, but no job.
+    bench.ask(&write_request("POST", "/v1/multiply", &[], Some(b"")));
+
+    let metrics = bench.metrics();
+    let (request, job) = ("gemmule_http_request_duration_seconds", "gemmule_job_duration_seconds");
+    for (series, expected) in [
+        (format!("{request}_sum{{route=\"/v1/multiply\"}}"), 5 * MS),
+        (format!("{request}_count{{route=\"/v1/multiply\"}}"), 2),
+        (format!("{request}_bucket{{route=\"/v1/multiply\",le=\"0.0025\"}}"), 1),
+        (format!("{request}_bucket{{route=\"/v1/multiply\",le=\"0.01\"}}"), 2),
+        (format!("{request}_bucket{{route=\"/v1/multiply\",le=\"+Inf\"}}"), 2),
+        (format!("{job}_sum"), 2 * MS),
+        (format!("{job}_count"), 1),
+        (format!("{job}_bucket{{le=\"0.001\"}}"), 0),
+        (format!("{job}_bucket{{le=\"0.0025\"}}"), 1),
+        (format!("{job}_bucket{{le=\"+Inf\"}}"), 1),
+    ] {
+        assert_eq!(metrics.get(&series), Some(&expected), "{series}");
+    }
 }
 
 #[test]

@@ -4,31 +4,44 @@ use rand_chacha::rand_core::RngCore;
 
 use crate::api::Route;
 use crate::billing::JobId;
-use crate::http::connection::Broken;
 use crate::http::{RequestHead, Response};
 use crate::inference;
-use crate::server::{Server, SessionId, replies};
+use crate::problem::Problem;
+use crate::server::{Server, SessionId};
 use crate::time::Now;
 
 impl Server {
     pub(super) fn begin_request(&mut self, id: SessionId, head: &RequestHead, now: Now) {
-        let answer = match Route::find(head) {
-            Ok(Route::Multiply) => match self.admit(head) {
-                Ok(pending) => {
-                    let Some(session) = self.session_mut(id) else { return };
-                    session.pending = Some(pending);
-                    session.connection.accept_body(&mut session.output);
-                    return;
-                }
-                Err(problem) => problem.into_response(),
-            },
-            Ok(route) => self.reply(&route),
+        match Route::find(head).and_then(|route| self.begin(id, &route, head, now)) {
+            Ok(None) => {}
+            Ok(Some(response)) => self.answer(id, response, now),
             Err(problem) if inference::is_path(&head.path) => {
-                problem.for_inference().into_response()
+                self.refuse(id, problem.for_inference(), now);
             }
-            Err(problem) => problem.into_response(),
-        };
-        self.answer(id, answer, now);
+            Err(problem) => self.refuse(id, problem, now),
+        }
+    }
+
+    /// Answers what needs no body; `None` where the body is to be read first.
+    fn begin(
+        &mut self,
+        id: SessionId,
+        route: &Route,
+        head: &RequestHead,
+        now: Now,
+    ) -> Result<Option<Response>, Problem> {
+        if *route != Route::Multiply {
+            return self.reply(route).map(Some);
+        }
+        if let Some(session) = self.session_mut(id) {
+            session.product_asked_ns = Some(now.monotonic_ns);
+        }
+        let pending = self.admit(head)?;
+        if let Some(session) = self.session_mut(id) {
+            session.pending = Some(pending);
+            session.connection.accept_body(&mut session.output);
+        }
+        Ok(None)
     }
 
     pub(super) fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) {
@@ -37,7 +50,7 @@ impl Server {
             return;
         };
         if let Err(problem) = pending.push(content) {
-            self.answer(id, problem.into_response(), now);
+            self.refuse(id, problem, now);
         }
     }
 
@@ -52,22 +65,34 @@ impl Server {
         self.ready_jobs.push_back(job);
     }
 
-    pub(super) fn refuse_broken(&mut self, id: SessionId, broken: Broken, now: Now) {
-        self.answer_and_close(id, replies::broken(broken).into_response(), now);
-    }
-
     /// Queues a response; a request that is still coming in is forgotten.
     pub(super) fn answer(&mut self, id: SessionId, response: Response, now: Now) {
-        self.counters.answered(response.status);
+        self.note_answer(id, response.status, now);
         let Some(session) = self.session_mut(id) else { return };
         session.pending = None;
         session.connection.respond(response, now, &mut session.output);
     }
 
-    pub(super) fn answer_and_close(&mut self, id: SessionId, response: Response, now: Now) {
-        self.counters.answered(response.status);
+    /// Queues a problem as the response.
+    pub(super) fn refuse(&mut self, id: SessionId, problem: Problem, now: Now) {
+        self.counters.refused(problem.kind);
+        self.answer(id, problem.into_response(), now);
+    }
+
+    /// The same, as the last response of its connection.
+    pub(super) fn refuse_and_close(&mut self, id: SessionId, problem: Problem, now: Now) {
+        self.counters.refused(problem.kind);
+        self.note_answer(id, problem.kind.status(), now);
         let Some(session) = self.session_mut(id) else { return };
         session.pending = None;
-        session.connection.respond_and_close(response, now, &mut session.output);
+        session.connection.respond_and_close(problem.into_response(), now, &mut session.output);
+    }
+
+    fn note_answer(&mut self, id: SessionId, status: u16, now: Now) {
+        self.counters.answered(status);
+        let asked_ns = self.session_mut(id).and_then(|session| session.product_asked_ns.take());
+        if let Some(asked_ns) = asked_ns {
+            self.counters.multiply_requests.add(now.monotonic_ns.saturating_sub(asked_ns));
+        }
     }
 }

@@ -3,15 +3,16 @@
 use crate::api::to_json;
 use crate::http::Response;
 use crate::inference::{Call, Model, describe};
+use crate::problem::Problem;
 use crate::server::{Server, replies};
 
 impl Server {
-    pub(super) fn reply_inference(&self, call: Call) -> Response {
+    pub(super) fn reply_inference(&self, call: Call) -> Result<Response, Problem> {
         let body = match call {
             Call::Server => to_json(&describe::server()),
             Call::Live => to_json(&describe::Live { live: true }),
             Call::Ready | Call::ModelReady(_) if self.is_draining() => {
-                return replies::draining().for_inference().into_response();
+                return Err(replies::draining());
             }
             Call::Ready => to_json(&describe::Ready { ready: true }),
             Call::ModelReady(model) => {
@@ -24,6 +25,6 @@ impl Server {
             Call::ModelStats(model) => to_json(&self.inference.statistics(&[model])),
             Call::SharedMemory => b"[]".to_vec(),
         };
-        Response::json(200, body)
+        Ok(Response::json(200, body))
     }
 }

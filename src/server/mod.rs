@@ -153,7 +153,7 @@ impl Server {
             let (taken, event) = match session.connection.receive(&bytes[used..]) {
                 Ok(progress) => progress,
                 Err(broken) => {
-                    self.refuse_broken(id, broken, now);
+                    self.refuse_and_close(id, replies::broken(broken), now);
                     used = bytes.len();
                     break;
                 }
@@ -251,7 +251,7 @@ impl Server {
                         ProblemKind::RequestTimeout,
                         "the request came more slowly than the limits allow",
                     );
-                    self.answer_and_close(id, problem.into_response(), now);
+                    self.refuse_and_close(id, problem, now);
                     self.note_progress(id, 0, now);
                     return Some(Expired::Answered(id));
                 }
@@ -295,7 +295,7 @@ impl Server {
         let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
         let (outcome, promise) = job.into_outcome();
-        let response = match outcome {
+        match outcome {
             Outcome::Done { usage, text } => {
                 let bill = Bill::new(
                     job_id,
@@ -309,18 +309,18 @@ impl Server {
                 self.counters.billed(&usage, &bill);
                 let response = replies::product(text, &bill);
                 self.bills.post(bill);
-                response
+                self.answer(id, response, now);
             }
             Outcome::Failed(problem) => {
                 self.counters.jobs_failed.add(1);
-                problem.into_response()
+                self.refuse(id, problem, now);
             }
             Outcome::Cancelled => {
                 self.counters.jobs_cancelled.add(1);
                 return None;
             }
-        };
-        self.answer(id, response, now);
+        }
+        self.counters.jobs.add(elapsed_ns);
         self.session_mut(id)?.reply_promise = Some(promise);
         self.note_progress(id, 0, now);
         Some(id)

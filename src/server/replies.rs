@@ -87,16 +87,16 @@ impl Server {
     }
 
     /// The reply to a request that needs no job.
-    pub(super) fn reply(&self, route: &Route) -> Response {
-        match route {
+    pub(super) fn reply(&self, route: &Route) -> Result<Response, Problem> {
+        let response = match route {
             Route::JobBill(job) => match self.bills.of_job(*job) {
                 Some(bill) => Response::json(200, to_json(bill)),
                 None => {
                     let detail = format!("{job} is not among the last {RECENT_BILLS_MAX} jobs");
-                    Problem::new(ProblemKind::UnknownJob, detail).into_response()
+                    return Err(Problem::new(ProblemKind::UnknownJob, detail));
                 }
             },
-            Route::Health if self.is_draining() => draining().into_response(),
+            Route::Health if self.is_draining() => return Err(draining()),
             Route::Health => {
                 let health = Health {
                     status: "ok",
@@ -117,9 +117,10 @@ impl Server {
                 })),
             ),
             Route::Options(allow) => Response::empty(204).with_field("Allow", allow.clone()),
-            Route::Inference(call) => self.reply_inference(*call),
+            Route::Inference(call) => return self.reply_inference(*call),
             Route::Multiply => unreachable!("a multiplication is a job"),
-        }
+        };
+        Ok(response)
     }
 
     fn version(&self) -> Version<'_> {

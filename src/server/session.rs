@@ -22,6 +22,8 @@ pub(super) struct Session {
     pub output: Output,
     /// The request whose body is coming in.
     pub pending: Option<PendingRequest>,
+    /// When the head of a request for a product had come, until it is answered.
+    pub product_asked_ns: Option<u64>,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
     /// The memory of the reply that is being sent.
@@ -58,6 +60,7 @@ impl Session {
             connection: Connection::new(),
             output: Output::default(),
             pending: None,
+            product_asked_ns: None,
             job: None,
             reply_promise: None,
             phase: Phase::Idle,

@@ -3,18 +3,22 @@
 //! Names follow Prometheus's conventions: the unit last, in base units, and `_total` behind what
 //! only grows. A metric is added by a line in one of the three lists below.
 
+mod histogram;
+
+mod page;
+
 use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
 use crate::billing::{Bill, Usage};
 use crate::gemm::{self, Dtype};
 use crate::http::Response;
+use crate::problem::ProblemKind;
 use crate::server::Server;
 
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) use histogram::Histogram;
+use page::{CONTENT_TYPE, Page};
 
 /// What is counted from the start on. A count that overflows begins again at zero, which readers
 /// take for a restart.
@@ -28,6 +32,11 @@ pub(super) struct Counters {
     pub jobs_cancelled: Count,
     /// Requests by the status of their answer.
     requests: BTreeMap<u16, Count>,
+    problems: ProblemCounts,
+    /// From a head that asks for a product to its answer.
+    pub multiply_requests: Histogram,
+    /// From a request's last byte to its answer.
+    pub jobs: Histogram,
     flops_f64: Count,
     flops_f32: Count,
     bytes_in: Count,
@@ -38,6 +47,16 @@ pub(super) struct Counters {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count(u64);
 
+/// By kind, in the order of their list.
+#[derive(Debug)]
+struct ProblemCounts([Count; ProblemKind::ALL.len()]);
+
+impl Default for ProblemCounts {
+    fn default() -> Self {
+        Self([Count::default(); ProblemKind::ALL.len()])
+    }
+}
+
 impl Count {
     pub fn add(&mut self, more: u64) {
         self.0 = self.0.wrapping_add(more);
@@ -47,6 +66,11 @@ impl Count {
 impl Counters {
     pub fn answered(&mut self, status: u16) {
         self.requests.entry(status).or_default().add(1);
+    }
+
+    /// A request was answered with a problem.
+    pub fn refused(&mut self, kind: ProblemKind) {
+        self.problems.0[kind as usize].add(1);
     }
 
     /// A job is done, and its bill made out.
@@ -64,11 +88,11 @@ impl Counters {
 
 impl Server {
     pub(super) fn metrics(&self) -> Response {
-        let mut page = Page(String::new());
+        let mut page = Page::default();
         self.write_machine(&mut page);
         self.write_traffic(&mut page);
         self.write_work(&mut page);
-        let body = page.0.into_bytes();
+        let body = page.into_text().into_bytes();
         Response { status: 200, content_type: CONTENT_TYPE, fields: Vec::new(), body }
     }
 
@@ -108,6 +132,16 @@ impl Server {
         for (status, count) in &counters.requests {
             requests = requests.sample(&[("status", &status.to_string())], count.0);
         }
+        let mut problems = page.counter("problems_total", "Answers that were a problem.");
+        for kind in ProblemKind::ALL {
+            let count = counters.problems.0[*kind as usize];
+            problems = problems.sample(&[("type", kind.name())], count.0);
+        }
+        page.histogram(
+            "http_request_duration_seconds",
+            "From the head of a request to its answer, where it asks for a product.",
+        )
+        .times(&[("route", "/v1/multiply")], &counters.multiply_requests);
     }
 
     fn write_work(&self, page: &mut Page) {
@@ -118,6 +152,13 @@ impl Server {
             .sample(&[("end", "done")], counters.jobs_done.0)
             .sample(&[("end", "failed")], counters.jobs_failed.0)
             .sample(&[("end", "cancelled")], counters.jobs_cancelled.0);
+        page.gauge("jobs_waiting", "Jobs that nobody works on yet.")
+            .value(self.ready_jobs.len() as u64);
+        page.histogram(
+            "job_duration_seconds",
+            "From a request's last byte to the answer, where there is one.",
+        )
+        .times(&[], &counters.jobs);
         page.counter("billed_flops_total", "Floating-point operations on bills.")
             .sample(&[("dtype", "f64")], counters.flops_f64.0)
             .sample(&[("dtype", "f32")], counters.flops_f32.0);
@@ -130,56 +171,4 @@ impl Server {
         )
         .sample(&[("currency", self.config.tariff.currency)], counters.amount_micros.0);
     }
-}
-
-/// The text as far as it is written.
-struct Page(String);
-
-/// The samples of one metric, under its name.
-struct Family<'a> {
-    page: &'a mut Page,
-    name: &'static str,
-}
-
-impl Page {
-    fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        self.family(name, "gauge", help)
-    }
-
-    fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        debug_assert!(name.ends_with("_total"), "{name}");
-        self.family(name, "counter", help)
-    }
-
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
-        self.write(format_args!("# HELP gemmule_{name} {help}\n# TYPE gemmule_{name} {kind}\n"));
-        Family { page: self, name }
-    }
-
-    fn write(&mut self, text: core::fmt::Arguments<'_>) {
-        self.0.write_fmt(text).expect("a string takes all text");
-    }
-}
-
-impl Family<'_> {
-    fn value(self, value: u64) {
-        self.sample(&[], value);
-    }
-
-    fn sample(self, labels: &[(&str, &str)], value: u64) -> Self {
-        let name = self.name;
-        let labels: String =
-            labels.iter().map(|(name, value)| format!("{name}=\"{}\",", escape(value))).collect();
-        match labels.strip_suffix(',') {
-            Some(labels) => {
-                self.page.write(format_args!("gemmule_{name}{{{labels}}} {value}\n"));
-            }
-            None => self.page.write(format_args!("gemmule_{name} {value}\n")),
-        }
-        self
-    }
-}
-
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
