@@ -5,13 +5,14 @@ CARGO ?= cargo
 PORT ?= 8080
 MACHINE ?= microvm
 
-.PHONY: help run demo test test-avx512 image host sim lint no-std bench-vm bench-gemm bench-http clean
+.PHONY: help run demo test test-avx512 test-slow image host sim lint no-std bench-vm bench-gemm bench-http clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
 	@echo 'make demo      the same, then power off'
 	@echo 'make test      all tests, those of the booted image included'
 	@echo 'make test-avx512  the image on emulated processors with AVX-512, in Bochs'
+	@echo 'make test-slow  the Linux server beside hundreds of clients that are slow on purpose'
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
 	@echo 'make sim       many simulated days of good and bad clients; SEED=N RUNS=N'
@@ -39,6 +40,11 @@ test: image no-std
 test-avx512: image
 	tools/install avx512
 	tools/test-avx512
+
+# Apart from the others: slow clients take a minute.
+test-slow:
+	tools/install slow
+	$(CARGO) test --test slow -- --ignored --nocapture
 
 image:
 	tools/install image
