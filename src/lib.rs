@@ -16,6 +16,7 @@ pub mod http;
 pub mod api;
 pub mod formats;
 pub mod inference;
+
 pub mod job;
 
 pub mod gemm;

@@ -61,6 +61,11 @@ pub struct Promise {
 }
 
 impl Promise {
+    /// What all requests together may hold, in bytes.
+    pub fn budget_bytes(&self) -> usize {
+        self.budget.total_bytes()
+    }
+
     /// Grows or shrinks the promise to `bytes`; a shortage leaves it as it was.
     pub fn resize(&mut self, bytes: usize) -> Result<(), Shortage> {
         let Inner { total_bytes, promised_bytes } = &*self.budget.0;

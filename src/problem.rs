@@ -141,7 +141,7 @@ impl Problem {
         Response {
             status: self.kind.status(),
             content_type: "application/problem+json",
-            body: crate::api::to_json(&self),
+            body: crate::api::to_json(&self).into(),
             fields: self.response_fields,
         }
     }

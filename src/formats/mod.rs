@@ -20,6 +20,8 @@ mod raw;
 mod convert;
 pub mod operands;
 
+pub mod write;
+
 use alloc::format;
 use alloc::string::String;
 

@@ -36,6 +36,7 @@ pub trait Element:
     + PartialEq
     + From<u8>
     + zmij::Float
+    + bytemuck::Pod
     + Send
     + Sync
 {

@@ -116,7 +116,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let net = Net::start(nic, &addressing, port, sequence_seed(&seed), buffers, now)?;
     let server = Server::new(config, seed);
     let ringer = bell.clone();
-    let runner = Runner::new(threads(options), Arc::new(move || ringer.ring()))
+    let runner = Runner::new(threads(options), clock, Arc::new(move || ringer.ring()))
         .map_err(|error| Fault::Threads(error.to_string()))?;
     Ok(Loop {
         net,

@@ -57,8 +57,8 @@ fn reply_to(body: &[u8], memory_bytes: Option<usize>) -> Result<(String, Vec<u8>
     let wake = move || {
         let _ = wake.send(());
     };
-    let mut runner = Runner::new(threads, Arc::new(wake))?;
     let clock = Clock::new();
+    let mut runner = Runner::new(threads, clock, Arc::new(wake))?;
     let broken = || io::Error::other("the server does not take its own request");
     let session = server.open(clock.now()).ok_or_else(broken)?;
     let head = format!(

@@ -41,10 +41,14 @@ pub struct Turn {
 
 impl Runner {
     /// Starts `threads` compute threads; `wake` is called from them when a job is finished.
-    pub fn new(threads: usize, wake: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+    pub fn new(
+        threads: usize,
+        clock: Clock,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<Self> {
         let workers = match threads {
             0 => None,
-            _ => Some(Workers::start(threads, &wake)?),
+            _ => Some(Workers::start(threads, clock, &wake)?),
         };
         Ok(Self { workers, local: VecDeque::new() })
     }
@@ -59,7 +63,7 @@ impl Runner {
         }
         let slice = Slice::new(IO_SLICE);
         while let Some(mut job) = server.next_job() {
-            if run_small(&mut job) {
+            if run_small(&mut job, clock) {
                 turn.sessions.extend(server.finish(job, clock.now()));
             } else if let Some(workers) = &self.workers {
                 workers.pool.push(job);
@@ -72,6 +76,7 @@ impl Runner {
             }
         }
         if let Some(mut job) = self.local.pop_front() {
+            job.note_time(clock.monotonic_ns());
             if job.advance(&Alone, &|| slice.is_over()) {
                 turn.sessions.extend(server.finish(job, clock.now()));
             } else {
@@ -84,8 +89,9 @@ impl Runner {
 }
 
 /// Runs a job for as long as it is small; whether it is finished.
-fn run_small(job: &mut Job) -> bool {
+fn run_small(job: &mut Job, clock: &Clock) -> bool {
     while job.is_small() {
+        job.note_time(clock.monotonic_ns());
         if job.advance(&Alone, &|| false) {
             return true;
         }
@@ -116,14 +122,18 @@ struct Workers {
 }
 
 impl Workers {
-    fn start(threads: usize, wake: &Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+    fn start(
+        threads: usize,
+        clock: Clock,
+        wake: &Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<Self> {
         let pool = Arc::new(Pool::new());
         let (done, finished) = mpsc::channel();
         for number in 0..threads {
             let (pool, done, wake) = (pool.clone(), done.clone(), wake.clone());
             thread::Builder::new()
                 .name(format!("compute-{number}"))
-                .spawn(move || compute(&pool, &done, &*wake))?;
+                .spawn(move || compute(&pool, clock, &done, &*wake))?;
         }
         Ok(Self { pool, finished })
     }
@@ -135,11 +145,18 @@ const EXIT_DEAD_THREAD: i32 = 18;
 
 /// The life of a compute thread, which lasts as long as the process: a panic aborts. Should it end
 /// nevertheless, jobs would wait for ever, so the process ends with it.
-fn compute(pool: &Pool<Job>, done: &Sender<Job>, wake: &dyn Fn()) {
+fn compute(pool: &Pool<Job>, clock: Clock, done: &Sender<Job>, wake: &dyn Fn()) {
     loop {
         let mut job = pool.next_job();
         let slice = Slice::new(COMPUTE_SLICE);
-        if !job.advance(pool, &|| slice.is_over() && pool.has_jobs()) {
+        let is_to_yield = || slice.is_over() && pool.has_jobs();
+        job.note_time(clock.monotonic_ns());
+        let mut is_finished = job.advance(pool, &is_to_yield);
+        while !is_finished && !is_to_yield() {
+            job.note_time(clock.monotonic_ns());
+            is_finished = job.advance(pool, &is_to_yield);
+        }
+        if !is_finished {
             pool.push(job);
         } else if done.send(job).is_ok() {
             wake();

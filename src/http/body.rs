@@ -107,6 +107,13 @@ impl BodyReader {
         }
     }
 
+    /// Takes back that the last `bytes` of the content read last were read.
+    pub fn unread(&mut self, bytes: u64) {
+        if let State::Length { left } | State::Chunk { left } = &mut self.state {
+            *left += bytes;
+        }
+    }
+
     /// Takes bytes off the front of `input`: how many, and what they brought.
     pub fn read<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Piece<'a>), BodyError> {
         let mut used = 0;

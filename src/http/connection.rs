@@ -13,9 +13,10 @@
 
 use alloc::vec::Vec;
 
-use crate::http::body::{BodyError, BodyReader, Piece};
+use crate::http::body::{self, BodyError, BodyReader};
 use crate::http::grammar::is_token_byte;
 use crate::http::head::{HeadError, Method, RequestHead, check_line_ends};
+use crate::http::payload::Piece;
 use crate::http::response::{Output, Response};
 use crate::limits::{DISCARD_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::time::Now;
@@ -109,9 +110,9 @@ impl Connection {
             State::Body(reader) => {
                 let (used, piece) = reader.read(input).map_err(Broken::Body)?;
                 let event = match piece {
-                    Piece::Content(content) => Event::Content(content),
-                    Piece::More => Event::More,
-                    Piece::End => {
+                    body::Piece::Content(content) => Event::Content(content),
+                    body::Piece::More => Event::More,
+                    body::Piece::End => {
                         self.state = State::Respond;
                         Event::End
                     }
@@ -126,6 +127,13 @@ impl Connection {
                 }
                 Ok((used, Event::More))
             }
+        }
+    }
+
+    /// Gives back the last `bytes` of the content that was just taken: they will come again.
+    pub fn unread(&mut self, bytes: usize) {
+        if let State::Body(reader) = &mut self.state {
+            reader.unread(bytes as u64);
         }
     }
 
@@ -186,7 +194,7 @@ impl Connection {
     pub fn accept_body(&mut self, output: &mut Output) {
         let State::Body(reader) = &self.state else { return };
         if self.continue_wanted && !reader.is_done() {
-            output.push(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+            output.push(Piece::Bytes(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
         }
         self.continue_wanted = false;
     }

@@ -107,7 +107,7 @@ impl RequestHead {
     }
 
     /// The values of every field of that name, in order.
-    pub fn field_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn field_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.fields.iter().filter_map(move |(field_name, value)| {
             let field_name = &self.text[usize::from(field_name.start)..usize::from(field_name.end)];
             field_name

@@ -1,8 +1,9 @@
 //! HTTP/1.1 as a state machine without I/O (RFC 9110, RFC 9112).
 //!
-//! [`head`] turns bytes into a checked request head, `target` its target, [`body`] takes a message body off the wire,
+//! [`head`] turns bytes into a checked request head, `target` its target, [`body`] takes a message
+//! body off the wire,
 //! [`connection`] is the server's side of one connection built from the two, and [`response`]
-//! writes what goes back.
+//! writes what goes back, a [`payload`] behind its head.
 
 mod grammar;
 
@@ -11,8 +12,10 @@ mod target;
 pub mod body;
 pub mod connection;
 pub mod head;
+pub mod payload;
 pub mod response;
 
 pub use connection::{Connection, Event};
 pub use head::{Method, RequestHead};
+pub use payload::{Payload, Piece};
 pub use response::{Output, Response};

@@ -5,16 +5,17 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::http::payload::{Payload, Piece};
 use crate::time::{Civil, Now};
 
 /// A final response, before it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
     /// Further fields, name and value.
     pub fields: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
+    pub body: Payload,
 }
 
 /// Bodies up to this size are written behind their head, so that a small reply is one packet;
@@ -24,12 +25,12 @@ const JOINED_BODY_BYTES_MAX: usize = 4096;
 impl Response {
     /// A response with a JSON body.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", fields: Vec::new(), body }
+        Self { status, content_type: "application/json", fields: Vec::new(), body: body.into() }
     }
 
     /// A response without content.
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: "", fields: Vec::new(), body: Vec::new() }
+        Self { status, content_type: "", fields: Vec::new(), body: Payload::default() }
     }
 
     /// Adds a field.
@@ -52,7 +53,7 @@ impl Response {
         }
         // RFC 9110, section 8.6: a 204 has no Content-Length.
         if self.status != 204 {
-            push_field(&mut text, "Content-Length", &format!("{}", self.body.len()));
+            push_field(&mut text, "Content-Length", &format!("{}", self.body.bytes()));
         }
         for (name, value) in &self.fields {
             push_field(&mut text, name, value);
@@ -63,14 +64,16 @@ impl Response {
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();
         if is_head {
-            output.push(bytes);
-        } else if self.body.len() <= JOINED_BODY_BYTES_MAX {
-            bytes.extend_from_slice(&self.body);
-            output.push(bytes);
-        } else {
-            output.push(bytes);
-            output.push(self.body);
+            output.push(Piece::Bytes(bytes));
+            return;
         }
+        let is_joined = self.body.bytes() <= JOINED_BODY_BYTES_MAX;
+        let mut pieces = self.body.into_pieces().into_iter();
+        if is_joined {
+            pieces.by_ref().for_each(|piece| bytes.extend_from_slice(piece.as_bytes()));
+        }
+        output.push(Piece::Bytes(bytes));
+        pieces.for_each(|piece| output.push(piece));
     }
 }
 
@@ -89,6 +92,7 @@ fn reason_phrase(status: u16) -> &'static str {
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
@@ -107,14 +111,14 @@ fn reason_phrase(status: u16) -> &'static str {
 /// Bytes on their way out, in the pieces they were made in.
 #[derive(Debug, Default)]
 pub struct Output {
-    pieces: VecDeque<Vec<u8>>,
+    pieces: VecDeque<Piece>,
     /// Bytes of the first piece that are sent.
     sent: usize,
 }
 
 impl Output {
-    pub fn push(&mut self, piece: Vec<u8>) {
-        if !piece.is_empty() {
+    pub fn push(&mut self, piece: Piece) {
+        if !piece.as_bytes().is_empty() {
             self.pieces.push_back(piece);
         }
     }
@@ -125,14 +129,14 @@ impl Output {
 
     /// The next bytes to send; empty when there are none.
     pub fn next(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| &piece[self.sent..])
+        self.pieces.front().map_or(&[], |piece| &piece.as_bytes()[self.sent..])
     }
 
     /// Marks `bytes` of [`Output::next`] as sent.
     pub fn sent(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.next().len());
         self.sent += bytes;
-        if self.pieces.front().is_some_and(|piece| self.sent >= piece.len()) {
+        if self.pieces.front().is_some_and(|piece| self.sent >= piece.as_bytes().len()) {
             self.pieces.pop_front();
             self.sent = 0;
         }

@@ -75,14 +75,15 @@ impl EventLoop {
             threads: threads.max(1),
             peak: peak::at_start(),
         };
+        let clock = Clock::new();
         println!("gemmule: serving on {}", listener.local_addr()?);
         Ok(Self {
             poll,
             listener,
             signals,
             server: Server::new(config, super::seed()?),
-            runner: Runner::new(threads, Arc::new(wake))?,
-            clock: Clock::new(),
+            runner: Runner::new(threads, clock, Arc::new(wake))?,
+            clock,
             connections: Vec::new(),
             unfinished: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES],

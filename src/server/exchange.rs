@@ -6,6 +6,7 @@ use crate::api::Route;
 use crate::billing::JobId;
 use crate::http::{RequestHead, Response};
 use crate::inference;
+use crate::job::{CancelFlag, Job};
 use crate::problem::Problem;
 use crate::server::{Server, SessionId};
 use crate::time::Now;
@@ -44,25 +45,44 @@ impl Server {
         Ok(None)
     }
 
-    pub(super) fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) {
+    /// Takes content of a request's body: how many bytes of it were used. The others, which would
+    /// be too much work at once, are to be brought again.
+    pub(super) fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) -> usize {
         let Some(pending) = self.session_mut(id).and_then(|session| session.pending.as_mut())
         else {
-            return;
+            return content.len();
         };
-        if let Err(problem) = pending.push(content) {
-            self.refuse(id, problem, now);
+        match pending.push(content) {
+            Ok(used) => used,
+            Err(problem) => {
+                self.refuse(id, problem, now);
+                content.len()
+            }
         }
     }
 
     pub(super) fn begin_job(&mut self, id: SessionId, now: Now) {
+        let Some(pending) = self.session_mut(id).and_then(|session| session.pending.take()) else {
+            return;
+        };
+        let request = match pending.finish() {
+            Ok(request) => request,
+            Err(problem) => return self.refuse(id, problem, now),
+        };
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
-        let threads = self.config.threads;
+        let cancel = CancelFlag::default();
         let Some(session) = self.session_mut(id) else { return };
-        let Some(pending) = session.pending.take() else { return };
-        let (job, cancel) = pending.into_job(JobId(bytes), id, now, threads);
-        session.job = Some(cancel);
-        self.ready_jobs.push_back(job);
+        session.job = Some(cancel.clone());
+        let (received_ns, threads) = (now.monotonic_ns, self.config.threads);
+        self.ready_jobs.push_back(Job::new(
+            JobId(bytes),
+            id,
+            request,
+            cancel,
+            received_ns,
+            threads,
+        ));
     }
 
     /// Queues a response; a request that is still coming in is forgotten.

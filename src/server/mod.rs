@@ -7,6 +7,8 @@
 
 mod session;
 
+mod intake;
+
 mod exchange;
 
 mod replies;
@@ -161,7 +163,16 @@ impl Server {
             used += taken;
             match event {
                 Event::Head(head) => self.begin_request(id, &head, now),
-                Event::Content(content) => self.take_content(id, content, now),
+                Event::Content(content) => {
+                    let content_bytes = content.len();
+                    let left = content_bytes - self.take_content(id, content, now);
+                    if left > 0 {
+                        let Some(session) = self.session_mut(id) else { break };
+                        session.connection.unread(left);
+                        used -= left;
+                        break;
+                    }
+                }
                 Event::End => self.begin_job(id, now),
                 Event::More if taken == 0 || used == bytes.len() => break,
                 Event::More => {}
@@ -283,7 +294,7 @@ impl Server {
 
     /// A finished job comes back: posts its bill and queues its reply. The session whose output
     /// that is, unless its client is gone.
-    pub fn finish(&mut self, job: Job, now: Now) -> Option<SessionId> {
+    pub fn finish(&mut self, mut job: Job, now: Now) -> Option<SessionId> {
         self.jobs_out -= 1;
         let id = job.session;
         // A client that is gone gets no reply, and so no bill.
@@ -292,11 +303,12 @@ impl Server {
             return None;
         };
         session.job = None;
+        job.note_time(now.monotonic_ns);
         let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
-        let (outcome, promise) = job.into_outcome();
+        let (outcome, timing, promise) = job.into_outcome();
         match outcome {
-            Outcome::Done { usage, text } => {
+            Outcome::Done { usage, written } => {
                 let bill = Bill::new(
                     job_id,
                     &usage,
@@ -307,7 +319,8 @@ impl Server {
                 );
                 self.print(bill.console_line());
                 self.counters.billed(&usage, &bill);
-                let response = replies::product(text, &bill);
+                let response = replies::product(written, &bill)
+                    .with_field("Server-Timing", timing.field_value());
                 self.bills.post(bill);
                 self.answer(id, response, now);
             }

@@ -1,7 +1,7 @@
 //! Replies that need no job, and the reply of a job.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use serde::Serialize;
@@ -11,15 +11,16 @@ use crate::api::{Route, to_json};
 use crate::billing::{Bill, Tariff};
 use crate::gemm::{self, Peak};
 use crate::http::connection::Broken;
-use crate::http::head::{Framing, HeadError};
+use crate::http::head::HeadError;
 use crate::http::{RequestHead, Response};
+use crate::job::reply::Written;
 use crate::limits::{
     DIMENSION_MAX, DRAIN_TIMEOUT_NS, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
     RECENT_BILLS_MAX, TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
-use crate::server::session::{PendingRequest, body_bytes_max};
+use crate::server::intake::{Intake, text_bytes_max};
 
 /// `GET /healthz`.
 #[derive(Serialize)]
@@ -74,16 +75,11 @@ struct Limits {
 
 impl Server {
     /// Decides, before its body is read, whether a multiplication is taken.
-    pub(super) fn admit(&self, head: &RequestHead) -> Result<PendingRequest, Problem> {
+    pub(super) fn admit(&self, head: &RequestHead) -> Result<Intake, Problem> {
         if self.is_draining() {
             return Err(draining());
         }
-        check_media_type(head)?;
-        let length = match head.framing {
-            Framing::Length(length) => Some(length),
-            Framing::Chunked => None,
-        };
-        PendingRequest::admit(length, &self.memory)
+        Intake::admit(head, &self.memory, self.config.threads)
     }
 
     /// The reply to a request that needs no job.
@@ -139,7 +135,7 @@ impl Server {
             tariff: &self.config.tariff,
             limits: Limits {
                 memory_bytes: self.config.memory_bytes,
-                json_body_bytes: body_bytes_max(self.config.memory_bytes),
+                json_body_bytes: text_bytes_max(self.config.memory_bytes),
                 dimension: DIMENSION_MAX,
                 head_bytes: HEAD_BYTES_MAX,
                 fields: FIELDS_MAX,
@@ -156,32 +152,38 @@ impl Server {
     }
 }
 
-fn check_media_type(head: &RequestHead) -> Result<(), Problem> {
-    let detail = match head.media_type().as_deref() {
-        Some("application/json") => return Ok(()),
-        Some(other) => format!("{other:?} is not application/json"),
-        None => String::from("the request names no content type; application/json is taken"),
-    };
-    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
-        .at("Content-Type")
-        .with_response_field("Accept-Post", "application/json"))
-}
-
 pub(super) fn draining() -> Problem {
     Problem::new(ProblemKind::Draining, "no more jobs are taken")
         .with_response_field("Retry-After", "5")
 }
 
-/// The reply of a finished job: its text, the bill, and the bill's figures as response fields.
-pub(super) fn product(mut text: Vec<u8>, bill: &Bill) -> Response {
-    text.extend_from_slice(b",\"bill\":");
-    text.extend_from_slice(&to_json(bill));
-    text.push(b'}');
-    Response::json(200, text)
+/// The reply of a finished job: its result, the bill where the format has a place for it, and the
+/// bill's figures as response fields.
+pub(super) fn product(written: Written, bill: &Bill) -> Response {
+    let response = match written {
+        Written::Text { mut text, .. } => {
+            text.extend_from_slice(&end_with_bill(bill));
+            Response::json(200, text)
+        }
+        Written::Binary { format, payload } => {
+            let content_type = format.media_type();
+            Response { status: 200, content_type, fields: Vec::new(), body: payload }
+                .with_field("Gemmule-Shape", format!("{}x{}", bill.m, bill.n))
+                .with_field("Gemmule-Dtype", bill.dtype.to_string())
+        }
+    };
+    response
         .with_field("Gemmule-Job", bill.job.to_string())
         .with_field("Gemmule-Flops", bill.flops.to_string())
         .with_field("Gemmule-Amount-Micros", bill.amount_micros.to_string())
         .with_field("Gemmule-Currency", bill.currency.to_string())
+}
+
+fn end_with_bill(bill: &Bill) -> Vec<u8> {
+    let mut end = b",\"bill\":".to_vec();
+    end.extend_from_slice(&to_json(bill));
+    end.push(b'}');
+    end
 }
 
 /// What to say to a client whose bytes are not HTTP.

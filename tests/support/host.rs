@@ -45,6 +45,15 @@ impl Host {
         self.addr
     }
 
+    /// The most memory that it has had resident since it started, in bytes.
+    pub fn resident_bytes_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).expect("the kernel tells");
+        kib.trim().parse::<u64>().expect("a number") * 1024
+    }
+
     /// What it has printed since it serves.
     pub fn console(&self) -> String {
         self.console.lock().expect("no writer panics").clone()

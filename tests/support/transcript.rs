@@ -213,6 +213,7 @@ fn mask(reply: String) -> String {
     let mut masked = mask_ids(&reply);
     for (before, after) in [
         ("\r\nDate: ", "\r\n"),
+        ("\r\nServer-Timing: ", "\r\n"),
         ("\"elapsed_us\":", ","),
         ("\"issued_at\":\"", "\""),
         ("\"platform\":\"", "\""),

@@ -92,7 +92,7 @@ impl Server {
         self.write_machine(&mut page);
         self.write_traffic(&mut page);
         self.write_work(&mut page);
-        let body = page.into_text().into_bytes();
+        let body = page.into_text().into_bytes().into();
         Response { status: 200, content_type: CONTENT_TYPE, fields: Vec::new(), body }
     }
 

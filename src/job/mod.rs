@@ -1,21 +1,28 @@
-//! A job: from the text of a request to the text of its reply, in steps that can be paused.
+//! A job: from a whole request to the content of its reply, in steps that can be paused.
 //!
 //! A job owns all it needs, so that it can move to another thread; its memory was promised before
 //! it came into being, and is given back when it is dropped.
+
+pub mod reply;
+
+pub(crate) mod timing;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::api::encode::text_bytes_max;
-use crate::api::{Encoder, MultiplyRequest, Operation};
+use crate::api::{MultiplyRequest, Operation};
 use crate::billing::{JobId, Usage, meter};
 use crate::gemm::{Crew, Element, Product, Shape, workspace_bytes};
+use crate::http::Piece;
 use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
 use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
+
+use reply::{Progress, ReplyForm, Writer, Written};
+use timing::{Activity, Timing};
 
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
@@ -30,12 +37,33 @@ pub struct Job {
     pub(crate) session: SessionId,
     /// When the request was whole, on the monotonic clock.
     pub(crate) received_ns: u64,
+    timing: Timing,
     bytes_in: u64,
     /// That the product can be given.
     threads: usize,
+    reply: ReplyForm,
     promise: Promise,
     cancelled: CancelFlag,
     stage: Stage,
+}
+
+/// A whole request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub input: Input,
+    pub reply: ReplyForm,
+    /// Covers the input, and as much of the work as its shapes have told.
+    pub promise: Promise,
+    /// Bytes of its body, as they were sent.
+    pub bytes_in: u64,
+}
+
+/// What a request's body has become.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The text of a JSON body, unread.
+    Text(Vec<u8>),
+    Operation(MultiplyRequest),
 }
 
 /// Set when nobody waits for the reply any more.
@@ -44,8 +72,7 @@ pub struct CancelFlag(Arc<AtomicBool>);
 
 #[derive(Debug)]
 enum Stage {
-    /// The request's text, unread.
-    Text(Vec<u8>),
+    Input(Input),
     F64(Work<f64>),
     F32(Work<f32>),
     Finished(Outcome),
@@ -60,7 +87,7 @@ struct Work<T: 'static> {
 #[derive(Debug)]
 enum Phase<T: 'static> {
     Multiply(Product<T>),
-    Encode(Encoder<T>),
+    Write(Writer<T>),
 }
 
 /// How a job ended.
@@ -68,8 +95,7 @@ enum Phase<T: 'static> {
 pub(crate) enum Outcome {
     Done {
         usage: Usage,
-        /// The reply up to the bill.
-        text: Vec<u8>,
+        written: Written,
     },
     Failed(Problem),
     /// The client is gone: there is nothing to send and nothing to bill.
@@ -90,25 +116,48 @@ impl Job {
     pub(crate) fn new(
         id: JobId,
         session: SessionId,
-        text: Vec<u8>,
-        promise: Promise,
+        request: Request,
         cancelled: CancelFlag,
         received_ns: u64,
         threads: usize,
     ) -> Self {
-        let bytes_in = text.len() as u64;
-        let stage = Stage::Text(text);
-        Self { id, session, received_ns, bytes_in, threads, promise, cancelled, stage }
+        let Request { input, reply, promise, bytes_in } = request;
+        let (timing, stage) = (Timing::new(received_ns), Stage::Input(input));
+        Self {
+            id,
+            session,
+            received_ns,
+            timing,
+            bytes_in,
+            threads,
+            reply,
+            promise,
+            cancelled,
+            stage,
+        }
+    }
+
+    /// Tells the job the time, on the monotonic clock: before each [`Job::advance`], for the times
+    /// that its reply states.
+    pub fn note_time(&mut self, now_ns: u64) {
+        let activity = match &self.stage {
+            Stage::Input(Input::Text(_)) => Activity::Parse,
+            Stage::F64(Work { phase: Phase::Write(_), .. })
+            | Stage::F32(Work { phase: Phase::Write(_), .. })
+            | Stage::Finished(_) => Activity::Encode,
+            Stage::Input(Input::Operation(_)) | Stage::F64(_) | Stage::F32(_) => Activity::Gemm,
+        };
+        self.timing.turn_to(activity, now_ns);
     }
 
     /// Whether what is left to do is so little that moving the job elsewhere would cost more.
     pub fn is_small(&self) -> bool {
         match &self.stage {
-            Stage::Text(text) => text.len() <= SMALL_JOB_BYTES,
+            Stage::Input(Input::Text(text)) => text.len() <= SMALL_JOB_BYTES,
+            Stage::Input(Input::Operation(MultiplyRequest::F64(it))) => is_small(it.shape),
+            Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
             Stage::F64(Work { usage, .. }) | Stage::F32(Work { usage, .. }) => {
-                let Shape { m, n, .. } = usage.shape;
-                let encoding = FLOPS_PER_ENCODED_ELEMENT.saturating_mul((m as u64) * (n as u64));
-                usage.flops.saturating_add(encoding) <= SMALL_JOB_FLOPS
+                is_small(usage.shape)
             }
             Stage::Finished(_) => true,
         }
@@ -116,8 +165,8 @@ impl Job {
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
     /// is asked between slices, some tiles of the product or some thousand elements of text, by
-    /// every thread of the crew that works on it. Reading the request is one slice, after which a
-    /// call always returns.
+    /// every thread of the crew that works on it. Reading the request is one slice. A call returns
+    /// after each of reading, multiplying and writing, though the job goes on.
     pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
         if self.cancelled.is_set() {
             self.stage = Stage::Finished(Outcome::Cancelled);
@@ -126,32 +175,41 @@ impl Job {
         let pause = &|| cancelled.is_set() || pause();
         let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
         self.stage = match stage {
-            Stage::Text(text) => self.read(&text),
-            Stage::F64(work) => work.advance(crew, pause).map_or_else(Stage::Finished, Stage::F64),
-            Stage::F32(work) => work.advance(crew, pause).map_or_else(Stage::Finished, Stage::F32),
+            Stage::Input(input) => self.begin(input),
+            Stage::F64(work) => {
+                work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F64)
+            }
+            Stage::F32(work) => {
+                work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F32)
+            }
             finished => finished,
         };
         matches!(self.stage, Stage::Finished(_))
     }
 
-    /// How it ended, and the promise of what memory it still holds.
-    pub(crate) fn into_outcome(mut self) -> (Outcome, Promise) {
+    /// How it ended, where its time went, and the promise of what memory it still holds.
+    pub(crate) fn into_outcome(mut self) -> (Outcome, Timing, Promise) {
         let outcome = match self.stage {
             Stage::Finished(outcome) => outcome,
             _ => Outcome::Cancelled,
         };
         let held_bytes = match &outcome {
-            Outcome::Done { text, .. } => text.capacity(),
+            Outcome::Done { written, .. } => written.held_bytes(),
             _ => 0,
         };
-        // The text is part of what was promised, so this gives memory back and can't fail.
+        // What was written is part of what was promised, so this gives memory back and can't fail.
         let shrunk = self.promise.resize(held_bytes);
         debug_assert!(shrunk.is_ok(), "a promise shrinks");
-        (outcome, self.promise)
+        (outcome, self.timing, self.promise)
     }
 
-    fn read(&mut self, text: &[u8]) -> Stage {
-        let ready = match MultiplyRequest::parse(text) {
+    /// Reads what is not read yet, and sets the work up.
+    fn begin(&mut self, input: Input) -> Stage {
+        let request = match input {
+            Input::Text(text) => MultiplyRequest::parse(&text),
+            Input::Operation(request) => Ok(request),
+        };
+        let ready = match request {
             Ok(MultiplyRequest::F64(operation)) => self.admit(operation).map(Stage::F64),
             Ok(MultiplyRequest::F32(operation)) => self.admit(operation).map(Stage::F32),
             Err(problem) => Err(problem),
@@ -166,8 +224,8 @@ impl Job {
         let parts_max = usize::try_from(shape.flops() / PART_FLOPS_MIN).unwrap_or(usize::MAX);
         let threads = self.threads.min(parts_max).max(1);
         let flops = meter::flops(shape, alpha != T::from_f64(1.0), c.is_some());
-        let needed_bytes =
-            memory_bytes::<T>(elements.capacity(), shape, workspace_bytes::<T>(a, b, threads));
+        let workspace = workspace_bytes::<T>(a, b, threads);
+        let needed_bytes = memory_bytes::<T>(elements.capacity(), shape, workspace, &self.reply);
         let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
             return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
         };
@@ -187,43 +245,60 @@ impl Job {
     }
 }
 
-impl<T: Element> Work<T> {
+impl<T: Element> Work<T>
+where
+    Piece: From<Vec<T>>,
+{
     /// One more stretch: what is left, or how it ended.
     fn advance(
         mut self,
+        reply: &ReplyForm,
         crew: &dyn Crew,
         pause: &(dyn Fn() -> bool + Sync),
     ) -> Result<Self, Outcome> {
-        if let Phase::Multiply(mut product) = self.phase {
-            if !product.advance(crew, pause) {
-                self.phase = Phase::Multiply(product);
-                return Ok(self);
+        match self.phase {
+            Phase::Multiply(mut product) => {
+                self.phase = if product.advance(crew, pause) {
+                    let writer = Writer::new(product.into_result(), self.usage.shape, reply);
+                    Phase::Write(writer.map_err(Outcome::Failed)?)
+                } else {
+                    Phase::Multiply(product)
+                };
+                Ok(self)
             }
-            let encoder =
-                Encoder::new(product.into_result(), self.usage.shape).map_err(Outcome::Failed)?;
-            self.phase = Phase::Encode(encoder);
+            Phase::Write(writer) => match writer.advance(&mut || pause()) {
+                Ok(Progress::Paused(writer)) => {
+                    self.phase = Phase::Write(writer);
+                    Ok(self)
+                }
+                Ok(Progress::Whole(written)) => {
+                    self.usage.bytes_out = written.result_bytes();
+                    Err(Outcome::Done { usage: self.usage, written })
+                }
+                Err(problem) => Err(Outcome::Failed(problem)),
+            },
         }
-        let Phase::Encode(mut encoder) = self.phase else {
-            unreachable!("a product that is complete has just become an encoder")
-        };
-        if !encoder.advance(&mut || pause()).map_err(Outcome::Failed)? {
-            self.phase = Phase::Encode(encoder);
-            return Ok(self);
-        }
-        let (text, bytes_out) = encoder.into_text();
-        self.usage.bytes_out = bytes_out;
-        Err(Outcome::Done { usage: self.usage, text })
     }
 }
 
+fn is_small(shape: Shape) -> bool {
+    let encoding = FLOPS_PER_ENCODED_ELEMENT.saturating_mul((shape.m as u64) * (shape.n as u64));
+    shape.flops().saturating_add(encoding) <= SMALL_JOB_FLOPS
+}
+
 /// The most memory that a job holds at once: its operands and the kernel's workspace with its
-/// result, or its result with the result's text. `None` where that can't be counted, and so can't
-/// be had.
-fn memory_bytes<T>(operand_elements: usize, shape: Shape, workspace: usize) -> Option<usize> {
+/// result, or its result with what is written of it. `None` where that can't be counted, and so
+/// can't be had.
+fn memory_bytes<T>(
+    operand_elements: usize,
+    shape: Shape,
+    workspace: usize,
+    reply: &ReplyForm,
+) -> Option<usize> {
     let element_bytes = mem::size_of::<T>();
     let operands = operand_elements.checked_mul(element_bytes)?.checked_add(workspace)?;
     let result = shape.m.checked_mul(shape.n)?.checked_mul(element_bytes)?;
-    result.checked_add(operands.max(text_bytes_max(shape)?))
+    result.checked_add(operands.max(reply.bytes_max(shape)?))
 }
 
 /// Too little memory, as a problem: forever, or for now.

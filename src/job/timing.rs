@@ -1,0 +1,63 @@
+//! Where a job's time goes.
+
+use alloc::format;
+use alloc::string::String;
+
+/// What a job is doing, or waiting to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    Queue,
+    Parse,
+    Gemm,
+    Encode,
+}
+
+const NAMES: [&str; 4] = ["queue", "parse", "gemm", "encode"];
+
+/// The time that each activity took, from the request's last byte on.
+#[derive(Debug)]
+pub(crate) struct Timing {
+    spent_ns: [u64; NAMES.len()],
+    activity: Activity,
+    since_ns: u64,
+}
+
+impl Timing {
+    pub fn new(received_ns: u64) -> Self {
+        Self { spent_ns: [0; NAMES.len()], activity: Activity::Queue, since_ns: received_ns }
+    }
+
+    /// Up to now it was the activity named last; from now on it is this one.
+    pub fn turn_to(&mut self, activity: Activity, now_ns: u64) {
+        self.spent_ns[self.activity as usize] += now_ns.saturating_sub(self.since_ns);
+        self.activity = activity;
+        self.since_ns = now_ns;
+    }
+
+    /// The value of a `Server-Timing` field, durations in milliseconds (Server Timing, W3C).
+    pub fn field_value(&self) -> String {
+        let mut value = String::new();
+        for (name, ns) in NAMES.iter().zip(self.spent_ns) {
+            let separator = if value.is_empty() { "" } else { ", " };
+            let (ms, us) = (ns / 1_000_000, ns / 1_000 % 1_000);
+            value.push_str(&format!("{separator}{name};dur={ms}.{us:03}"));
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_belongs_to_what_was_done_in_it() {
+        let mut timing = Timing::new(1_000_000);
+        timing.turn_to(Activity::Gemm, 1_005_000);
+        timing.turn_to(Activity::Gemm, 3_005_000);
+        timing.turn_to(Activity::Encode, 3_006_999);
+        timing.turn_to(Activity::Encode, 3_007_000);
+        let expected = "queue;dur=0.005, parse;dur=0.000, gemm;dur=2.001, encode;dur=0.000";
+        assert_eq!(timing.field_value(), expected);
+    }
+}

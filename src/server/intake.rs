@@ -1,0 +1,175 @@
+//! A request's body, from its first byte to the job that it becomes.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::formats::{self, Demand, Format, Settings};
+use crate::http::RequestHead;
+use crate::http::head::Framing;
+use crate::job::memory_problem;
+use crate::job::reply::ReplyForm;
+use crate::job::{Input, Request};
+use crate::limits::JSON_MEMORY_FACTOR;
+use crate::memory::{MemoryBudget, Promise, Shortage};
+use crate::problem::{Problem, ProblemKind};
+
+/// A request that was admitted, while its body comes in.
+#[derive(Debug)]
+pub(super) struct Intake {
+    destination: Destination,
+    reply: ReplyForm,
+    promise: Promise,
+    /// Of the body, as they are sent.
+    bytes_in: u64,
+}
+
+/// Where the content goes.
+#[derive(Debug)]
+enum Destination {
+    /// Text, to be read when it is whole.
+    Text(Vec<u8>),
+    /// Straight into the matrices.
+    Matrices(Box<formats::Reader>),
+}
+
+/// What the smallest request is promised, so that parsing has a few bytes of room.
+const REQUEST_BYTES_MIN: usize = 64;
+
+/// The first reservation for a body whose length is not known.
+const TEXT_BYTES_FIRST: usize = 16 * 1024;
+
+impl Intake {
+    /// Admits what the head announces, before any of its body is read.
+    ///
+    /// # Errors
+    ///
+    /// A problem where the formats are not known, or where the memory that it may need is more than
+    /// there is, or more than is free.
+    pub fn admit(
+        head: &RequestHead,
+        memory: &MemoryBudget,
+        threads: usize,
+    ) -> Result<Self, Problem> {
+        let format = request_format(head)?;
+        let reply = ReplyForm::negotiate(head, format)?;
+        let length = match head.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        };
+        let mut promise = memory.promise(0).map_err(|shortage| memory_problem(shortage, 0))?;
+        let destination = match format {
+            Format::Json => {
+                Settings::parse(&head.query, format)?;
+                Destination::Text(first_text(length, &mut promise)?)
+            }
+            _ => {
+                let reply_is_text = reply.format == Format::Json;
+                let demand = Demand { threads, reply_is_text, kept_bytes: 0 };
+                let promise = &mut promise;
+                let reader = formats::Reader::new(format, &head.query, length, demand, promise)?;
+                Destination::Matrices(Box::new(reader))
+            }
+        };
+        Ok(Self { destination, reply, promise, bytes_in: 0 })
+    }
+
+    /// Takes content: how many bytes of it were used. Where not all were, to bound the work, the
+    /// others are to be brought again.
+    ///
+    /// # Errors
+    ///
+    /// A problem with what came, or with the memory for what is to come.
+    pub fn push(&mut self, content: &[u8]) -> Result<usize, Problem> {
+        let Self { destination, promise, .. } = self;
+        let used = destination.push(content, promise)?;
+        self.bytes_in += used as u64;
+        Ok(used)
+    }
+
+    /// The body is whole.
+    ///
+    /// # Errors
+    ///
+    /// A problem where it ends too early, or where its parts don't go together.
+    pub fn finish(self) -> Result<Request, Problem> {
+        let input = match self.destination {
+            Destination::Text(text) => Input::Text(text),
+            Destination::Matrices(reader) => Input::Operation(reader.finish()?),
+        };
+        let Self { reply, promise, bytes_in, .. } = self;
+        Ok(Request { input, reply, promise, bytes_in })
+    }
+}
+
+impl Destination {
+    fn push(&mut self, content: &[u8], promise: &mut Promise) -> Result<usize, Problem> {
+        match self {
+            Self::Text(text) => push_text(text, content, promise).map(|()| content.len()),
+            Self::Matrices(reader) => reader.push(content, promise),
+        }
+    }
+}
+
+/// The format of a request's body.
+fn request_format(head: &RequestHead) -> Result<Format, Problem> {
+    let media_type = head.media_type();
+    if let Some(format) = media_type.as_deref().and_then(Format::from_media_type) {
+        return Ok(format);
+    }
+    let taken = Format::accept_post();
+    let detail = match media_type {
+        Some(other) => format!("{other:?} is not one of {taken}"),
+        None => format!("the request names no content type; one of {taken} is taken"),
+    };
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail)
+        .at("Content-Type")
+        .with_response_field("Accept-Post", taken))
+}
+
+fn first_text(length: Option<u64>, promise: &mut Promise) -> Result<Vec<u8>, Problem> {
+    let total_bytes = promise.budget_bytes();
+    let length = match length {
+        Some(length) => {
+            usize::try_from(length).map_err(|_| too_large(u128::from(length), total_bytes))?
+        }
+        None => TEXT_BYTES_FIRST.min(text_bytes_max(total_bytes) / 2),
+    };
+    let mut text = Vec::new();
+    reserve(&mut text, length, promise)?;
+    Ok(text)
+}
+
+/// Adds content to a text; grows what was reserved for one of unknown length.
+fn push_text(text: &mut Vec<u8>, content: &[u8], promise: &mut Promise) -> Result<(), Problem> {
+    let length = text.len() + content.len();
+    if length > text.capacity() {
+        let ample = length.max(2 * text.capacity());
+        reserve(text, ample, promise).or_else(|_| reserve(text, length, promise))?;
+    }
+    text.extend_from_slice(content);
+    Ok(())
+}
+
+/// Makes room for a text of `length` bytes, after promising the memory that it and the numbers in
+/// it may take.
+fn reserve(text: &mut Vec<u8>, length: usize, promise: &mut Promise) -> Result<(), Problem> {
+    let needed_bytes = length.saturating_mul(JSON_MEMORY_FACTOR).saturating_add(REQUEST_BYTES_MIN);
+    promise.resize(needed_bytes).map_err(|shortage| match shortage {
+        Shortage::Never { total_bytes } => too_large(length as u128, total_bytes),
+        Shortage::Now => memory_problem(shortage, needed_bytes),
+    })?;
+    text.try_reserve_exact(length - text.len())
+        .map_err(|_| memory_problem(Shortage::Now, needed_bytes))
+}
+
+/// The largest JSON body that a budget of `total_bytes` admits.
+pub(super) fn text_bytes_max(total_bytes: usize) -> usize {
+    total_bytes.saturating_sub(REQUEST_BYTES_MIN) / JSON_MEMORY_FACTOR
+}
+
+fn too_large(length: u128, total_bytes: usize) -> Problem {
+    let limit = text_bytes_max(total_bytes);
+    let detail = format!("a body of {length} bytes may need more memory than there is");
+    Problem::new(ProblemKind::BodyTooLarge, detail).limit(limit as u64)
+}
