@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 
 use gemmule::server::{Server, SessionId};
+use gemmule::time::Now;
+use mio::event::Event;
 use mio::net::TcpStream;
-
-use crate::host::clock::Clock;
 
 /// Reads from one client before others get their turn.
 const READS_PER_TURN: usize = 16;
@@ -17,8 +17,11 @@ pub struct Connection {
     /// Bytes that were read and that the session does not take yet.
     inbox: Vec<u8>,
     /// The socket may have bytes, or room, that were not used up: readiness is told on change only.
-    pub readable: bool,
-    pub writable: bool,
+    readable: bool,
+    writable: bool,
+    /// The client has closed its side, or the connection is broken: told once, and found out by
+    /// reading on to the end.
+    is_ending: bool,
     input_ended: bool,
     output_ended: bool,
 }
@@ -42,15 +45,23 @@ impl Connection {
             inbox: Vec::new(),
             readable: true,
             writable: true,
+            is_ending: false,
             input_ended: false,
             output_ended: false,
         }
     }
 
+    /// Notes what has changed.
+    pub fn note(&mut self, event: &Event) {
+        self.is_ending |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.is_ending;
+        self.writable |= event.is_writable() || event.is_error();
+    }
+
     /// Moves bytes both ways for as long as both sides go along, within a turn's bounds.
-    pub fn serve(&mut self, server: &mut Server, clock: &Clock, scratch: &mut [u8]) -> Served {
+    pub fn serve(&mut self, server: &mut Server, now: Now, scratch: &mut [u8]) -> Served {
         for _ in 0..READS_PER_TURN {
-            if self.write(server, clock).is_err() {
+            if self.write(server, now).is_err() {
                 return Served::Over;
             }
             if server.close_wanted(self.id) {
@@ -63,7 +74,7 @@ impl Connection {
                     return Served::Over;
                 }
             }
-            match self.read(server, clock, scratch) {
+            match self.read(server, now, scratch) {
                 Ok(true) => {}
                 Ok(false) => return Served::Waits,
                 Err(_) => return Served::Over,
@@ -72,10 +83,10 @@ impl Connection {
         Served::More
     }
 
-    fn write(&mut self, server: &mut Server, clock: &Clock) -> io::Result<()> {
+    fn write(&mut self, server: &mut Server, now: Now) -> io::Result<()> {
         while self.writable && !server.output(self.id).is_empty() {
             match self.stream.write(server.output(self.id)) {
-                Ok(bytes) => server.sent(self.id, bytes, clock.now()),
+                Ok(bytes) => server.sent(self.id, bytes, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -85,12 +96,12 @@ impl Connection {
     }
 
     /// Brings the session its next bytes; whether there were any.
-    fn read(&mut self, server: &mut Server, clock: &Clock, scratch: &mut [u8]) -> io::Result<bool> {
+    fn read(&mut self, server: &mut Server, now: Now, scratch: &mut [u8]) -> io::Result<bool> {
         if !server.wants_input(self.id) {
             return Ok(false);
         }
         if !self.inbox.is_empty() {
-            let used = server.receive(self.id, &self.inbox, clock.now());
+            let used = server.receive(self.id, &self.inbox, now);
             self.inbox.drain(..used);
             return Ok(used > 0);
         }
@@ -100,11 +111,13 @@ impl Connection {
         match self.stream.read(scratch) {
             Ok(0) => {
                 self.input_ended = true;
-                server.receive_end(self.id, clock.now());
+                server.receive_end(self.id, now);
                 Ok(true)
             }
             Ok(bytes) => {
-                let used = server.receive(self.id, &scratch[..bytes], clock.now());
+                // A read that was not filled has emptied the socket: another would only say so.
+                self.readable = bytes == scratch.len() || self.is_ending;
+                let used = server.receive(self.id, &scratch[..bytes], now);
                 self.inbox.extend_from_slice(&scratch[used..bytes]);
                 Ok(true)
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gemmule::billing::tariff::STANDARD;
 use gemmule::server::{Config, Expired, Server};
+use gemmule::time::Now;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -46,11 +47,16 @@ struct EventLoop {
     server: Server,
     runner: Runner,
     clock: Clock,
+    /// When this turn of the loop began, or its jobs were done. Reading the clocks for every packet
+    /// would cost more than it tells.
+    now: Now,
     /// By the index of their session.
     connections: Vec<Option<Connection>>,
     /// Connections that have more to do than one turn allows.
     unfinished: VecDeque<usize>,
     scratch: Vec<u8>,
+    /// Lines for the console, until the end of a turn.
+    console: String,
     accept_paused: bool,
 }
 
@@ -75,18 +81,20 @@ impl EventLoop {
             threads: threads.max(1),
             peak: peak::at_start(),
         };
-        let clock = Clock::new();
         println!("gemmule: serving on {}", listener.local_addr()?);
+        let clock = Clock::new();
         Ok(Self {
             poll,
             listener,
             signals,
             server: Server::new(config, super::seed()?),
             runner: Runner::new(threads, clock, Arc::new(wake))?,
+            now: clock.now(),
             clock,
             connections: Vec::new(),
             unfinished: VecDeque::new(),
             scratch: vec![0; SCRATCH_BYTES],
+            console: String::new(),
             accept_paused: false,
         })
     }
@@ -99,6 +107,7 @@ impl EventLoop {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            self.now = self.clock.now();
             if std::mem::take(&mut self.accept_paused) {
                 self.accept()?;
             }
@@ -109,8 +118,7 @@ impl EventLoop {
                     SIGNALS => self.begin_drain()?,
                     Token(index) => {
                         if let Some(connection) = self.connection(index) {
-                            connection.readable |= event.is_readable() || event.is_error();
-                            connection.writable |= event.is_writable() || event.is_error();
+                            connection.note(event);
                             self.serve(index);
                         }
                     }
@@ -122,13 +130,14 @@ impl EventLoop {
                 }
             }
             let turn = self.runner.turn(&mut self.server, &self.clock);
+            self.now = self.clock.now();
             for id in turn.sessions {
                 self.serve(id.index());
             }
             self.expire();
             self.print()?;
             is_busy = turn.more || self.server.has_ready_jobs();
-            if self.server.is_drained(self.clock.now()) {
+            if self.server.is_drained(self.now) {
                 return Ok(());
             }
         }
@@ -138,11 +147,10 @@ impl EventLoop {
         if is_busy || !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
-        let now_ns = self.clock.monotonic_ns();
         let session = self
             .server
             .next_deadline_ns()
-            .map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(now_ns)));
+            .map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(self.now.monotonic_ns)));
         let accept = self.accept_paused.then_some(ACCEPT_PAUSE);
         [session, accept].into_iter().flatten().min()
     }
@@ -167,7 +175,7 @@ impl EventLoop {
                     return Ok(());
                 }
             };
-            let Some(id) = self.server.open(self.clock.now()) else { continue };
+            let Some(id) = self.server.open(self.now) else { continue };
             // A reply goes out whole; waiting to join it with a later one would only delay it.
             let registered = stream.set_nodelay(true).and_then(|()| {
                 let interest = Interest::READABLE | Interest::WRITABLE;
@@ -192,7 +200,7 @@ impl EventLoop {
 
     fn serve(&mut self, index: usize) {
         let Some(Some(connection)) = self.connections.get_mut(index) else { return };
-        match connection.serve(&mut self.server, &self.clock, &mut self.scratch) {
+        match connection.serve(&mut self.server, self.now, &mut self.scratch) {
             Served::Waits => {}
             Served::More => self.unfinished.push_back(index),
             Served::Over => self.drop_connection(index),
@@ -207,7 +215,7 @@ impl EventLoop {
     }
 
     fn expire(&mut self) {
-        while let Some(expired) = self.server.expire(self.clock.now()) {
+        while let Some(expired) = self.server.expire(self.now) {
             match expired {
                 Expired::Answered(id) => self.serve(id.index()),
                 Expired::Stalled(id) => self.drop_connection(id.index()),
@@ -215,14 +223,19 @@ impl EventLoop {
         }
     }
 
+    /// All lines of a turn in one write.
     fn print(&mut self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        let mut is_written = false;
         while let Some(line) = self.server.take_console() {
-            writeln!(out, "{line}")?;
-            is_written = true;
+            self.console.push_str(&line);
+            self.console.push('\n');
         }
-        if is_written { out.flush() } else { Ok(()) }
+        if self.console.is_empty() {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(self.console.as_bytes())?;
+        self.console.clear();
+        out.flush()
     }
 
     fn begin_drain(&mut self) -> io::Result<()> {
@@ -233,7 +246,7 @@ impl EventLoop {
         }
         if !self.server.is_draining() {
             println!("gemmule: draining");
-            self.server.drain(self.clock.now());
+            self.server.drain(self.now);
             for index in 0..self.connections.len() {
                 self.serve(index);
             }
