@@ -51,6 +51,9 @@ pub const SMALL_JOB_BYTES: usize = 16 * KIB;
 /// See [`SMALL_JOB_BYTES`].
 pub const SMALL_JOB_FLOPS: u64 = 2_000_000;
 
+/// Shorter text is sent as it is, though its client takes it compressed: it fits a packet.
+pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;
+
 /// The memory promised for a JSON body before its first byte is read, per byte of it: the text
 /// itself, and the numbers in it. A number takes at least two bytes of text (`1,`) and at most
 /// eight of memory.

@@ -27,7 +27,7 @@ use alloc::string::String;
 
 pub use array::{ArrayHeader, ByteOrder, Scalar, Which};
 pub use operands::{Demand, Operands};
-pub use reader::Reader;
+pub use reader::{Reader, STRIDE_BYTES};
 pub use settings::{Number, Settings};
 
 use crate::problem::{Problem, ProblemKind};

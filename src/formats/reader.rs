@@ -8,7 +8,7 @@ use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
 
 /// How many bytes of content, or of what comes of it, are worked on in one call.
-pub(super) const STRIDE_BYTES: usize = 256 * 1024;
+pub const STRIDE_BYTES: usize = 256 * 1024;
 
 /// Reads matrices from content as it comes.
 #[derive(Debug)]

@@ -1,20 +1,29 @@
 //! From a result to the content of its reply, in bounded slices.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
 use crate::api::Encoder;
 use crate::api::encode::text_bytes_max;
+use crate::formats::coding::{self, COMPRESSOR_BYTES, Coding, Compressor};
 use crate::formats::{Format, write};
 use crate::gemm::{Element, Shape};
 use crate::http::{Payload, Piece, RequestHead};
+use crate::limits::COMPRESSED_TEXT_BYTES_MIN;
 use crate::problem::{Problem, ProblemKind};
 
 /// How a result is to be sent.
 #[derive(Clone, Debug)]
 pub struct ReplyForm {
     pub format: Format,
+    /// What text is compressed by, where that is worth it. Matrices are sent as they are: the last
+    /// bits of their elements are noise, and noise doesn't get smaller.
+    pub coding: Option<Coding>,
 }
+
+/// Bytes compressed between two chances to pause: some tenths of a millisecond.
+const BYTES_PER_SLICE: usize = 32 * 1024;
 
 /// A result that is being written.
 #[derive(Debug)]
@@ -27,6 +36,7 @@ pub(crate) struct Writer<T> {
 #[derive(Debug)]
 enum Stage<T> {
     Text(Encoder<T>),
+    Compress { text: Vec<u8>, matrix_bytes: u64, done: usize, compressed: Box<Compressed> },
     Plain(Vec<T>),
 }
 
@@ -41,11 +51,21 @@ pub(crate) enum Progress<T> {
 #[derive(Debug)]
 pub(crate) enum Written {
     Text { text: Vec<u8>, matrix_bytes: u64 },
+    Compressed { compressed: Box<Compressed>, matrix_bytes: u64 },
     Binary { format: Format, payload: Payload },
 }
 
+/// Text as far as it is compressed.
+#[derive(Debug)]
+pub(crate) struct Compressed {
+    pub coding: Coding,
+    pub compressor: Compressor,
+    pub bytes: Vec<u8>,
+}
+
 impl ReplyForm {
-    /// What the client asks for: by `Accept`, in the request's format unless it says otherwise.
+    /// What the client asks for: by `Accept`, in the request's format unless it says otherwise, and
+    /// by `Accept-Encoding`.
     ///
     /// # Errors
     ///
@@ -57,14 +77,25 @@ impl ReplyForm {
                 let detail = format!("{} is not written yet", format.media_type());
                 Err(Problem::new(ProblemKind::NotAcceptable, detail).at("Accept"))
             }
-            _ => Ok(Self { format }),
+            Format::Json => {
+                let coding = coding::negotiate(head.field_values("accept-encoding"));
+                Ok(Self { format, coding })
+            }
+            _ => Ok(Self { format, coding: None }),
         }
     }
 
     /// An upper bound of the memory that writing an m x n result takes beside the result itself.
     pub fn bytes_max(&self, shape: Shape) -> Option<usize> {
         match self.format {
-            Format::Json => text_bytes_max(shape),
+            Format::Json => {
+                let text_bytes = text_bytes_max(shape)?;
+                let compressed_bytes = match self.coding {
+                    Some(_) => Compressor::bytes_max(text_bytes).saturating_add(COMPRESSOR_BYTES),
+                    None => 0,
+                };
+                text_bytes.checked_add(compressed_bytes)
+            }
             _ => Some(write::HEAD_AND_TAIL_BYTES_MAX),
         }
     }
@@ -94,16 +125,37 @@ where
     /// A problem where the format has no word for an element.
     pub fn advance(mut self, pause: &mut dyn FnMut() -> bool) -> Result<Progress<T>, Problem> {
         let (format, shape) = (self.form.format, self.shape);
-        match self.stage {
-            Stage::Text(mut encoder) => {
-                if encoder.advance(pause)? {
+        loop {
+            self.stage = match self.stage {
+                Stage::Text(mut encoder) => {
+                    if !encoder.advance(pause)? {
+                        self.stage = Stage::Text(encoder);
+                        return Ok(Progress::Paused(self));
+                    }
                     let (text, matrix_bytes) = encoder.into_text();
-                    return Ok(Progress::Whole(Written::Text { text, matrix_bytes }));
+                    let is_long = text.len() >= COMPRESSED_TEXT_BYTES_MIN;
+                    let Some(coding) = self.form.coding.filter(|_| is_long) else {
+                        return Ok(Progress::Whole(Written::Text { text, matrix_bytes }));
+                    };
+                    let compressed = Compressed::new(coding, text.len())?;
+                    Stage::Compress { text, matrix_bytes, done: 0, compressed }
                 }
-                self.stage = Stage::Text(encoder);
-                Ok(Progress::Paused(self))
+                Stage::Compress { text, matrix_bytes, done, mut compressed } => {
+                    let end = text.len().min(done + BYTES_PER_SLICE);
+                    compressed.push(&text[done..end]);
+                    if end == text.len() {
+                        return Ok(Progress::Whole(Written::Compressed {
+                            compressed,
+                            matrix_bytes,
+                        }));
+                    }
+                    Stage::Compress { text, matrix_bytes, done: end, compressed }
+                }
+                Stage::Plain(c) => return Ok(Progress::Whole(binary(format, shape, c))),
+            };
+            if pause() {
+                return Ok(Progress::Paused(self));
             }
-            Stage::Plain(c) => Ok(Progress::Whole(binary(format, shape, c))),
         }
     }
 }
@@ -119,11 +171,35 @@ where
     Written::Binary { format, payload }
 }
 
+impl Compressed {
+    fn new(coding: Coding, text_bytes: usize) -> Result<Box<Self>, Problem> {
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(Compressor::bytes_max(text_bytes))
+            .map_err(|_| Problem::new(ProblemKind::Overloaded, "no memory for the reply"))?;
+        let compressor = Compressor::new(coding, &mut bytes);
+        Ok(Box::new(Self { coding, compressor, bytes }))
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.compressor.push(text, &mut self.bytes);
+    }
+
+    /// The content, once `end` is behind it.
+    pub fn finish(mut self, end: &[u8]) -> Vec<u8> {
+        self.push(end);
+        self.compressor.finish(&mut self.bytes);
+        self.bytes
+    }
+}
+
 impl Written {
     /// Bytes of the result in its format: in JSON, of the matrix alone.
     pub fn result_bytes(&self) -> u64 {
         match self {
-            Self::Text { matrix_bytes, .. } => *matrix_bytes,
+            Self::Text { matrix_bytes, .. } | Self::Compressed { matrix_bytes, .. } => {
+                *matrix_bytes
+            }
             Self::Binary { payload, .. } => payload.bytes() as u64,
         }
     }
@@ -132,6 +208,7 @@ impl Written {
     pub fn held_bytes(&self) -> usize {
         match self {
             Self::Text { text, .. } => text.capacity(),
+            Self::Compressed { compressed, .. } => compressed.bytes.capacity() + COMPRESSOR_BYTES,
             Self::Binary { payload, .. } => payload.bytes(),
         }
     }

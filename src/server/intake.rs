@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::formats::{self, Demand, Format, Settings};
+use crate::formats::coding::{Coding, DECODER_BYTES, Decoder};
+use crate::formats::{self, Demand, Format, STRIDE_BYTES, Settings};
 use crate::http::RequestHead;
 use crate::http::head::Framing;
 use crate::job::memory_problem;
@@ -17,6 +18,7 @@ use crate::problem::{Problem, ProblemKind};
 /// A request that was admitted, while its body comes in.
 #[derive(Debug)]
 pub(super) struct Intake {
+    decoder: Option<Decoder>,
     destination: Destination,
     reply: ReplyForm,
     promise: Promise,
@@ -53,9 +55,10 @@ impl Intake {
     ) -> Result<Self, Problem> {
         let format = request_format(head)?;
         let reply = ReplyForm::negotiate(head, format)?;
+        let coding = Coding::of_request(head.field_values("content-encoding"))?;
         let length = match head.framing {
-            Framing::Length(length) => Some(length),
-            Framing::Chunked => None,
+            Framing::Length(length) if coding.is_none() => Some(length),
+            _ => None,
         };
         let mut promise = memory.promise(0).map_err(|shortage| memory_problem(shortage, 0))?;
         let destination = match format {
@@ -64,14 +67,16 @@ impl Intake {
                 Destination::Text(first_text(length, &mut promise)?)
             }
             _ => {
+                let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
                 let reply_is_text = reply.format == Format::Json;
-                let demand = Demand { threads, reply_is_text, kept_bytes: 0 };
+                let demand = Demand { threads, reply_is_text, kept_bytes };
                 let promise = &mut promise;
                 let reader = formats::Reader::new(format, &head.query, length, demand, promise)?;
                 Destination::Matrices(Box::new(reader))
             }
         };
-        Ok(Self { destination, reply, promise, bytes_in: 0 })
+        let decoder = coding.map(Decoder::new);
+        Ok(Self { decoder, destination, reply, promise, bytes_in: 0 })
     }
 
     /// Takes content: how many bytes of it were used. Where not all were, to bound the work, the
@@ -81,8 +86,11 @@ impl Intake {
     ///
     /// A problem with what came, or with the memory for what is to come.
     pub fn push(&mut self, content: &[u8]) -> Result<usize, Problem> {
-        let Self { destination, promise, .. } = self;
-        let used = destination.push(content, promise)?;
+        let Self { decoder, destination, promise, .. } = self;
+        let used = match decoder {
+            None => destination.push(content, promise)?,
+            Some(decoder) => decode(decoder, content, destination, promise)?,
+        };
         self.bytes_in += used as u64;
         Ok(used)
     }
@@ -93,6 +101,9 @@ impl Intake {
     ///
     /// A problem where it ends too early, or where its parts don't go together.
     pub fn finish(self) -> Result<Request, Problem> {
+        if let Some(decoder) = &self.decoder {
+            decoder.finish()?;
+        }
         let input = match self.destination {
             Destination::Text(text) => Input::Text(text),
             Destination::Matrices(reader) => Input::Operation(reader.finish()?),
@@ -107,6 +118,31 @@ impl Destination {
         match self {
             Self::Text(text) => push_text(text, content, promise).map(|()| content.len()),
             Self::Matrices(reader) => reader.push(content, promise),
+        }
+    }
+}
+
+/// Passes coded content on: how many bytes of it were used, at least one. What comes of them is
+/// bounded, however well the content is compressed.
+fn decode(
+    decoder: &mut Decoder,
+    content: &[u8],
+    destination: &mut Destination,
+    promise: &mut Promise,
+) -> Result<usize, Problem> {
+    let (mut used, mut plain_bytes) = (0, 0);
+    loop {
+        let (taken, mut plain) = decoder.push(&content[used..])?;
+        used += taken;
+        if taken == 0 && plain.is_empty() {
+            return Ok(used);
+        }
+        plain_bytes += plain.len();
+        while !plain.is_empty() {
+            plain = &plain[destination.push(plain, promise)?..];
+        }
+        if plain_bytes >= STRIDE_BYTES && used > 0 && used < content.len() {
+            return Ok(used);
         }
     }
 }

@@ -165,6 +165,11 @@ pub(super) fn product(written: Written, bill: &Bill) -> Response {
             text.extend_from_slice(&end_with_bill(bill));
             Response::json(200, text)
         }
+        Written::Compressed { compressed, .. } => {
+            let coding = compressed.coding.name();
+            Response::json(200, compressed.finish(&end_with_bill(bill)))
+                .with_field("Content-Encoding", coding.to_string())
+        }
         Written::Binary { format, payload } => {
             let content_type = format.media_type();
             Response { status: 200, content_type, fields: Vec::new(), body: payload }
