@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use gemmule::gemm::Shape;
+use gemmule::http::Cors;
 use gemmule::limits::{DIMENSION_MAX, SESSIONS_MAX_DEFAULT};
 
 pub const USAGE: &str = "\
@@ -21,6 +22,8 @@ To serve:
                           cores, or none if there is one; in a virtual machine, cores less one)
   --memory-mib N          memory for requests (default: half of what the machine has)
   --sessions N            connections open at once (default 1024)
+  --cors ORIGIN           let pages of this origin read replies, as https://example.org, or of
+                          any with *; may be given several times (default: of none)
 To serve in a virtual machine:
   --address ADDRESS/BITS  a static IPv4 address (default: DHCP)
   --gateway ADDRESS       the way out of the network
@@ -58,6 +61,7 @@ pub struct ServeOptions {
     /// `None`: the platform decides.
     pub memory_bytes: Option<usize>,
     pub sessions_max: usize,
+    pub cors: Cors,
     /// The static address of a virtual machine and its prefix length; `None`: DHCP.
     pub address: Option<(Ipv4Addr, u8)>,
     pub gateway: Option<Ipv4Addr>,
@@ -73,6 +77,7 @@ impl Default for ServeOptions {
             threads: None,
             memory_bytes: None,
             sessions_max: SESSIONS_MAX_DEFAULT,
+            cors: Cors::Off,
             address: None,
             gateway: None,
             virtio_mmio: Vec::new(),
@@ -145,6 +150,12 @@ fn parse_serve(mut arguments: impl Iterator<Item = String>) -> Result<ServeOptio
             "--sessions" => {
                 let value = value_of("--sessions", &mut arguments)?;
                 options.sessions_max = read("--sessions", value, "a number")?;
+            }
+            "--cors" => {
+                let (value, wanted) = (value_of("--cors", &mut arguments)?, "SCHEME://HOST or *");
+                if options.cors.allow(&value).is_err() {
+                    return Err(OptionsError::BadValue { option: "--cors", value, wanted });
+                }
             }
             "--address" => {
                 let value = value_of("--address", &mut arguments)?;
@@ -275,6 +286,20 @@ mod tests {
                 }),
             ),
             (
+                "serve --cors https://a.example --cors http://[::1]:8080",
+                Command::Serve(ServeOptions {
+                    cors: Cors::Origins(vec![
+                        String::from("https://a.example"),
+                        String::from("http://[::1]:8080"),
+                    ]),
+                    ..ServeOptions::default()
+                }),
+            ),
+            (
+                "serve --cors * --cors https://a.example",
+                Command::Serve(ServeOptions { cors: Cors::Any, ..ServeOptions::default() }),
+            ),
+            (
                 "job in.json --memory-mib 2",
                 Command::Job { file: String::from("in.json"), memory_bytes: Some(2 << 20) },
             ),
@@ -302,6 +327,12 @@ mod tests {
                 "serve --address 10.0.2.15/33",
                 "--address is \"10.0.2.15/33\", and should be ADDRESS/BITS",
             ),
+            ("serve --cors", "--cors needs a value"),
+            (
+                "serve --cors https://a.example/",
+                "--cors is \"https://a.example/\", and should be SCHEME://HOST or *",
+            ),
+            ("serve --cors null", "--cors is \"null\", and should be SCHEME://HOST or *"),
             ("job", "job needs a value"),
             ("job a b", "\"b\" is not an option"),
             ("bench --slow", "\"--slow\" is not an option"),

@@ -11,6 +11,7 @@
 //! A response may be given from `Body` on; before the body is whole it leads to `Discard` where
 //! the rest is short, and to `Closing` where it is not.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::http::body::{self, BodyError, BodyReader};
@@ -35,6 +36,8 @@ pub struct Connection {
     continue_wanted: bool,
     /// No further request is read after the one being served.
     is_last: bool,
+    /// Fields that the response to the request now being served gets besides its own.
+    response_fields: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Connection {
             keep_alive: true,
             continue_wanted: false,
             is_last: false,
+            response_fields: Vec::new(),
         }
     }
 
@@ -185,6 +189,11 @@ impl Connection {
         }
     }
 
+    /// Whatever is answered to the request now being served, its response gets these fields.
+    pub fn add_response_fields(&mut self, fields: Vec<(&'static str, String)>) {
+        self.response_fields = fields;
+    }
+
     fn broken_head(&mut self, error: HeadError) -> Broken {
         self.is_head = false;
         Broken::Head(error)
@@ -200,7 +209,7 @@ impl Connection {
     }
 
     /// Answers the request that was read last, and decides what becomes of the connection.
-    pub fn respond(&mut self, response: Response, now: Now, output: &mut Output) {
+    pub fn respond(&mut self, mut response: Response, now: Now, output: &mut Output) {
         let state = core::mem::replace(&mut self.state, State::Closing);
         let next = match state {
             _ if self.is_last || !self.keep_alive => State::Closing,
@@ -218,6 +227,7 @@ impl Connection {
         };
         let keep_alive = !matches!(next, State::Closing);
         self.state = next;
+        response.fields.append(&mut self.response_fields);
         response.write(now, keep_alive, self.is_head, output);
     }
 

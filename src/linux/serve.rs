@@ -87,7 +87,7 @@ impl EventLoop {
             poll,
             listener,
             signals,
-            server: Server::new(config, super::seed()?),
+            server: Server::new(config, super::seed()?).with_cors(options.cors.clone()),
             runner: Runner::new(threads, clock, Arc::new(wake))?,
             now: clock.now(),
             clock,

@@ -4,7 +4,7 @@ use rand_chacha::rand_core::RngCore;
 
 use crate::api::Route;
 use crate::billing::JobId;
-use crate::http::{RequestHead, Response};
+use crate::http::{RequestHead, Response, trace};
 use crate::inference;
 use crate::job::{CancelFlag, Job};
 use crate::problem::Problem;
@@ -13,6 +13,13 @@ use crate::time::Now;
 
 impl Server {
     pub(super) fn begin_request(&mut self, id: SessionId, head: &RequestHead, now: Now) {
+        let mut fields = self.cors.response_fields(head);
+        if let Some(traceparent) = trace::traceparent(head) {
+            fields.push(("traceparent", traceparent));
+        }
+        if let Some(session) = self.session_mut(id) {
+            session.connection.add_response_fields(fields);
+        }
         match Route::find(head).and_then(|route| self.begin(id, &route, head, now)) {
             Ok(None) => {}
             Ok(Some(response)) => self.answer(id, response, now),

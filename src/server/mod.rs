@@ -28,6 +28,7 @@ use slab::Slab;
 
 use crate::billing::{Bill, RecentBills, Tariff};
 use crate::gemm;
+use crate::http::Cors;
 use crate::http::connection::Event;
 use crate::inference::stats;
 use crate::job::{Job, Outcome};
@@ -83,6 +84,7 @@ pub enum Expired {
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    cors: Cors,
     memory: MemoryBudget,
     sessions: Slab<Session>,
     generation: u64,
@@ -118,8 +120,15 @@ impl Server {
             console: VecDeque::new(),
             console_lines_dropped: 0,
             drain_until_ns: None,
+            cors: Cors::Off,
             config,
         }
+    }
+
+    /// The same, for pages of other origins too.
+    pub fn with_cors(mut self, cors: Cors) -> Self {
+        self.cors = cors;
+        self
     }
 
     /// Whether a client that connects now would get a session.
