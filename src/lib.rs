@@ -18,6 +18,7 @@ pub mod formats;
 pub mod inference;
 
 pub mod job;
+pub mod json;
 
 pub mod gemm;
 

@@ -1,7 +1,7 @@
 //! The body of `POST /v1/multiply` as a table: what is computed, and what is refused, with its
 //! problem and the field at fault.
 
-use gemmule::api::MultiplyRequest;
+use gemmule::api::{MultiplyReader, MultiplyRequest};
 use gemmule::billing::tariff::STANDARD;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server};
@@ -84,6 +84,13 @@ const PRODUCTS: &[(&str, &str, u64)] = &[
     (r#"{"a":[[1]],"b":[[]]}"#, "[[]]", 0),
     (r#"{"a":[[1],[2]],"b":[[]]}"#, "[[],[]]", 0),
     (r#"{"\u0061":[[1]],"b":[[2]]}"#, "[[2.0]]", 2),
+    (r#"{"a":{"shape":[2,3],"data":[1,2,3,4,5,6]},"b":[[1],[10],[100]]}"#, "[[321.0],[654.0]]", 12),
+    (r#"{"b":[[1],[10],[100]],"a":{ "data":[1,2,3,4,5,6] , "shape":[ 2, 3.0 ] }}"#, "[[321.0],[654.0]]", 12),
+    (r#"{"c":{"data":[1],"shape":[1,1]},"a":[[2]],"b":{"shape":[1,1],"d\u0061ta":[3]}}"#, "[[7.0]]", 4),
+    (r#"{"a":{"shape":[2,1],"data":[0.1,16777217]},"b":[[1]],"dtype":"f32"}"#, "[[0.1],[16777216.0]]", 4),
+    // NumPy: ones((2, 0)) @ zeros((0, 2)), and zeros((0, 2)) @ ones((2, 1)).
+    (r#"{"a":[[],[]],"b":{"shape":[0,2],"data":[]}}"#, "[[0.0,0.0],[0.0,0.0]]", 0),
+    (r#"{"a":{"shape":[0,2],"data":[]},"b":[[1],[2]]}"#, "[]", 0),
 ];
 
 #[test]
@@ -153,6 +160,31 @@ const REFUSED: &[(&str, u16, &str, Option<&str>)] = &[
     (r#"{"a":[[1,2]],"b":[[1],[2]],"transpose_a":true}"#, 422, "shape-mismatch", Some("/b")),
     (r#"{"a":[[1]],"b":[[1]],"c":[[1,2]]}"#, 422, "shape-mismatch", Some("/c")),
     (r#"{"a":[[1]],"b":[[1]],"c":[[1,2]],"beta":0}"#, 422, "shape-mismatch", Some("/c")),
+    (r#"{"a":{"shape":[1,1]},"b":[[1]]}"#, 422, "missing-field", Some("/a/data")),
+    (r#"{"a":{"data":[1]},"b":[[1]]}"#, 422, "missing-field", Some("/a/shape")),
+    (r#"{"a":{},"b":[[1]]}"#, 422, "missing-field", Some("/a/shape")),
+    (r#"{"a":{"shape":[1,1],"shape":[1,1]}}"#, 422, "duplicate-field", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"data":[1]}}"#, 422, "duplicate-field", Some("/a/data")),
+    (r#"{"a":{"shape":[1,1],"data":[1],"order":"C"}}"#, 422, "not-a-matrix", Some("/a")),
+    (r#"{"a":{"shape":[2,2],"data":[1,2,3]},"b":[[1]]}"#, 422, "shape-mismatch", Some("/a/data")),
+    (r#"{"a":{"data":[1,2,3],"shape":[1,2]},"b":[[1]]}"#, 422, "shape-mismatch", Some("/a/data")),
+    (r#"{"a":{"data":[1],"shape":[1]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"shape":[]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"shape":[1,1,1]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"shape":1},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"shape":[1,"1"]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"shape":[0.5,2]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[1],"shape":[-1,-1]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"data":[],"shape":[16777217,0]},"b":[[1]]}"#, 422, "dimension-too-large", Some("/a")),
+    (r#"{"a":{"data":[],"shape":[1e999,0]},"b":[[1]]}"#, 422, "dimension-too-large", Some("/a")),
+    (r#"{"a":{"shape":[1,1],"data":[[1]]},"b":[[1]]}"#, 422, "not-a-number", Some("/a/data/0")),
+    (r#"{"a":{"shape":[1,1],"data":1},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/data")),
+    (r#"{"a":{"shape":[1,2],"data":[1,NaN]},"b":[[1]]}"#, 422, "number-not-finite", Some("/a/data/1")),
+    (r#"{"a":{"shape":[1,2],"data":[1,1e999]},"b":[[1]]}"#, 422, "number-out-of-range", Some("/a/data/1")),
+    (r#"{"a":{"shape":[1,2],"data":[1,2,]},"b":[[1]]}"#, 400, "malformed-json", None),
+    (r#"{"a":{"shape":[1,2,],"data":[1,2]},"b":[[1]]}"#, 422, "not-a-matrix", Some("/a/shape")),
+    (r#"{"a":{"shape":[1 2],"data":[1,2]},"b":[[1]]}"#, 400, "malformed-json", None),
+    (r#"{"a":{"shape":[1,2],"data":[1,2],},"b":[[1]]}"#, 400, "malformed-json", None),
     (r#"{"a":[[1e200]],"b":[[0,1e200]]}"#, 422, "result-not-finite", Some("/c/0/1")),
 ];
 
@@ -165,6 +197,49 @@ fn what_is_refused_names_the_problem_and_the_field() {
         assert_eq!(reply["status"], *status, "{body}");
         assert_eq!(reply["field"].as_str(), *field, "{body}: {reply}");
         assert!(reply["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+    }
+}
+
+#[test]
+fn a_body_is_read_in_slices() {
+    let row = vec!["0.5"; 1000].join(", ");
+    let body = format!(
+        "{{{}\"a\":[{}],\"b\":[[1]]}}",
+        " ".repeat(1 << 20),
+        vec![format!("[{row}]"); 100].join(",")
+    );
+    let mut reader = MultiplyReader::new(body.clone().into_bytes());
+    let mut slices = 0;
+    let found = loop {
+        slices += 1;
+        match reader.advance(&mut || true) {
+            Ok(None) => {}
+            other => break other,
+        }
+    };
+    // Half a MiB of text takes several looks, and a hundred thousand numbers take dozens.
+    assert!(slices > 50, "{slices}");
+    let problem = found.expect_err("100 x 1000 times 1 x 1");
+    assert_eq!(
+        problem.detail,
+        MultiplyRequest::parse(body.as_bytes()).expect_err("the same").detail
+    );
+    assert_eq!(problem.kind.name(), "shape-mismatch");
+}
+
+#[test]
+fn elements_are_counted_before_they_are_read() {
+    for body in [
+        r#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,8]],"c":[[9,9],[9,9]]}"#,
+        r#"{"c":{"data":[9,9,9,9],"shape":[2,2]},"b":[[5,6],[7,8]],"a":[[1,2],[3,4]],"beta":2}"#,
+    ] {
+        let Ok(MultiplyRequest::F64(operation)) = MultiplyRequest::parse(body.as_bytes()) else {
+            panic!("{body}");
+        };
+        // The commas behind a matrix count, too, and those of its shape.
+        assert!((8..=11).contains(&operation.elements.capacity()), "{body}");
+        let c = operation.c.expect("C is added");
+        assert!((4..=8).contains(&c.capacity()), "{body}");
     }
 }
 

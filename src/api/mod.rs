@@ -6,7 +6,13 @@ pub mod operation;
 
 pub mod request;
 
-mod reader;
+mod forecast;
+
+mod draft;
+
+mod matrix;
+
+mod refusal;
 
 pub mod encode;
 
@@ -16,6 +22,7 @@ use serde::Serialize;
 
 pub use encode::Encoder;
 pub use operation::{MultiplyRequest, Operation};
+pub use request::MultiplyReader;
 pub use routes::Route;
 
 /// The JSON text of a value whose types can't fail to serialise: structs, strings and numbers.

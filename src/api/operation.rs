@@ -28,7 +28,7 @@ pub struct Operation<T> {
 }
 
 /// The parts of a request as they came, unchecked against each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parts<T> {
     /// The elements of A and B, in any order, with or without gaps between them.
     pub elements: Vec<T>,

@@ -3,7 +3,6 @@
 use core::ops::Mul;
 
 use ndarray::LinalgScalar;
-use serde::de::{Deserializer, Visitor};
 
 use super::kernel::{self, Isa, Microkernel};
 
@@ -45,12 +44,6 @@ pub trait Element:
     /// The microkernel for an instruction set that this CPU has.
     fn microkernel(isa: Isa) -> &'static Microkernel<Self>;
 
-    /// Reads one element, rounded once from its decimal text to this type.
-    fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
-    where
-        D: Deserializer<'de>,
-        V: Visitor<'de>;
-
     /// The nearest element to `value`.
     fn from_f64(value: f64) -> Self;
 
@@ -64,20 +57,12 @@ pub trait Element:
 }
 
 macro_rules! impl_element {
-    ($element:ty, $dtype:expr, $deserialize:ident, $microkernel:path) => {
+    ($element:ty, $dtype:expr, $microkernel:path) => {
         impl Element for $element {
             const DTYPE: Dtype = $dtype;
 
             fn microkernel(isa: Isa) -> &'static Microkernel<Self> {
                 $microkernel(isa)
-            }
-
-            fn deserialize<'de, D, V>(deserializer: D, visitor: V) -> Result<V::Value, D::Error>
-            where
-                D: Deserializer<'de>,
-                V: Visitor<'de>,
-            {
-                deserializer.$deserialize(visitor)
             }
 
             fn from_f64(value: f64) -> Self {
@@ -99,5 +84,5 @@ macro_rules! impl_element {
     };
 }
 
-impl_element!(f64, Dtype::F64, deserialize_f64, kernel::of_f64);
-impl_element!(f32, Dtype::F32, deserialize_f32, kernel::of_f32);
+impl_element!(f64, Dtype::F64, kernel::of_f64);
+impl_element!(f32, Dtype::F32, kernel::of_f32);

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::api::{MultiplyRequest, Operation};
+use crate::api::{MultiplyReader, MultiplyRequest, Operation};
 use crate::billing::{JobId, Usage, meter};
 use crate::gemm::{Crew, Element, Product, Shape, workspace_bytes};
 use crate::http::Piece;
@@ -61,8 +61,8 @@ pub(crate) struct Request {
 /// What a request's body has become.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The text of a JSON body, unread.
-    Text(Vec<u8>),
+    /// The text of a JSON body, as far as it has been read.
+    Text(MultiplyReader),
     Operation(MultiplyRequest),
 }
 
@@ -153,7 +153,7 @@ impl Job {
     /// Whether what is left to do is so little that moving the job elsewhere would cost more.
     pub fn is_small(&self) -> bool {
         match &self.stage {
-            Stage::Input(Input::Text(text)) => text.len() <= SMALL_JOB_BYTES,
+            Stage::Input(Input::Text(reader)) => reader.text_bytes() <= SMALL_JOB_BYTES,
             Stage::Input(Input::Operation(MultiplyRequest::F64(it))) => is_small(it.shape),
             Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
             Stage::F64(Work { usage, .. }) | Stage::F32(Work { usage, .. }) => {
@@ -165,7 +165,7 @@ impl Job {
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
     /// is asked between slices, some tiles of the product or some thousand elements of text, by
-    /// every thread of the crew that works on it. Reading the request is one slice. A call returns
+    /// every thread of the crew that works on it. A call returns
     /// after each of reading, multiplying and writing, though the job goes on.
     pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
         if self.cancelled.is_set() {
@@ -175,7 +175,7 @@ impl Job {
         let pause = &|| cancelled.is_set() || pause();
         let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
         self.stage = match stage {
-            Stage::Input(input) => self.begin(input),
+            Stage::Input(input) => self.begin(input, pause),
             Stage::F64(work) => {
                 work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F64)
             }
@@ -204,9 +204,13 @@ impl Job {
     }
 
     /// Reads what is not read yet, and sets the work up.
-    fn begin(&mut self, input: Input) -> Stage {
+    fn begin(&mut self, input: Input, pause: &dyn Fn() -> bool) -> Stage {
         let request = match input {
-            Input::Text(text) => MultiplyRequest::parse(&text),
+            Input::Text(mut reader) => match reader.advance(&mut || pause()) {
+                Ok(None) => return Stage::Input(Input::Text(reader)),
+                Ok(Some(request)) => Ok(request),
+                Err(problem) => Err(problem),
+            },
             Input::Operation(request) => Ok(request),
         };
         let ready = match request {

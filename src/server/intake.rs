@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
+use crate::api::MultiplyReader;
 use crate::formats::coding::{Coding, DECODER_BYTES, Decoder};
 use crate::formats::{self, Demand, Format, STRIDE_BYTES, Settings};
 use crate::http::RequestHead;
@@ -105,7 +106,7 @@ impl Intake {
             decoder.finish()?;
         }
         let input = match self.destination {
-            Destination::Text(text) => Input::Text(text),
+            Destination::Text(text) => Input::Text(MultiplyReader::new(text)),
             Destination::Matrices(reader) => Input::Operation(reader.finish()?),
         };
         let Self { reply, promise, bytes_in, .. } = self;

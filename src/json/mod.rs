@@ -1,0 +1,25 @@
+//! JSON (RFC 8259) read where it lies, strictly, at the speed of its numbers.
+//!
+//! A [`Cursor`] is a place in a text that is held whole: it reads tokens, and what it doesn't copy
+//! it borrows. What can be long has a reader that is resumed, so that no slice of work is long:
+//! [`NumberArray`] appends numbers, flat or nested, to a vector, and [`Skip`] passes over a value.
+//! [`commas_before_quote`] says beforehand how many numbers there can be.
+//!
+//! Numbers are rounded once, from their decimal text to the type that is wanted.
+
+mod array;
+mod cursor;
+mod decimal;
+mod digits;
+mod error;
+mod number;
+mod powers;
+mod skip;
+mod string;
+
+pub use array::{NumberArray, RANK_MAX};
+pub use cursor::{Cursor, is_white_space};
+pub use decimal::Number;
+pub use digits::commas_before_quote;
+pub use error::{Error, Kind};
+pub use skip::{NESTING_MAX, Skip};

@@ -1,0 +1,114 @@
+//! Numbers: the grammar and the value in one pass.
+
+use core::str;
+
+use super::decimal::{self, Number};
+use super::digits::{leading_digits, word};
+use super::error::Error;
+
+/// Digits that a `u64` always holds.
+const DIGITS_MAX: usize = 19;
+/// Ten to the power of how many digits a word begins with.
+const POWERS_OF_TEN: [u64; 9] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+/// Beyond this any exponent is one too many, in either direction, for any number of digits that a
+/// text can have.
+const EXPONENT_BOUND: i64 = 1 << 60;
+
+/// The number that starts at a place, rounded once, and where it ends. It is infinite where it
+/// overflows the type.
+#[inline(always)]
+pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error> {
+    let is_negative = byte(text, start) == b'-';
+    let whole_start = start + usize::from(is_negative);
+    // Wraps where there are more digits than it holds, which is seen below.
+    let mut significand = 0;
+    let mut at = digits(text, whole_start, &mut significand);
+    let mut digit_count = at - whole_start;
+    if digit_count == 0 {
+        return Err(Error::Malformed { at, wanted: "a digit" });
+    }
+    if digit_count > 1 && text[whole_start] == b'0' {
+        return Err(Error::Malformed { at: whole_start, wanted: "no leading zero" });
+    }
+    let mut exponent = 0;
+    if byte(text, at) == b'.' {
+        let fraction_start = at + 1;
+        at = digits(text, fraction_start, &mut significand);
+        let fraction_count = at - fraction_start;
+        if fraction_count == 0 {
+            return Err(Error::Malformed { at, wanted: "a digit" });
+        }
+        digit_count += fraction_count;
+        exponent = -(fraction_count as i64);
+    }
+    if byte(text, at) | 0x20 == b'e' {
+        let written;
+        (written, at) = written_exponent(text, at + 1)?;
+        exponent += written;
+    }
+    let number: T = if digit_count > DIGITS_MAX {
+        round_long(&text[whole_start..at], significand, exponent)
+    } else {
+        match decimal::round(significand, exponent) {
+            Some(number) => number,
+            None => round_text(&text[whole_start..at]),
+        }
+    };
+    Ok((if is_negative { number.negated() } else { number }, at))
+}
+
+/// The byte at a place, or zero, which is no part of JSON, behind the end.
+#[inline(always)]
+fn byte(text: &[u8], at: usize) -> u8 {
+    text.get(at).copied().unwrap_or(0)
+}
+
+/// Appends the digits from a place on to a number; where they end.
+#[inline(always)]
+fn digits(text: &[u8], mut at: usize, number: &mut u64) -> usize {
+    loop {
+        let (value, count) = leading_digits(word(text, at));
+        *number = number.wrapping_mul(POWERS_OF_TEN[count]).wrapping_add(value);
+        at += count;
+        if count < 8 {
+            return at;
+        }
+    }
+}
+
+/// The exponent behind its letter, and where it ends.
+#[inline(never)]
+fn written_exponent(text: &[u8], start: usize) -> Result<(i64, usize), Error> {
+    let sign = byte(text, start);
+    let digits_start = start + usize::from(matches!(sign, b'+' | b'-'));
+    let mut at = digits_start;
+    let mut exponent = 0_i64;
+    while let digit @ b'0'..=b'9' = byte(text, at) {
+        exponent = (exponent * 10 + i64::from(digit - b'0')).min(EXPONENT_BOUND / 10);
+        at += 1;
+    }
+    if at == digits_start {
+        return Err(Error::Malformed { at, wanted: "a digit" });
+    }
+    Ok((if sign == b'-' { -exponent } else { exponent }, at))
+}
+
+/// Rounds a number of many digits, of which the leading ones may be zeros.
+#[cold]
+fn round_long<T: Number>(text: &[u8], significand: u64, exponent: i64) -> T {
+    let mantissa = text.split(|byte| byte | 0x20 == b'e').next().unwrap_or_default();
+    let significant = mantissa.iter().skip_while(|byte| matches!(byte, b'0' | b'.'));
+    let digit_count = significant.filter(|byte| byte.is_ascii_digit()).count();
+    if digit_count > DIGITS_MAX {
+        return round_text(text);
+    }
+    decimal::round(significand, exponent).unwrap_or_else(|| round_text(text))
+}
+
+/// Rounds by the standard library, which takes every number that JSON's grammar does.
+#[cold]
+fn round_text<T: Number>(text: &[u8]) -> T {
+    let parsed = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.expect("digits, a point and an exponent, as just seen")
+}
