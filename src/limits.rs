@@ -60,6 +60,10 @@ pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;
 pub const JSON_MEMORY_FACTOR: usize = 1 + 8 / 2;
 /// Bytes of the header of one NumPy array; as many as NumPy itself reads.
 pub const NPY_HEADER_BYTES_MAX: usize = 10_000;
+/// Bytes of one header in a zip archive, with its names and comments.
+pub const ZIP_RECORD_BYTES_MAX: usize = 4096;
+/// Bytes of the header of a safetensors file.
+pub const SAFETENSORS_HEADER_BYTES_MAX: usize = 64 * KIB;
 /// The longest text of one `f64` in a result, its comma included:
 /// `-2.2250738585072014e-308,` is 25 bytes.
 pub const JSON_NUMBER_BYTES_MAX: usize = 25;

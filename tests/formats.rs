@@ -3,8 +3,9 @@
 mod support;
 
 use gemmule::api::MultiplyRequest;
+use gemmule::formats::write::{Checksum, HEAD_AND_TAIL_BYTES_MAX, around};
 use gemmule::formats::{Demand, Format, Reader};
-use gemmule::gemm::{Alone, Element, Product};
+use gemmule::gemm::{Alone, Dtype, Element, Product, Shape};
 use gemmule::memory::{MemoryBudget, Promise};
 use gemmule::problem::{Problem, ProblemKind};
 use serde::Deserialize;
@@ -255,5 +256,74 @@ fn a_raw_body_of_another_length_is_refused_before_it_comes() {
             .expect_err("the length is wrong");
         assert_eq!(problem.kind, ProblemKind::LengthMismatch);
         assert!(problem.detail.contains(&length.to_string()) && problem.detail.contains("16"));
+    }
+}
+
+/// A result of two rows in a format, with the elements 1 to 8.
+fn result(format: Format, dtype: Dtype) -> Vec<u8> {
+    let numbers = 1..=8_u8;
+    let elements: Vec<u8> = match dtype {
+        Dtype::F64 => numbers.flat_map(|it| f64::from(it).to_le_bytes()).collect(),
+        Dtype::F32 => numbers.flat_map(|it| f32::from(it).to_le_bytes()).collect(),
+    };
+    let shape = Shape { m: 2, n: 4, k: 1 };
+    let mut checksum = Checksum::new(dtype, shape);
+    elements.chunks(7).for_each(|piece| checksum.update(piece));
+    let (head, tail) = around(format, dtype, shape, Some(checksum.finish()));
+    [head, elements, tail].concat()
+}
+
+#[test]
+fn results_are_written_as_numpy_and_safetensors_write_them() {
+    let file = |name| std::fs::read(directory().join(name)).expect(name);
+    assert!(result(Format::Npy, Dtype::F64) == file("result.npy"));
+    assert!(result(Format::Safetensors, Dtype::F32) == file("result.safetensors"));
+    assert_eq!(result(Format::Raw, Dtype::F32).len(), 8 * 4);
+}
+
+#[test]
+fn a_result_in_an_archive_is_read_back_and_its_checksum_is_right() {
+    for dtype in [Dtype::F64, Dtype::F32] {
+        let archive = result(Format::Npz, dtype);
+        let lacking = read(Format::Npz, "", None, [&archive[..]]).expect_err("only C is there");
+        assert_eq!(
+            (lacking.kind, lacking.field.as_deref()),
+            (ProblemKind::MissingField, Some("/a"))
+        );
+        let mut damaged = archive.clone();
+        let middle = archive.len() / 2;
+        damaged[middle] ^= 1;
+        let wrong = read(Format::Npz, "", None, [&damaged[..]]).expect_err("it is damaged");
+        assert_eq!(wrong.kind, ProblemKind::MalformedBody);
+    }
+}
+
+#[test]
+fn sizes_that_32_bits_cannot_hold_have_64_in_an_archive() {
+    // The largest member whose sizes fit, and what is one row longer.
+    for (m, is_large) in [((1 << 19) - 1, false), (1 << 19, true), ((1 << 24), true)] {
+        let shape = Shape { m, n: 1 << 10, k: 1 };
+        let (head, tail) = around(Format::Npz, Dtype::F64, shape, Some(0x0102_0304));
+        assert!(head.len() + tail.len() <= HEAD_AND_TAIL_BYTES_MAX);
+        let array_bytes = (m as u64) * 8192 + 128;
+        let member_bytes = head.len() as u64 + array_bytes - 128;
+        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        if is_large {
+            let extra = &head[30 + "c.npy".len()..][..20];
+            assert_eq!(extra[..4], [1, 0, 16, 0]);
+            assert_eq!((number(&extra[4..12]), number(&extra[12..])), (array_bytes, array_bytes));
+            let end = &tail[tail.len() - 98..];
+            assert_eq!(end[..4], *b"PK\x06\x06");
+            assert_eq!(number(&end[40..48]), tail.len() as u64 - 98);
+            assert_eq!(number(&end[48..56]), member_bytes);
+            assert_eq!(end[56..60], *b"PK\x06\x07");
+            assert_eq!(number(&end[64..72]), member_bytes + tail.len() as u64 - 98);
+        } else {
+            assert_eq!(
+                u64::from(u32::from_le_bytes(head[18..22].try_into().unwrap())),
+                array_bytes
+            );
+            assert_eq!(tail.len(), 46 + "c.npy".len() + 22);
+        }
     }
 }

@@ -31,6 +31,15 @@ impl Which {
         Self::ALL.into_iter().find(|which| which.name() == name)
     }
 
+    /// The matrix of that name in a file: in capitals as well, and as `numpy.savez` calls arrays that
+    /// it is given no names for.
+    pub fn from_member_name(name: &str) -> Option<Self> {
+        const NAMES: [[&str; 3]; 3] =
+            [["a", "A", "arr_0"], ["b", "B", "arr_1"], ["c", "C", "arr_2"]];
+        let position = NAMES.iter().position(|names| names.contains(&name))?;
+        Some(Self::ALL[position])
+    }
+
     /// Where it is at fault in a problem: `/a`, `/b` or `/c`.
     pub const fn pointer(self) -> &'static str {
         match self {

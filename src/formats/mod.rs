@@ -15,12 +15,16 @@ pub mod array;
 pub mod reader;
 
 mod npy;
+mod npz;
 mod raw;
+mod safetensors;
 
 mod convert;
 pub mod operands;
 
 pub mod write;
+
+mod zip;
 
 use alloc::format;
 use alloc::string::String;

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use crate::api::operation::MultiplyRequest;
-use crate::formats::{Demand, Operands, Settings, Which};
+use crate::formats::{ArrayHeader, Demand, Operands, Settings, Which};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
 
@@ -25,15 +25,25 @@ impl RawReader {
         promise: &mut Promise,
     ) -> Result<Self, Problem> {
         let headers = settings.raw_headers()?;
-        let expected_bytes: u64 = headers.iter().map(|(_, header)| header.bytes()).sum();
-        let mut operands = Operands::new(settings, demand);
-        for (which, header) in &headers {
+        Self::of(&headers, Operands::new(settings, demand), content_length, promise)
+    }
+
+    /// Of matrices whose headers are known, in the order in which they come. `length` is that of the
+    /// elements of all, as the body's length has it.
+    pub fn of(
+        headers: &[(Which, ArrayHeader)],
+        mut operands: Operands,
+        length: Option<u64>,
+        promise: &mut Promise,
+    ) -> Result<Self, Problem> {
+        for (which, header) in headers {
             operands.declare(*which, *header)?;
         }
-        if let Some(length) = content_length
-            && length != expected_bytes
+        let expected: u64 = headers.iter().map(|(_, header)| header.bytes()).sum();
+        if let Some(length) = length
+            && length != expected
         {
-            let detail = format!("the body has {length} bytes, and its matrices {expected_bytes}");
+            let detail = format!("the body has {length} bytes of elements, its shapes {expected}");
             return Err(Problem::new(ProblemKind::LengthMismatch, detail).at("Content-Length"));
         }
         let to_come = headers.iter().rev().map(|(which, _)| *which).collect();
@@ -45,7 +55,8 @@ impl RawReader {
     pub fn push(&mut self, content: &[u8], promise: &mut Promise) -> Result<usize, Problem> {
         let mut used = 0;
         while used < content.len() {
-            if self.operands.is_whole() {
+            // What has begun last is the last one, where it is complete.
+            if self.operands.is_complete() {
                 let detail = "the body has more bytes than its matrices";
                 return Err(Problem::new(ProblemKind::LengthMismatch, detail));
             }

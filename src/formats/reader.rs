@@ -1,11 +1,15 @@
 //! The body of a request, in whatever format but JSON.
 
 use crate::api::operation::MultiplyRequest;
+use crate::formats::inflate::INFLATER_BYTES;
 use crate::formats::npy::NpyReader;
+use crate::formats::npz::NpzReader;
 use crate::formats::raw::RawReader;
+use crate::formats::safetensors::SafetensorsReader;
 use crate::formats::{Demand, Format, Operands, Settings};
+use crate::job::memory_problem;
 use crate::memory::Promise;
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::Problem;
 
 /// How many bytes of content, or of what comes of it, are worked on in one call.
 pub const STRIDE_BYTES: usize = 256 * 1024;
@@ -14,6 +18,8 @@ pub const STRIDE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub enum Reader {
     Npy(NpyReader),
+    Npz(NpzReader),
+    Safetensors(SafetensorsReader),
     Raw(RawReader),
 }
 
@@ -37,15 +43,25 @@ impl Reader {
         promise: &mut Promise,
     ) -> Result<Self, Problem> {
         let settings = Settings::parse(query, format)?;
+        let mut demand = demand;
+        if format == Format::Npz {
+            demand.kept_bytes = demand.kept_bytes.saturating_add(INFLATER_BYTES);
+        }
+        let kept_bytes = demand.kept_bytes;
+        promise.resize(kept_bytes).map_err(|shortage| memory_problem(shortage, kept_bytes))?;
         match format {
             Format::Json => panic!("JSON is not read here"),
             Format::Npy => {
                 let operands = Operands::new(settings, demand);
                 Ok(Self::Npy(NpyReader::new(operands, content_length)))
             }
-            Format::Npz | Format::Safetensors => {
-                let detail = alloc::format!("{} is not taken", format.media_type());
-                Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
+            Format::Npz => {
+                let operands = Operands::new(settings, demand);
+                Ok(Self::Npz(NpzReader::new(operands, content_length)))
+            }
+            Format::Safetensors => {
+                let operands = Operands::new(settings, demand);
+                Ok(Self::Safetensors(SafetensorsReader::new(operands, content_length)))
             }
             Format::Raw => RawReader::new(settings, content_length, demand, promise).map(Self::Raw),
         }
@@ -62,6 +78,8 @@ impl Reader {
         let content = &content[..content.len().min(STRIDE_BYTES)];
         match self {
             Self::Npy(reader) => reader.push(content, promise),
+            Self::Npz(reader) => reader.push(content, promise),
+            Self::Safetensors(reader) => reader.push(content, promise),
             Self::Raw(reader) => reader.push(content, promise),
         }
     }
@@ -74,6 +92,8 @@ impl Reader {
     pub fn finish(self) -> Result<MultiplyRequest, Problem> {
         match self {
             Self::Npy(reader) => reader.finish(),
+            Self::Npz(reader) => reader.finish(),
+            Self::Safetensors(reader) => reader.finish(),
             Self::Raw(reader) => reader.finish(),
         }
     }

@@ -1,13 +1,13 @@
 //! From a result to the content of its reply, in bounded slices.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::vec::Vec;
 
 use crate::api::Encoder;
 use crate::api::encode::text_bytes_max;
+use crate::formats::Format;
 use crate::formats::coding::{self, COMPRESSOR_BYTES, Coding, Compressor};
-use crate::formats::{Format, write};
+use crate::formats::write::{self, Checksum};
 use crate::gemm::{Element, Shape};
 use crate::http::{Payload, Piece, RequestHead};
 use crate::limits::COMPRESSED_TEXT_BYTES_MIN;
@@ -25,6 +25,9 @@ pub struct ReplyForm {
 /// Bytes compressed between two chances to pause: some tenths of a millisecond.
 const BYTES_PER_SLICE: usize = 32 * 1024;
 
+/// Elements that go into a checksum between two chances to pause, about as long.
+const CHECKED_PER_SLICE: usize = 64 * 1024;
+
 /// A result that is being written.
 #[derive(Debug)]
 pub(crate) struct Writer<T> {
@@ -36,8 +39,19 @@ pub(crate) struct Writer<T> {
 #[derive(Debug)]
 enum Stage<T> {
     Text(Encoder<T>),
-    Compress { text: Vec<u8>, matrix_bytes: u64, done: usize, compressed: Box<Compressed> },
+    Compress {
+        text: Vec<u8>,
+        matrix_bytes: u64,
+        done: usize,
+        compressed: Box<Compressed>,
+    },
     Plain(Vec<T>),
+    /// How many elements are part of the checksum.
+    Check {
+        c: Vec<T>,
+        checksum: Checksum,
+        done: usize,
+    },
 }
 
 /// How far the writing has come.
@@ -73,10 +87,6 @@ impl ReplyForm {
     pub fn negotiate(head: &RequestHead, request: Format) -> Result<Self, Problem> {
         let format = Format::negotiate(head.field_values("accept"), request)?;
         match format {
-            Format::Npz | Format::Safetensors => {
-                let detail = format!("{} is not written yet", format.media_type());
-                Err(Problem::new(ProblemKind::NotAcceptable, detail).at("Accept"))
-            }
             Format::Json => {
                 let coding = coding::negotiate(head.field_values("accept-encoding"));
                 Ok(Self { format, coding })
@@ -151,7 +161,19 @@ where
                     }
                     Stage::Compress { text, matrix_bytes, done: end, compressed }
                 }
-                Stage::Plain(c) => return Ok(Progress::Whole(binary(format, shape, c))),
+                Stage::Plain(c) if write::needs_checksum(format) => {
+                    Stage::Check { c, checksum: Checksum::new(T::DTYPE, shape), done: 0 }
+                }
+                Stage::Plain(c) => return Ok(Progress::Whole(binary(format, shape, c, None))),
+                Stage::Check { c, mut checksum, done } => {
+                    let end = c.len().min(done + CHECKED_PER_SLICE);
+                    checksum.update(bytemuck::cast_slice(&c[done..end]));
+                    if end == c.len() {
+                        let checksum = Some(checksum.finish());
+                        return Ok(Progress::Whole(binary(format, shape, c, checksum)));
+                    }
+                    Stage::Check { c, checksum, done: end }
+                }
             };
             if pause() {
                 return Ok(Progress::Paused(self));
@@ -160,11 +182,11 @@ where
     }
 }
 
-fn binary<T: Element>(format: Format, shape: Shape, c: Vec<T>) -> Written
+fn binary<T: Element>(format: Format, shape: Shape, c: Vec<T>, checksum: Option<u32>) -> Written
 where
     Piece: From<Vec<T>>,
 {
-    let (head, tail) = write::around::<T>(format, shape);
+    let (head, tail) = write::around(format, T::DTYPE, shape, checksum);
     let mut payload = Payload::from(head);
     payload.push(c.into());
     payload.push(Piece::Bytes(tail));
