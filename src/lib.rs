@@ -27,4 +27,5 @@ pub mod billing;
 pub mod limits;
 pub mod memory;
 pub mod problem;
+mod text;
 pub mod time;

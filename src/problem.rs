@@ -138,12 +138,14 @@ impl Problem {
     }
 
     pub fn into_response(self) -> Response {
-        Response {
+        let response = Response {
             status: self.kind.status(),
             content_type: "application/problem+json",
             body: crate::api::to_json(&self).into(),
-            fields: self.response_fields,
-        }
+            fields: String::new(),
+        };
+        let fields = self.response_fields.iter();
+        fields.fold(response, |response, (name, value)| response.with_field(name, value))
     }
 }
 

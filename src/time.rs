@@ -1,6 +1,8 @@
 //! Time as an argument: the core never reads a clock.
 
-use core::fmt;
+use alloc::string::String;
+
+use crate::text::push_two_digits;
 
 /// What the host's clocks said when it called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,29 +60,49 @@ impl Civil {
         }
     }
 
-    /// IMF-fixdate, the form of HTTP's `Date` (RFC 9110, section 5.6.7).
-    pub fn http(self) -> impl fmt::Display {
-        fmt::from_fn(move |f| {
-            let weekday = WEEKDAYS[usize::from(self.weekday)];
-            let month = MONTHS[usize::from(self.month) - 1];
-            let Self { year, day, hour, minute, second, .. } = self;
-            write!(f, "{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
-        })
+    /// Appends an IMF-fixdate, the form of HTTP's `Date` (RFC 9110, section 5.6.7).
+    pub fn push_http(self, text: &mut String) {
+        text.push_str(WEEKDAYS[usize::from(self.weekday)]);
+        text.push_str(", ");
+        push_two_digits(text, self.day);
+        text.push(' ');
+        text.push_str(MONTHS[usize::from(self.month) - 1]);
+        text.push(' ');
+        self.push_year(text);
+        text.push(' ');
+        self.push_time(text);
+        text.push_str(" GMT");
     }
 
-    /// RFC 3339 in UTC, as in `2026-11-24T08:00:00Z`.
-    pub fn rfc3339(self) -> impl fmt::Display {
-        fmt::from_fn(move |f| {
-            let Self { year, month, day, hour, minute, second, .. } = self;
-            write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-        })
+    /// Appends the form of RFC 3339 in UTC, as in `2026-11-24T08:00:00Z`.
+    pub fn push_rfc3339(self, text: &mut String) {
+        self.push_year(text);
+        text.push('-');
+        push_two_digits(text, self.month);
+        text.push('-');
+        push_two_digits(text, self.day);
+        text.push('T');
+        self.push_time(text);
+        text.push('Z');
+    }
+
+    /// Four digits: a clock in nanoseconds ends long before the year 10000.
+    fn push_year(self, text: &mut String) {
+        push_two_digits(text, (self.year / 100) as u8);
+        push_two_digits(text, (self.year % 100) as u8);
+    }
+
+    fn push_time(self, text: &mut String) {
+        push_two_digits(text, self.hour);
+        text.push(':');
+        push_two_digits(text, self.minute);
+        text.push(':');
+        push_two_digits(text, self.second);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString;
-
     use super::*;
 
     #[test]
@@ -93,8 +115,10 @@ mod tests {
             (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT", "2100-03-01T00:00:00Z"),
         ] {
             let civil = Civil::from_unix_ns(unix * 1_000_000_000);
-            assert_eq!(civil.http().to_string(), http);
-            assert_eq!(civil.rfc3339().to_string(), rfc3339);
+            let mut texts = [String::new(), String::new()];
+            civil.push_http(&mut texts[0]);
+            civil.push_rfc3339(&mut texts[1]);
+            assert_eq!(texts, [http, rfc3339]);
         }
     }
 }

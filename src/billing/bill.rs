@@ -1,25 +1,40 @@
 //! Bills, and the recent ones by job.
 
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
 use crate::billing::{Tariff, Usage};
 use crate::limits::RECENT_BILLS_MAX;
+use crate::text::{JsonObject, push_number};
 use crate::time::Civil;
+
+/// Room for a line of the console, so that it is made in one piece.
+const CONSOLE_LINE_BYTES: usize = 256;
 
 /// A job's name: 128 random bits in hexadecimal, so that nobody reads a stranger's bill by
 /// counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub [u8; 16]);
 
+impl JobId {
+    /// Appends its 32 digits.
+    pub fn push_to(self, text: &mut String) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for byte in self.0 {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        let mut text = String::with_capacity(32);
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 
@@ -35,14 +50,8 @@ impl FromStr for JobId {
     }
 }
 
-impl Serialize for JobId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// What one job is charged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
     pub job: JobId,
     /// Rows of the result.
@@ -62,8 +71,8 @@ pub struct Bill {
     pub kernel: &'static str,
     /// Microseconds from the request's last byte to the encoded result.
     pub elapsed_us: u64,
-    /// When the bill was made out, RFC 3339.
-    pub issued_at: String,
+    /// When the bill was made out, in nanoseconds of Unix time.
+    pub issued_unix_ns: u64,
     /// `ephemeral`: this machine keeps its bills in memory only.
     pub ledger: &'static str,
 }
@@ -93,59 +102,97 @@ impl Bill {
             currency: tariff.currency,
             kernel,
             elapsed_us: elapsed_ns / 1_000,
-            issued_at: Civil::from_unix_ns(issued_unix_ns).rfc3339().to_string(),
+            issued_unix_ns,
             ledger: "ephemeral",
         }
     }
 
+    /// Appends the bill as a JSON object.
+    pub fn push_json(&self, text: &mut String) {
+        JsonObject::begin(text)
+            .text_of("job", |text| self.job.push_to(text))
+            .number("m", self.m as u64)
+            .number("n", self.n as u64)
+            .number("k", self.k as u64)
+            .word("dtype", self.dtype)
+            .number("flops", self.flops)
+            .number("bytes_in", self.bytes_in)
+            .number("bytes_out", self.bytes_out)
+            .word("tariff", self.tariff)
+            .number("tariff_version", self.tariff_version.into())
+            .number("amount_micros", self.amount_micros)
+            .word("currency", self.currency)
+            .word("kernel", self.kernel)
+            .number("elapsed_us", self.elapsed_us)
+            .text_of("issued_at", |text| {
+                Civil::from_unix_ns(self.issued_unix_ns).push_rfc3339(text)
+            })
+            .word("ledger", self.ledger)
+            .end();
+    }
+
     /// The bill as one line for the console.
     pub fn console_line(&self) -> String {
-        format!(
-            "bill job={} m={} n={} k={} dtype={} flops={} bytes_in={} bytes_out={} tariff={}/{} \
-             amount_micros={} currency={} kernel={} elapsed_us={}",
-            self.job,
-            self.m,
-            self.n,
-            self.k,
-            self.dtype,
-            self.flops,
-            self.bytes_in,
-            self.bytes_out,
-            self.tariff,
-            self.tariff_version,
-            self.amount_micros,
-            self.currency,
-            self.kernel,
-            self.elapsed_us,
-        )
+        let mut text = String::with_capacity(CONSOLE_LINE_BYTES);
+        text.push_str("bill job=");
+        self.job.push_to(&mut text);
+        let number = |text: &mut String, name, number| {
+            text.push_str(name);
+            push_number(text, number);
+        };
+        let word = |text: &mut String, name, word| {
+            text.push_str(name);
+            text.push_str(word);
+        };
+        number(&mut text, " m=", self.m as u64);
+        number(&mut text, " n=", self.n as u64);
+        number(&mut text, " k=", self.k as u64);
+        word(&mut text, " dtype=", self.dtype);
+        number(&mut text, " flops=", self.flops);
+        number(&mut text, " bytes_in=", self.bytes_in);
+        number(&mut text, " bytes_out=", self.bytes_out);
+        word(&mut text, " tariff=", self.tariff);
+        number(&mut text, "/", self.tariff_version.into());
+        number(&mut text, " amount_micros=", self.amount_micros);
+        word(&mut text, " currency=", self.currency);
+        word(&mut text, " kernel=", self.kernel);
+        number(&mut text, " elapsed_us=", self.elapsed_us);
+        text
     }
 }
 
 /// The last [`RECENT_BILLS_MAX`] bills, by job.
 #[derive(Debug, Default)]
 pub struct RecentBills {
-    by_job: BTreeMap<JobId, Bill>,
-    oldest_first: VecDeque<JobId>,
+    /// As many as there may be, the oldest to be written over next.
+    bills: Vec<Bill>,
+    oldest: usize,
+    /// Where the bill of a job lies.
+    by_job: BTreeMap<JobId, usize>,
 }
 
 impl RecentBills {
     pub fn post(&mut self, bill: Bill) {
-        if self.oldest_first.len() == RECENT_BILLS_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.by_job.remove(&oldest);
+        if self.bills.len() < RECENT_BILLS_MAX {
+            self.by_job.insert(bill.job, self.bills.len());
+            self.bills.push(bill);
+            return;
         }
-        self.oldest_first.push_back(bill.job);
-        self.by_job.insert(bill.job, bill);
+        self.by_job.remove(&self.bills[self.oldest].job);
+        self.by_job.insert(bill.job, self.oldest);
+        self.bills[self.oldest] = bill;
+        self.oldest = (self.oldest + 1) % RECENT_BILLS_MAX;
     }
 
     pub fn of_job(&self, job: JobId) -> Option<&Bill> {
-        self.by_job.get(&job)
+        self.by_job.get(&job).map(|at| &self.bills[*at])
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
     use crate::billing::tariff::STANDARD;
     use crate::gemm::{Dtype, Shape};

@@ -227,7 +227,9 @@ impl Connection {
         };
         let keep_alive = !matches!(next, State::Closing);
         self.state = next;
-        response.fields.append(&mut self.response_fields);
+        for (name, value) in self.response_fields.drain(..) {
+            response = response.with_field(name, &value);
+        }
         response.write(now, keep_alive, self.is_head, output);
     }
 

@@ -1,11 +1,11 @@
 //! Responses: what goes back on the wire.
 
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::http::payload::{Payload, Piece};
+use crate::text::push_number;
 use crate::time::{Civil, Now};
 
 /// A final response, before it is written.
@@ -13,8 +13,8 @@ use crate::time::{Civil, Now};
 pub struct Response {
     pub status: u16,
     pub content_type: &'static str,
-    /// Further fields, name and value.
-    pub fields: Vec<(&'static str, String)>,
+    /// The lines of further fields, each with its end.
+    pub fields: String,
     pub body: Payload,
 }
 
@@ -22,44 +22,59 @@ pub struct Response {
 /// longer ones are sent from where they lie.
 const JOINED_BODY_BYTES_MAX: usize = 4096;
 
+/// Room for a head's own fields, so that it is made in one piece.
+const HEAD_BYTES: usize = 192;
+
 impl Response {
     /// A response with a JSON body.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", fields: Vec::new(), body: body.into() }
+        Self { status, content_type: "application/json", fields: String::new(), body: body.into() }
     }
 
     /// A response without content.
     pub fn empty(status: u16) -> Self {
-        Self { status, content_type: "", fields: Vec::new(), body: Payload::default() }
+        Self { status, content_type: "", fields: String::new(), body: Payload::default() }
     }
 
     /// Adds a field.
-    pub fn with_field(mut self, name: &'static str, value: String) -> Self {
-        self.fields.push((name, value));
+    pub fn with_field(self, name: &str, value: &str) -> Self {
+        self.with_field_of(name, |text| text.push_str(value))
+    }
+
+    /// Adds a field whose value is a number.
+    pub fn with_number(self, name: &str, value: u64) -> Self {
+        self.with_field_of(name, |text| push_number(text, value))
+    }
+
+    /// Adds a field whose value is written by `write`.
+    pub fn with_field_of(mut self, name: &str, write: impl FnOnce(&mut String)) -> Self {
+        push_field(&mut self.fields, name, write);
         self
     }
 
     /// Writes the head and, unless the request was `HEAD`, the body (RFC 9110, section 9.3.2: the
     /// head is the one that `GET` would get, its `Content-Length` included).
     pub(super) fn write(self, now: Now, keep_alive: bool, is_head: bool, output: &mut Output) {
-        let date = Civil::from_unix_ns(now.unix_ns).http();
-        let mut text = format!(
-            "HTTP/1.1 {} {}\r\nServer: gemmule\r\nDate: {date}\r\n",
-            self.status,
-            reason_phrase(self.status),
-        );
+        let body_bytes = self.body.bytes();
+        let is_joined = !is_head && body_bytes <= JOINED_BODY_BYTES_MAX;
+        let joined_bytes = if is_joined { body_bytes } else { 0 };
+        let mut text = String::with_capacity(HEAD_BYTES + self.fields.len() + joined_bytes);
+        text.push_str("HTTP/1.1 ");
+        push_number(&mut text, self.status.into());
+        text.push(' ');
+        text.push_str(reason_phrase(self.status));
+        text.push_str("\r\nServer: gemmule\r\n");
+        push_field(&mut text, "Date", |text| Civil::from_unix_ns(now.unix_ns).push_http(text));
         if !self.content_type.is_empty() {
-            push_field(&mut text, "Content-Type", self.content_type);
+            push_field(&mut text, "Content-Type", |text| text.push_str(self.content_type));
         }
         // RFC 9110, section 8.6: a 204 has no Content-Length.
         if self.status != 204 {
-            push_field(&mut text, "Content-Length", &format!("{}", self.body.bytes()));
+            push_field(&mut text, "Content-Length", |text| push_number(text, body_bytes as u64));
         }
-        for (name, value) in &self.fields {
-            push_field(&mut text, name, value);
-        }
+        text.push_str(&self.fields);
         if !keep_alive {
-            push_field(&mut text, "Connection", "close");
+            push_field(&mut text, "Connection", |text| text.push_str("close"));
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();
@@ -67,7 +82,6 @@ impl Response {
             output.push(Piece::Bytes(bytes));
             return;
         }
-        let is_joined = self.body.bytes() <= JOINED_BODY_BYTES_MAX;
         let mut pieces = self.body.into_pieces().into_iter();
         if is_joined {
             pieces.by_ref().for_each(|piece| bytes.extend_from_slice(piece.as_bytes()));
@@ -77,10 +91,10 @@ impl Response {
     }
 }
 
-fn push_field(text: &mut String, name: &str, value: &str) {
+fn push_field(text: &mut String, name: &str, write_value: impl FnOnce(&mut String)) {
     text.push_str(name);
     text.push_str(": ");
-    text.push_str(value);
+    write_value(text);
     text.push_str("\r\n");
 }
 

@@ -1,7 +1,8 @@
 //! Where a job's time goes.
 
-use alloc::format;
 use alloc::string::String;
+
+use crate::text::{push_number, push_two_digits};
 
 /// What a job is doing, or waiting to go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,9 @@ pub(crate) enum Activity {
     Gemm,
     Encode,
 }
+
+/// Room for the text of usual times, so that it is made in one piece.
+const FIELD_VALUE_BYTES: usize = 96;
 
 const NAMES: [&str; 4] = ["queue", "parse", "gemm", "encode"];
 
@@ -36,11 +40,18 @@ impl Timing {
 
     /// The value of a `Server-Timing` field, durations in milliseconds (Server Timing, W3C).
     pub fn field_value(&self) -> String {
-        let mut value = String::new();
+        let mut value = String::with_capacity(FIELD_VALUE_BYTES);
         for (name, ns) in NAMES.iter().zip(self.spent_ns) {
-            let separator = if value.is_empty() { "" } else { ", " };
+            if !value.is_empty() {
+                value.push_str(", ");
+            }
             let (ms, us) = (ns / 1_000_000, ns / 1_000 % 1_000);
-            value.push_str(&format!("{separator}{name};dur={ms}.{us:03}"));
+            value.push_str(name);
+            value.push_str(";dur=");
+            push_number(&mut value, ms);
+            value.push('.');
+            push_number(&mut value, us / 100);
+            push_two_digits(&mut value, (us % 100) as u8);
         }
         value
     }

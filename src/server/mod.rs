@@ -329,7 +329,7 @@ impl Server {
                 self.print(bill.console_line());
                 self.counters.billed(&usage, &bill);
                 let response = replies::product(written, &bill)
-                    .with_field("Server-Timing", timing.field_value());
+                    .with_field("Server-Timing", &timing.field_value());
                 self.bills.post(bill);
                 self.answer(id, response, now);
             }

@@ -1,8 +1,7 @@
 //! Replies that need no job, and the reply of a job.
 
 use alloc::format;
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use alloc::string::String;
 
 use serde::Serialize;
 use serde_json::json;
@@ -86,7 +85,11 @@ impl Server {
     pub(super) fn reply(&self, route: &Route) -> Result<Response, Problem> {
         let response = match route {
             Route::JobBill(job) => match self.bills.of_job(*job) {
-                Some(bill) => Response::json(200, to_json(bill)),
+                Some(bill) => {
+                    let mut text = String::new();
+                    bill.push_json(&mut text);
+                    Response::json(200, text.into_bytes())
+                }
                 None => {
                     let detail = format!("{job} is not among the last {RECENT_BILLS_MAX} jobs");
                     return Err(Problem::new(ProblemKind::UnknownJob, detail));
@@ -112,7 +115,7 @@ impl Server {
                     "title": kind.title(),
                 })),
             ),
-            Route::Options(allow) => Response::empty(204).with_field("Allow", allow.clone()),
+            Route::Options(allow) => Response::empty(204).with_field("Allow", allow),
             Route::Inference(call) => return self.reply_inference(*call),
             Route::Multiply => unreachable!("a multiplication is a job"),
         };
@@ -162,32 +165,36 @@ pub(super) fn draining() -> Problem {
 pub(super) fn product(written: Written, bill: &Bill) -> Response {
     let response = match written {
         Written::Text { mut text, .. } => {
-            text.extend_from_slice(&end_with_bill(bill));
+            text.extend_from_slice(end_with_bill(bill).as_bytes());
             Response::json(200, text)
         }
         Written::Compressed { compressed, .. } => {
             let coding = compressed.coding.name();
-            Response::json(200, compressed.finish(&end_with_bill(bill)))
-                .with_field("Content-Encoding", coding.to_string())
+            Response::json(200, compressed.finish(end_with_bill(bill).as_bytes()))
+                .with_field("Content-Encoding", coding)
         }
         Written::Binary { format, payload } => {
             let content_type = format.media_type();
-            Response { status: 200, content_type, fields: Vec::new(), body: payload }
-                .with_field("Gemmule-Shape", format!("{}x{}", bill.m, bill.n))
-                .with_field("Gemmule-Dtype", bill.dtype.to_string())
+            Response { status: 200, content_type, fields: String::new(), body: payload }
+                .with_field("Gemmule-Shape", &format!("{}x{}", bill.m, bill.n))
+                .with_field("Gemmule-Dtype", bill.dtype)
         }
     };
     response
-        .with_field("Gemmule-Job", bill.job.to_string())
-        .with_field("Gemmule-Flops", bill.flops.to_string())
-        .with_field("Gemmule-Amount-Micros", bill.amount_micros.to_string())
-        .with_field("Gemmule-Currency", bill.currency.to_string())
+        .with_field_of("Gemmule-Job", |text| bill.job.push_to(text))
+        .with_number("Gemmule-Flops", bill.flops)
+        .with_number("Gemmule-Amount-Micros", bill.amount_micros)
+        .with_field("Gemmule-Currency", bill.currency)
 }
 
-fn end_with_bill(bill: &Bill) -> Vec<u8> {
-    let mut end = b",\"bill\":".to_vec();
-    end.extend_from_slice(&to_json(bill));
-    end.push(b'}');
+/// Room for what stands behind the matrix, so that it is made in one piece.
+const BILL_BYTES: usize = 512;
+
+fn end_with_bill(bill: &Bill) -> String {
+    let mut end = String::with_capacity(BILL_BYTES);
+    end.push_str(",\"bill\":");
+    bill.push_json(&mut end);
+    end.push('}');
     end
 }
 

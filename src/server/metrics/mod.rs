@@ -8,8 +8,8 @@ mod histogram;
 mod page;
 
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
-use alloc::vec::Vec;
+
+use alloc::string::{String, ToString};
 
 use crate::billing::{Bill, Usage};
 use crate::gemm::{self, Dtype};
@@ -93,7 +93,7 @@ impl Server {
         self.write_traffic(&mut page);
         self.write_work(&mut page);
         let body = page.into_text().into_bytes().into();
-        Response { status: 200, content_type: CONTENT_TYPE, fields: Vec::new(), body }
+        Response { status: 200, content_type: CONTENT_TYPE, fields: String::new(), body }
     }
 
     fn write_machine(&self, page: &mut Page) {

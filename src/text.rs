@@ -1,0 +1,68 @@
+//! Text that every job writes: its bill, its response's head. The machinery of `core::fmt` would take
+//! longer for it than reading, multiplying and writing a small product together.
+
+use alloc::string::String;
+
+/// Appends a number in decimal.
+pub(crate) fn push_number(text: &mut String, number: u64) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+/// Appends a number below 100 in two digits.
+pub(crate) fn push_two_digits(text: &mut String, number: u8) {
+    debug_assert!(number < 100);
+    text.push(char::from(b'0' + number / 10));
+    text.push(char::from(b'0' + number % 10));
+}
+
+/// A JSON object of plain words and numbers, field by field.
+pub(crate) struct JsonObject<'a> {
+    text: &'a mut String,
+    before: char,
+}
+
+impl<'a> JsonObject<'a> {
+    pub fn begin(text: &'a mut String) -> Self {
+        Self { text, before: '{' }
+    }
+
+    pub fn number(&mut self, name: &str, number: u64) -> &mut Self {
+        self.name(name);
+        push_number(self.text, number);
+        self
+    }
+
+    /// A word in which nothing has to be escaped.
+    pub fn word(&mut self, name: &str, word: &str) -> &mut Self {
+        self.text_of(name, |text| text.push_str(word))
+    }
+
+    /// The same, written by `write`.
+    pub fn text_of(&mut self, name: &str, write: impl FnOnce(&mut String)) -> &mut Self {
+        self.name(name);
+        self.text.push('"');
+        let start = self.text.len();
+        write(self.text);
+        debug_assert!(
+            self.text[start..]
+                .bytes()
+                .all(|byte| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'),
+            "{}",
+            &self.text[start..]
+        );
+        self.text.push('"');
+        self
+    }
+
+    pub fn end(&mut self) {
+        self.text.push('}');
+    }
+
+    fn name(&mut self, name: &str) {
+        self.text.push(self.before);
+        self.before = ',';
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+}
