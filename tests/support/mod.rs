@@ -18,6 +18,8 @@ pub mod load;
 
 pub mod clients;
 
+pub mod python;
+
 pub mod triton;
 
 pub mod wire;
