@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use gemmule::billing::tariff::STANDARD;
+use gemmule::formats::Format;
 use gemmule::gemm::{Alone, Peak};
+use gemmule::limits::{NPY_HEADER_BYTES_MAX, SAFETENSORS_HEADER_BYTES_MAX, ZIP_RECORD_BYTES_MAX};
 use gemmule::problem::ProblemKind;
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -106,6 +108,30 @@ fn the_limits_are_those_that_are_enforced() {
         }
     }
     assert_eq!(rows.len() + 1, limits.len());
+}
+
+#[test]
+fn the_formats_have_the_names_that_are_listed() {
+    let rows = rows("| media type | also taken");
+    assert_eq!(rows.len(), Format::ALL.len());
+    for (row, format) in rows.iter().zip(Format::ALL) {
+        let names: Vec<&str> = row[..2].iter().flat_map(|cell| cell.split(", ")).collect();
+        let names = names.iter().filter_map(|name| name.strip_prefix('`')?.strip_suffix('`'));
+        for (index, name) in names.enumerate() {
+            assert_eq!(Format::from_media_type(name), Some(format), "{name}");
+            assert_eq!(name == format.media_type(), index == 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn headers_in_bodies_have_the_bounds_that_are_told() {
+    let told = format!(
+        "The header of an array may have up to {NPY_HEADER_BYTES_MAX} bytes, of a safetensors file \
+         {SAFETENSORS_HEADER_BYTES_MAX}, of a member of an archive {ZIP_RECORD_BYTES_MAX}."
+    );
+    let words: Vec<&str> = README.split_whitespace().collect();
+    assert!(words.join(" ").contains(&told), "{told}");
 }
 
 #[test]
