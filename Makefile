@@ -5,7 +5,7 @@ CARGO ?= cargo
 PORT ?= 8080
 MACHINE ?= microvm
 
-.PHONY: help run demo test test-avx512 test-slow image host sim lint no-std bench-vm bench-gemm bench-http clean
+.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test      all tests, those of the booted image included'
 	@echo 'make test-avx512  the image on emulated processors with AVX-512, in Bochs'
 	@echo 'make test-slow  the Linux server beside hundreds of clients that are slow on purpose'
+	@echo 'make test-openapi  the Linux server against its own description; SEED=N EXAMPLES=N'
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
 	@echo 'make sim       many simulated days of good and bad clients; SEED=N RUNS=N'
@@ -45,6 +46,13 @@ test-avx512: image
 test-slow:
 	tools/install slow
 	$(CARGO) test --test slow -- --ignored --nocapture
+
+# A bounded part of this, always the same, is among the tests.
+test-openapi: SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+test-openapi: EXAMPLES ?= 60
+test-openapi:
+	tools/install openapi
+	SEED=$(SEED) EXAMPLES=$(EXAMPLES) timeout 300 $(CARGO) test --test schemathesis -- --nocapture
 
 image:
 	tools/install image

@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use gemmule::billing::tariff::STANDARD;
 use gemmule::gemm::{Alone, Kernel, Peak, caches};
@@ -302,6 +304,25 @@ fn times_are_from_the_head_and_from_the_last_byte() {
     ] {
         assert_eq!(metrics.get(&series), Some(&expected), "{series}");
     }
+}
+
+#[test]
+fn prometheus_accepts_the_page() {
+    let mut bench = Bench::new();
+    bench.ask(&write_job("{\"a\":[[1]],\"b\":[[1]]}"));
+    let page = bench.ask(&write_request("GET", "/metrics", &[], None));
+    let mut promtool = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/promtool"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell runs");
+    // Closing its input ends the page.
+    promtool.stdin.take().expect("a pipe").write_all(&page.body).expect("it reads the page");
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}");
 }
 
 #[test]

@@ -25,6 +25,10 @@ pub use operation::{MultiplyRequest, Operation};
 pub use request::MultiplyReader;
 pub use routes::Route;
 
+/// What `GET /openapi.json` gives. `tests/openapi` makes it of the route table, the limits, the
+/// problems and replies of the service, and fails where it is not what they say.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
 /// The JSON text of a value whose types can't fail to serialise: structs, strings and numbers.
 pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("no map with non-string keys, no failing serialiser")

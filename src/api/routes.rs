@@ -21,6 +21,8 @@ pub enum Route {
     Version,
     /// `GET /metrics`
     Metrics,
+    /// `GET /openapi.json`
+    OpenApi,
     /// `GET /problems/{name}`
     Problem(ProblemKind),
     /// What lies under `/v2`.
@@ -64,6 +66,7 @@ const TABLE: &[Row] = &[
     row("/healthz", Methods::Get, |_| Ok(Route::Health)),
     row("/v1/version", Methods::Get, |_| Ok(Route::Version)),
     row("/metrics", Methods::Get, |_| Ok(Route::Metrics)),
+    row("/openapi.json", Methods::Get, |_| Ok(Route::OpenApi)),
     row("/problems/{}", Methods::Get, problem_page),
     // The inference protocol.
     row("/v2", Methods::Get, |_| call(Call::Server)),
@@ -101,6 +104,11 @@ const LOADING: &str = "the models are always loaded, and can't be unloaded";
 const SHARING: &str = "there is no shared memory: tensors are sent in the request and the reply";
 const TRACING: &str = "there are no trace settings";
 const LOGGING: &str = "there are no log settings";
+
+/// Every path, with the methods that it takes as `Allow` lists them.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.iter().map(|row| (row.pattern, row.methods.allow_field()))
+}
 
 impl Route {
     /// Finds what the head asks for.

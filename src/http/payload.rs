@@ -10,6 +10,8 @@ pub struct Payload(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     Bytes(Vec<u8>),
+    /// What is part of the program.
+    Static(&'static [u8]),
     /// The elements' bytes, in little-endian order.
     F64(Vec<f64>),
     F32(Vec<f32>),
@@ -24,6 +26,7 @@ impl Piece {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
+            Self::Static(bytes) => bytes,
             Self::F64(elements) => bytemuck::cast_slice(elements),
             Self::F32(elements) => bytemuck::cast_slice(elements),
         }
@@ -46,6 +49,14 @@ impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
         let mut payload = Self::default();
         payload.push(Piece::Bytes(bytes));
+        payload
+    }
+}
+
+impl From<&'static str> for Payload {
+    fn from(text: &'static str) -> Self {
+        let mut payload = Self::default();
+        payload.push(Piece::Static(text.as_bytes()));
         payload
     }
 }

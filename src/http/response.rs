@@ -2,7 +2,6 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use crate::http::payload::{Payload, Piece};
 use crate::text::push_number;
@@ -27,7 +26,7 @@ const HEAD_BYTES: usize = 192;
 
 impl Response {
     /// A response with a JSON body.
-    pub fn json(status: u16, body: Vec<u8>) -> Self {
+    pub fn json(status: u16, body: impl Into<Payload>) -> Self {
         Self { status, content_type: "application/json", fields: String::new(), body: body.into() }
     }
 

@@ -6,7 +6,7 @@ use alloc::string::String;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::api::{Route, to_json};
+use crate::api::{OPENAPI, Route, to_json};
 use crate::billing::{Bill, Tariff};
 use crate::gemm::{self, Peak};
 use crate::http::connection::Broken;
@@ -107,6 +107,7 @@ impl Server {
             }
             Route::Version => Response::json(200, to_json(&self.version())),
             Route::Metrics => self.metrics(),
+            Route::OpenApi => Response::json(200, OPENAPI),
             Route::Problem(kind) => Response::json(
                 200,
                 to_json(&json!({

@@ -1,0 +1,67 @@
+//! The service itself, from which the examples of replies come.
+
+use gemmule::billing::tariff::STANDARD;
+use gemmule::gemm::{Alone, Peak};
+use gemmule::limits::{MEMORY_BYTES_DEFAULT, SESSIONS_MAX_DEFAULT};
+use gemmule::server::{Config, Server};
+use gemmule::time::Now;
+use serde_json::{Value, json};
+
+use crate::support::http::{Response, parse_response, write_request};
+
+/// 2026-11-24T08:00:00Z
+const NOW: Now = Now { monotonic_ns: 0, unix_ns: 1_795_507_200_000_000_000 };
+
+/// Sends requests to a new server one by one; the last reply.
+pub fn ask(requests: &[Vec<u8>]) -> Response {
+    let config = Config {
+        memory_bytes: MEMORY_BYTES_DEFAULT,
+        sessions_max: SESSIONS_MAX_DEFAULT,
+        tariff: STANDARD,
+        platform: "linux",
+        threads: 2,
+        peak: Peak { f64: 139_000_000_000, f32: 278_000_000_000 },
+    };
+    let mut server = Server::new(config, [3; 32]);
+    let mut last = None;
+    for request in requests {
+        let session = server.open(NOW).expect("a session is free");
+        server.receive(session, request, NOW);
+        while let Some(mut job) = server.next_job() {
+            while !job.advance(&Alone, &|| false) {}
+            server.finish(job, NOW);
+        }
+        let mut bytes = Vec::new();
+        while !server.output(session).is_empty() {
+            bytes.extend_from_slice(server.output(session));
+            server.sent(session, server.output(session).len(), NOW);
+        }
+        server.gone(session);
+        let parsed = parse_response(&bytes, request.starts_with(b"HEAD "), false);
+        last = Some(parsed.expect("a sound reply").expect("a whole reply").0);
+    }
+    last.expect("a request")
+}
+
+/// The JSON that a path gives, without what differs from machine to machine.
+pub fn json_of(method: &str, target: &str) -> Value {
+    let body = (method == "POST").then_some(b"".as_slice());
+    let response = ask(&[write_request(method, target, &[], body)]);
+    assert_eq!(response.status, 200, "{method} {target}");
+    without_machine(response.json())
+}
+
+/// Puts figures of one machine in the place of those of this one.
+pub fn without_machine(mut value: Value) -> Value {
+    let masks = [
+        ("/kernel", json!("avx512")),
+        ("/bill/kernel", json!("avx512")),
+        ("/caches", json!({"l1_bytes": 32 << 10, "l2_bytes": 1 << 20})),
+    ];
+    for (pointer, mask) in masks {
+        if let Some(place) = value.pointer_mut(pointer) {
+            *place = mask;
+        }
+    }
+    value
+}
