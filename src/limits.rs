@@ -64,6 +64,11 @@ pub const NPY_HEADER_BYTES_MAX: usize = 10_000;
 pub const ZIP_RECORD_BYTES_MAX: usize = 4096;
 /// Bytes of the header of a safetensors file.
 pub const SAFETENSORS_HEADER_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of the JSON of an `infer` request whose tensors follow it as bytes. All of it but the
+/// numbers is read at once, by the thread that serves all connections.
+pub const INFERENCE_HEADER_BYTES_MAX: usize = 16 * MIB;
+/// Bytes of the id of an `infer` request, which its reply repeats.
+pub const INFERENCE_ID_BYTES_MAX: usize = KIB;
 /// The longest text of one `f64` in a result, its comma included:
 /// `-2.2250738585072014e-308,` is 25 bytes.
 pub const JSON_NUMBER_BYTES_MAX: usize = 25;

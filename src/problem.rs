@@ -63,6 +63,9 @@ problem_kinds! {
     NumberNotFinite = "number-not-finite", 422, "NaN and infinity are not JSON numbers";
     NumberOutOfRange = "number-out-of-range", 422, "The number overflows the dtype";
     UnknownDtype = "unknown-dtype", 422, "The dtype is unknown";
+    WrongType = "wrong-type", 422, "A value of another type is required";
+    UnknownTensor = "unknown-tensor", 422, "The model has no tensor of this name";
+    TextTooLong = "text-too-long", 422, "A text is too long";
     NotABoolean = "not-a-boolean", 422, "true or false is required";
     DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
     ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";

@@ -12,6 +12,7 @@ use support::clients::{
 };
 use support::http::Client;
 use support::transcript::{MEMORY_MIB, SocketWire, TRANSCRIPT_JOBS, replay_all};
+use support::triton::run_suite;
 use support::vm::{Guest, Machine, Network, Vm, VmOptions};
 use support::wire::{Faults, LossyClient};
 
@@ -80,6 +81,12 @@ fn a_long_job_does_not_starve_the_network() {
         let vm = Vm::boot(&options(Machine::Microvm, vcpus));
         serve_during_a_long_job(vm.addr(), 200);
     }
+}
+
+#[test]
+fn the_published_client_of_the_inference_protocol_gets_its_products() {
+    let vm = Vm::boot(&options(Machine::Microvm, 2));
+    run_suite(vm.addr(), &["--small"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod draft;
 
 mod matrix;
 
-mod refusal;
+pub(crate) mod refusal;
 
 pub mod encode;
 

@@ -13,13 +13,13 @@ use crate::problem::{Problem, ProblemKind};
 const WORD_BYTES_MAX: usize = 12;
 
 /// The problem of a text that is not JSON.
-pub(super) fn malformed(error: &Error, cursor: &Cursor) -> Problem {
+pub(crate) fn malformed(error: &Error, cursor: &Cursor) -> Problem {
     Problem::new(ProblemKind::MalformedJson, error.detail(cursor.text()))
 }
 
 /// The problem of a value that was refused at a place, a JSON pointer, where `expected` is the
 /// problem of another kind of value.
-pub(super) fn refused(
+pub(crate) fn refused(
     error: &Error,
     place: String,
     expected: ProblemKind,

@@ -81,6 +81,8 @@ const TABLE: &[Row] = &[
     row("/v2/models/{}/versions/{}/config", Methods::Get, |path| of_model(path, Call::ModelConfig)),
     row("/v2/models/{}/stats", Methods::Get, |path| of_model(path, Call::ModelStats)),
     row("/v2/models/{}/versions/{}/stats", Methods::Get, |path| of_model(path, Call::ModelStats)),
+    row("/v2/models/{}/infer", Methods::Post, |path| of_model(path, Call::Infer)),
+    row("/v2/models/{}/versions/{}/infer", Methods::Post, |path| of_model(path, Call::Infer)),
     row("/v2/repository/index", Methods::Post, |_| call(Call::Index)),
     // What the protocol's clients can ask for and this service has no use for.
     row("/v2/repository/models/{}/load", Methods::Post, |_| not_offered(LOADING)),

@@ -2,14 +2,26 @@
 //! were made for models.
 //!
 //! A model is a multiplication in one element type: `matmul_fp64` and `matmul_fp32`, each with
-//! version 1. The modules stand in the order in which a client meets them: what the service is,
-//! and what it has done.
+//! version 1. The modules stand in the order in which a client meets them: what the service is, what a
+//! request says, where its tensors go, how it is replied to, and what has been done.
 
 pub mod describe;
+
+mod outline;
+mod walk;
+
+pub mod load;
+
+pub mod reader;
+
+pub mod reply;
 
 pub mod stats;
 
 use alloc::format;
+
+pub use reader::Reader;
+pub use reply::Reply;
 
 use crate::gemm::Dtype;
 use crate::problem::{Problem, ProblemKind};
@@ -45,6 +57,8 @@ pub enum Call {
     ModelConfig(Model),
     /// `GET /v2/models/{model}/stats`
     ModelStats(Model),
+    /// `POST /v2/models/{model}/infer`
+    Infer(Model),
     /// The regions of shared memory, of which there are none.
     SharedMemory,
 }

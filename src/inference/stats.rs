@@ -15,7 +15,7 @@ pub struct ModelCounters {
     last_unix_ms: u64,
 }
 
-/// How many requests, and the time from their last bytes to their replies, all together.
+/// How many requests, and the time from their heads to their replies, all together.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Tally {
     count: u64,
@@ -51,7 +51,7 @@ struct InferenceStatistics {
 }
 
 impl ModelCounters {
-    /// A request has been answered, `ns` after its last byte.
+    /// A request has been answered, `ns` after its head came.
     pub fn count(&mut self, is_success: bool, ns: u64, unix_ns: u64) {
         let tally = if is_success { &mut self.success } else { &mut self.fail };
         tally.count += 1;

@@ -7,6 +7,7 @@ pub mod reply;
 
 pub(crate) mod timing;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
@@ -14,8 +15,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::api::{MultiplyReader, MultiplyRequest, Operation};
 use crate::billing::{JobId, Usage, meter};
+use crate::formats::Demand;
 use crate::gemm::{Crew, Element, Product, Shape, workspace_bytes};
 use crate::http::Piece;
+use crate::inference::Model;
+use crate::inference::load::{Loader, Need};
 use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
 use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
@@ -63,6 +67,10 @@ pub(crate) struct Request {
 pub(crate) enum Input {
     /// The text of a JSON body, as far as it has been read.
     Text(MultiplyReader),
+    /// The JSON of a request to a model, unread.
+    Inference(Model, Vec<u8>),
+    /// Tensors of which the numbers in the JSON are still to be read, if there are some.
+    Tensors(Box<Loader>),
     Operation(MultiplyRequest),
 }
 
@@ -96,6 +104,7 @@ pub(crate) enum Outcome {
     Done {
         usage: Usage,
         written: Written,
+        reply: ReplyForm,
     },
     Failed(Problem),
     /// The client is gone: there is nothing to send and nothing to bill.
@@ -141,11 +150,14 @@ impl Job {
     /// that its reply states.
     pub fn note_time(&mut self, now_ns: u64) {
         let activity = match &self.stage {
-            Stage::Input(Input::Text(_)) => Activity::Parse,
+            Stage::Input(Input::Text(_) | Input::Inference(..)) => Activity::Parse,
+            Stage::Input(Input::Tensors(loader)) if loader.need() == Need::Time => Activity::Parse,
             Stage::F64(Work { phase: Phase::Write(_), .. })
             | Stage::F32(Work { phase: Phase::Write(_), .. })
             | Stage::Finished(_) => Activity::Encode,
-            Stage::Input(Input::Operation(_)) | Stage::F64(_) | Stage::F32(_) => Activity::Gemm,
+            Stage::Input(Input::Tensors(_) | Input::Operation(_))
+            | Stage::F64(_)
+            | Stage::F32(_) => Activity::Gemm,
         };
         self.timing.turn_to(activity, now_ns);
     }
@@ -154,6 +166,8 @@ impl Job {
     pub fn is_small(&self) -> bool {
         match &self.stage {
             Stage::Input(Input::Text(reader)) => reader.text_bytes() <= SMALL_JOB_BYTES,
+            Stage::Input(Input::Inference(_, text)) => text.len() <= SMALL_JOB_BYTES,
+            Stage::Input(Input::Tensors(loader)) => loader.text_bytes() <= SMALL_JOB_BYTES,
             Stage::Input(Input::Operation(MultiplyRequest::F64(it))) => is_small(it.shape),
             Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
             Stage::F64(Work { usage, .. }) | Stage::F32(Work { usage, .. }) => {
@@ -175,7 +189,7 @@ impl Job {
         let pause = &|| cancelled.is_set() || pause();
         let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
         self.stage = match stage {
-            Stage::Input(input) => self.begin(input, pause),
+            Stage::Input(input) => self.begin(input, pause).unwrap_or_else(failed),
             Stage::F64(work) => {
                 work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F64)
             }
@@ -204,21 +218,44 @@ impl Job {
     }
 
     /// Reads what is not read yet, and sets the work up.
-    fn begin(&mut self, input: Input, pause: &dyn Fn() -> bool) -> Stage {
-        let request = match input {
-            Input::Text(mut reader) => match reader.advance(&mut || pause()) {
-                Ok(None) => return Stage::Input(Input::Text(reader)),
-                Ok(Some(request)) => Ok(request),
-                Err(problem) => Err(problem),
+    fn begin(&mut self, input: Input, pause: &dyn Fn() -> bool) -> Result<Stage, Problem> {
+        match input {
+            Input::Text(mut reader) => match reader.advance(&mut || pause())? {
+                None => Ok(Stage::Input(Input::Text(reader))),
+                Some(request) => self.set_up(request),
             },
-            Input::Operation(request) => Ok(request),
-        };
-        let ready = match request {
-            Ok(MultiplyRequest::F64(operation)) => self.admit(operation).map(Stage::F64),
-            Ok(MultiplyRequest::F32(operation)) => self.admit(operation).map(Stage::F32),
-            Err(problem) => Err(problem),
-        };
-        ready.unwrap_or_else(|problem| Stage::Finished(Outcome::Failed(problem)))
+            Input::Inference(model, text) => {
+                let demand = Demand { threads: self.threads, reply_is_text: true, kept_bytes: 0 };
+                let loader = Loader::new(text, model, demand, None, &mut self.promise)?;
+                Ok(Stage::Input(Input::Tensors(Box::new(loader))))
+            }
+            Input::Tensors(loader) => self.load(loader, pause),
+            Input::Operation(request) => self.set_up(request),
+        }
+    }
+
+    /// Reads numbers until `pause` says so, and sets the work up once there are no more.
+    fn load(
+        &mut self,
+        mut loader: Box<Loader>,
+        pause: &dyn Fn() -> bool,
+    ) -> Result<Stage, Problem> {
+        while loader.need() == Need::Time {
+            loader.advance(&mut self.promise)?;
+            if pause() {
+                return Ok(Stage::Input(Input::Tensors(loader)));
+            }
+        }
+        let (request, reply) = loader.finish()?;
+        self.reply.answer_inference(reply);
+        self.set_up(request)
+    }
+
+    fn set_up(&mut self, request: MultiplyRequest) -> Result<Stage, Problem> {
+        match request {
+            MultiplyRequest::F64(operation) => self.admit(operation).map(Stage::F64),
+            MultiplyRequest::F32(operation) => self.admit(operation).map(Stage::F32),
+        }
     }
 
     /// Promises the memory that the job needs now that its shapes are known, and sets it up.
@@ -277,12 +314,16 @@ where
                 }
                 Ok(Progress::Whole(written)) => {
                     self.usage.bytes_out = written.result_bytes();
-                    Err(Outcome::Done { usage: self.usage, written })
+                    Err(Outcome::Done { usage: self.usage, written, reply: reply.clone() })
                 }
                 Err(problem) => Err(Outcome::Failed(problem)),
             },
         }
     }
+}
+
+fn failed(problem: Problem) -> Stage {
+    Stage::Finished(Outcome::Failed(problem))
 }
 
 fn is_small(shape: Shape) -> bool {

@@ -4,12 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::api::Encoder;
-use crate::api::encode::text_bytes_max;
+use crate::api::encode::{Layout, text_bytes_max};
 use crate::formats::Format;
 use crate::formats::coding::{self, COMPRESSOR_BYTES, Coding, Compressor};
 use crate::formats::write::{self, Checksum};
 use crate::gemm::{Element, Shape};
 use crate::http::{Payload, Piece, RequestHead};
+use crate::inference;
 use crate::limits::COMPRESSED_TEXT_BYTES_MIN;
 use crate::problem::{Problem, ProblemKind};
 
@@ -20,6 +21,8 @@ pub struct ReplyForm {
     /// What text is compressed by, where that is worth it. Matrices are sent as they are: the last
     /// bits of their elements are noise, and noise doesn't get smaller.
     pub coding: Option<Coding>,
+    /// The reply is one of the inference protocol, to this request.
+    pub inference: Option<Box<inference::Reply>>,
 }
 
 /// Bytes compressed between two chances to pause: some tenths of a millisecond.
@@ -77,6 +80,9 @@ pub(crate) struct Compressed {
     pub bytes: Vec<u8>,
 }
 
+/// What stands before the matrix in a reply to `/v1/multiply`.
+const PREFIX: &[u8] = b"{\"c\":";
+
 impl ReplyForm {
     /// What the client asks for: by `Accept`, in the request's format unless it says otherwise, and
     /// by `Accept-Encoding`.
@@ -87,26 +93,39 @@ impl ReplyForm {
     pub fn negotiate(head: &RequestHead, request: Format) -> Result<Self, Problem> {
         let format = Format::negotiate(head.field_values("accept"), request)?;
         match format {
-            Format::Json => {
-                let coding = coding::negotiate(head.field_values("accept-encoding"));
-                Ok(Self { format, coding })
-            }
-            _ => Ok(Self { format, coding: None }),
+            Format::Json => Ok(Self::json(head)),
+            _ => Ok(Self { format, coding: None, inference: None }),
         }
+    }
+
+    /// JSON, compressed as `Accept-Encoding` says.
+    pub fn json(head: &RequestHead) -> Self {
+        let coding = coding::negotiate(head.field_values("accept-encoding"));
+        Self { format: Format::Json, coding, inference: None }
+    }
+
+    /// The form of a reply to a request of the inference protocol, which says itself what it wants.
+    pub fn answer_inference(&mut self, reply: inference::Reply) {
+        self.format = if reply.is_binary { Format::Raw } else { Format::Json };
+        self.inference = Some(Box::new(reply));
     }
 
     /// An upper bound of the memory that writing an m x n result takes beside the result itself.
     pub fn bytes_max(&self, shape: Shape) -> Option<usize> {
+        let before_bytes = match self.inference {
+            Some(_) => inference::reply::JSON_BYTES_MAX,
+            None => PREFIX.len(),
+        };
         match self.format {
             Format::Json => {
-                let text_bytes = text_bytes_max(shape)?;
+                let text_bytes = text_bytes_max(shape)?.checked_add(before_bytes)?;
                 let compressed_bytes = match self.coding {
                     Some(_) => Compressor::bytes_max(text_bytes).saturating_add(COMPRESSOR_BYTES),
                     None => 0,
                 };
                 text_bytes.checked_add(compressed_bytes)
             }
-            _ => Some(write::HEAD_AND_TAIL_BYTES_MAX),
+            _ => Some(write::HEAD_AND_TAIL_BYTES_MAX + before_bytes),
         }
     }
 }
@@ -122,7 +141,12 @@ where
     /// A problem where memory for the text can't be had, though it was promised.
     pub fn new(c: Vec<T>, shape: Shape, form: &ReplyForm) -> Result<Self, Problem> {
         let stage = match form.format {
-            Format::Json => Stage::Text(Encoder::new(c, shape)?),
+            Format::Json => Stage::Text(match &form.inference {
+                Some(reply) => {
+                    Encoder::new(c, shape, reply.before_data(shape).as_bytes(), Layout::Flat)?
+                }
+                None => Encoder::new(c, shape, PREFIX, Layout::Rows)?,
+            }),
             _ => Stage::Plain(c),
         };
         Ok(Self { stage, shape, form: form.clone() })

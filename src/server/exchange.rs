@@ -5,7 +5,7 @@ use rand_chacha::rand_core::RngCore;
 use crate::api::Route;
 use crate::billing::JobId;
 use crate::http::{RequestHead, Response, trace};
-use crate::inference;
+use crate::inference::{self, Call};
 use crate::job::{CancelFlag, Job};
 use crate::problem::Problem;
 use crate::server::{Server, SessionId};
@@ -19,13 +19,11 @@ impl Server {
         }
         if let Some(session) = self.session_mut(id) {
             session.connection.add_response_fields(fields);
+            session.is_inference = inference::is_path(&head.path);
         }
         match Route::find(head).and_then(|route| self.begin(id, &route, head, now)) {
             Ok(None) => {}
             Ok(Some(response)) => self.answer(id, response, now),
-            Err(problem) if inference::is_path(&head.path) => {
-                self.refuse(id, problem.for_inference(), now);
-            }
             Err(problem) => self.refuse(id, problem, now),
         }
     }
@@ -38,13 +36,16 @@ impl Server {
         head: &RequestHead,
         now: Now,
     ) -> Result<Option<Response>, Problem> {
-        if *route != Route::Multiply {
-            return self.reply(route).map(Some);
-        }
+        let model = match route {
+            Route::Multiply => None,
+            Route::Inference(Call::Infer(model)) => Some(*model),
+            _ => return self.reply(route).map(Some),
+        };
         if let Some(session) = self.session_mut(id) {
             session.product_asked_ns = Some(now.monotonic_ns);
+            session.model = model;
         }
-        let pending = self.admit(head)?;
+        let pending = self.admit(head, model)?;
         if let Some(session) = self.session_mut(id) {
             session.pending = Some(pending);
             session.connection.accept_body(&mut session.output);
@@ -103,23 +104,36 @@ impl Server {
     /// Queues a problem as the response.
     pub(super) fn refuse(&mut self, id: SessionId, problem: Problem, now: Now) {
         self.counters.refused(problem.kind);
+        let problem = self.in_terms_of(id, problem);
         self.answer(id, problem.into_response(), now);
     }
 
     /// The same, as the last response of its connection.
     pub(super) fn refuse_and_close(&mut self, id: SessionId, problem: Problem, now: Now) {
         self.counters.refused(problem.kind);
+        let problem = self.in_terms_of(id, problem);
         self.note_answer(id, problem.kind.status(), now);
         let Some(session) = self.session_mut(id) else { return };
         session.pending = None;
         session.connection.respond_and_close(problem.into_response(), now, &mut session.output);
     }
 
+    /// A problem as the client of this request expects it.
+    fn in_terms_of(&self, id: SessionId, problem: Problem) -> Problem {
+        let is_inference = self.session(id).is_some_and(|session| session.is_inference);
+        if is_inference { problem.for_inference() } else { problem }
+    }
+
     fn note_answer(&mut self, id: SessionId, status: u16, now: Now) {
         self.counters.answered(status);
-        let asked_ns = self.session_mut(id).and_then(|session| session.product_asked_ns.take());
-        if let Some(asked_ns) = asked_ns {
-            self.counters.multiply_requests.add(now.monotonic_ns.saturating_sub(asked_ns));
+        let Some(session) = self.session_mut(id) else { return };
+        session.is_inference = false;
+        let (asked_ns, model) = (session.product_asked_ns.take(), session.model.take());
+        let Some(asked_ns) = asked_ns else { return };
+        let elapsed_ns = now.monotonic_ns.saturating_sub(asked_ns);
+        self.counters.multiply_requests.add(elapsed_ns);
+        if let Some(model) = model {
+            self.inference.of(model).count(status == 200, elapsed_ns, now.unix_ns);
         }
     }
 }

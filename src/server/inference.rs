@@ -23,6 +23,7 @@ impl Server {
             Call::Model(model) => to_json(&describe::metadata(model)),
             Call::ModelConfig(model) => to_json(&describe::config(model)),
             Call::ModelStats(model) => to_json(&self.inference.statistics(&[model])),
+            Call::Infer(_) => unreachable!("an inference is a job"),
             Call::SharedMemory => b"[]".to_vec(),
         };
         Ok(Response::json(200, body))

@@ -9,6 +9,7 @@ use crate::formats::coding::{Coding, DECODER_BYTES, Decoder};
 use crate::formats::{self, Demand, Format, STRIDE_BYTES, Settings};
 use crate::http::RequestHead;
 use crate::http::head::Framing;
+use crate::inference::{self, Model};
 use crate::job::memory_problem;
 use crate::job::reply::ReplyForm;
 use crate::job::{Input, Request};
@@ -34,6 +35,10 @@ enum Destination {
     Text(Vec<u8>),
     /// Straight into the matrices.
     Matrices(Box<formats::Reader>),
+    /// The JSON of a request to a model, to be read when it is whole.
+    InferenceText(Model, Vec<u8>),
+    /// JSON, and bytes straight into the matrices.
+    Tensors(Box<inference::Reader>),
 }
 
 /// What the smallest request is promised, so that parsing has a few bytes of room.
@@ -51,24 +56,35 @@ impl Intake {
     /// there is, or more than is free.
     pub fn admit(
         head: &RequestHead,
+        model: Option<Model>,
         memory: &MemoryBudget,
         threads: usize,
     ) -> Result<Self, Problem> {
-        let format = request_format(head)?;
-        let reply = ReplyForm::negotiate(head, format)?;
+        // A request to a model says in its JSON what it wants.
+        let (format, reply) = match model {
+            Some(_) => (Format::Json, ReplyForm::json(head)),
+            None => {
+                let format = request_format(head)?;
+                (format, ReplyForm::negotiate(head, format)?)
+            }
+        };
         let coding = Coding::of_request(head.field_values("content-encoding"))?;
         let length = match head.framing {
             Framing::Length(length) if coding.is_none() => Some(length),
             _ => None,
         };
         let mut promise = memory.promise(0).map_err(|shortage| memory_problem(shortage, 0))?;
+        let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
         let destination = match format {
+            Format::Json if let Some(model) = model => {
+                let demand = Demand { threads, reply_is_text: true, kept_bytes };
+                Destination::of_inference(head, model, length, demand, &mut promise)?
+            }
             Format::Json => {
                 Settings::parse(&head.query, format)?;
                 Destination::Text(first_text(length, &mut promise)?)
             }
             _ => {
-                let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
                 let reply_is_text = reply.format == Format::Json;
                 let demand = Demand { threads, reply_is_text, kept_bytes };
                 let promise = &mut promise;
@@ -102,23 +118,45 @@ impl Intake {
     ///
     /// A problem where it ends too early, or where its parts don't go together.
     pub fn finish(self) -> Result<Request, Problem> {
-        if let Some(decoder) = &self.decoder {
+        let Self { decoder, destination, reply, promise, bytes_in } = self;
+        if let Some(decoder) = &decoder {
             decoder.finish()?;
         }
-        let input = match self.destination {
+        let input = match destination {
             Destination::Text(text) => Input::Text(MultiplyReader::new(text)),
             Destination::Matrices(reader) => Input::Operation(reader.finish()?),
+            Destination::InferenceText(model, text) => Input::Inference(model, text),
+            Destination::Tensors(reader) => Input::Tensors(reader.finish()?),
         };
-        let Self { reply, promise, bytes_in, .. } = self;
         Ok(Request { input, reply, promise, bytes_in })
     }
 }
 
 impl Destination {
+    /// Of a body for a model, of that length if it is known.
+    fn of_inference(
+        head: &RequestHead,
+        model: Model,
+        length: Option<u64>,
+        demand: Demand,
+        promise: &mut Promise,
+    ) -> Result<Self, Problem> {
+        match inference::reader::json_bytes(head)? {
+            Some(json_bytes) if length != Some(json_bytes) => {
+                let reader = inference::Reader::new(model, json_bytes, length, demand, promise)?;
+                Ok(Self::Tensors(Box::new(reader)))
+            }
+            _ => Ok(Self::InferenceText(model, first_text(length, promise)?)),
+        }
+    }
+
     fn push(&mut self, content: &[u8], promise: &mut Promise) -> Result<usize, Problem> {
         match self {
-            Self::Text(text) => push_text(text, content, promise).map(|()| content.len()),
+            Self::Text(text) | Self::InferenceText(_, text) => {
+                push_text(text, content, promise).map(|()| content.len())
+            }
             Self::Matrices(reader) => reader.push(content, promise),
+            Self::Tensors(reader) => reader.push(content, promise),
         }
     }
 }

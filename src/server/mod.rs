@@ -317,7 +317,7 @@ impl Server {
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
         let (outcome, timing, promise) = job.into_outcome();
         match outcome {
-            Outcome::Done { usage, written } => {
+            Outcome::Done { usage, written, reply } => {
                 let bill = Bill::new(
                     job_id,
                     &usage,
@@ -328,7 +328,7 @@ impl Server {
                 );
                 self.print(bill.console_line());
                 self.counters.billed(&usage, &bill);
-                let response = replies::product(written, &bill)
+                let response = replies::product(written, &reply, &bill)
                     .with_field("Server-Timing", &timing.field_value());
                 self.bills.post(bill);
                 self.answer(id, response, now);

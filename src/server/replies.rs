@@ -8,14 +8,16 @@ use serde_json::json;
 
 use crate::api::{OPENAPI, Route, to_json};
 use crate::billing::{Bill, Tariff};
-use crate::gemm::{self, Peak};
+use crate::gemm::{self, Peak, Shape};
 use crate::http::connection::Broken;
 use crate::http::head::HeadError;
-use crate::http::{RequestHead, Response};
-use crate::job::reply::Written;
+use crate::http::{Payload, RequestHead, Response};
+use crate::inference::{self, Model};
+use crate::job::reply::{ReplyForm, Written};
 use crate::limits::{
     DIMENSION_MAX, DRAIN_TIMEOUT_NS, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
-    RECENT_BILLS_MAX, TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
+    INFERENCE_HEADER_BYTES_MAX, INFERENCE_ID_BYTES_MAX, RECENT_BILLS_MAX, TARGET_BYTES_MAX,
+    TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
@@ -63,6 +65,8 @@ struct Limits {
     head_bytes: usize,
     fields: usize,
     target_bytes: usize,
+    inference_header_bytes: usize,
+    inference_id_bytes: usize,
     sessions: usize,
     recent_bills: usize,
     head_seconds: u64,
@@ -73,12 +77,17 @@ struct Limits {
 }
 
 impl Server {
-    /// Decides, before its body is read, whether a multiplication is taken.
-    pub(super) fn admit(&self, head: &RequestHead) -> Result<Intake, Problem> {
+    /// Decides, before its body is read, whether a multiplication is taken; by which model, where it
+    /// is one of the inference protocol.
+    pub(super) fn admit(
+        &self,
+        head: &RequestHead,
+        model: Option<Model>,
+    ) -> Result<Intake, Problem> {
         if self.is_draining() {
             return Err(draining());
         }
-        Intake::admit(head, &self.memory, self.config.threads)
+        Intake::admit(head, model, &self.memory, self.config.threads)
     }
 
     /// The reply to a request that needs no job.
@@ -144,6 +153,8 @@ impl Server {
                 head_bytes: HEAD_BYTES_MAX,
                 fields: FIELDS_MAX,
                 target_bytes: TARGET_BYTES_MAX,
+                inference_header_bytes: INFERENCE_HEADER_BYTES_MAX,
+                inference_id_bytes: INFERENCE_ID_BYTES_MAX,
                 sessions: self.config.sessions_max,
                 recent_bills: RECENT_BILLS_MAX,
                 head_seconds: HEAD_TIMEOUT_NS / SECOND_NS,
@@ -163,16 +174,26 @@ pub(super) fn draining() -> Problem {
 
 /// The reply of a finished job: its result, the bill where the format has a place for it, and the
 /// bill's figures as response fields.
-pub(super) fn product(written: Written, bill: &Bill) -> Response {
+pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Response {
     let response = match written {
         Written::Text { mut text, .. } => {
-            text.extend_from_slice(end_with_bill(bill).as_bytes());
+            text.extend_from_slice(end(reply, bill).as_bytes());
             Response::json(200, text)
         }
         Written::Compressed { compressed, .. } => {
             let coding = compressed.coding.name();
-            Response::json(200, compressed.finish(end_with_bill(bill).as_bytes()))
+            Response::json(200, compressed.finish(end(reply, bill).as_bytes()))
                 .with_field("Content-Encoding", coding)
+        }
+        Written::Binary { payload, .. } if let Some(reply) = &reply.inference => {
+            let shape = Shape { m: bill.m, n: bill.n, k: bill.k };
+            let json = reply.before_bytes(shape, payload.bytes(), bill);
+            let json_bytes = json.len() as u64;
+            let mut body = Payload::from(json.into_bytes());
+            payload.into_pieces().into_iter().for_each(|piece| body.push(piece));
+            let content_type = "application/octet-stream";
+            Response { status: 200, content_type, fields: String::new(), body }
+                .with_number(inference::reader::HEADER_FIELD, json_bytes)
         }
         Written::Binary { format, payload } => {
             let content_type = format.media_type();
@@ -191,7 +212,11 @@ pub(super) fn product(written: Written, bill: &Bill) -> Response {
 /// Room for what stands behind the matrix, so that it is made in one piece.
 const BILL_BYTES: usize = 512;
 
-fn end_with_bill(bill: &Bill) -> String {
+/// What stands behind the matrix in a reply in JSON.
+fn end(reply: &ReplyForm, bill: &Bill) -> String {
+    if let Some(reply) = &reply.inference {
+        return reply.behind_data(bill);
+    }
     let mut end = String::with_capacity(BILL_BYTES);
     end.push_str(",\"bill\":");
     bill.push_json(&mut end);

@@ -1,6 +1,7 @@
 //! One client's connection, and the request it is in.
 
 use crate::http::{Connection, Output};
+use crate::inference::Model;
 use crate::job::CancelFlag;
 use crate::limits::{
     HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS, TRANSFER_BYTES_PER_SECOND_MIN,
@@ -19,6 +20,10 @@ pub(super) struct Session {
     pub pending: Option<Intake>,
     /// When the head of a request for a product had come, until it is answered.
     pub product_asked_ns: Option<u64>,
+    /// The model that is asked for it.
+    pub model: Option<Model>,
+    /// The request now being served is one of the inference protocol.
+    pub is_inference: bool,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
     /// The memory of the reply that is being sent.
@@ -56,6 +61,8 @@ impl Session {
             output: Output::default(),
             pending: None,
             product_asked_ns: None,
+            model: None,
+            is_inference: false,
             job: None,
             reply_promise: None,
             phase: Phase::Idle,

@@ -11,7 +11,7 @@ import unittest
 
 import clients
 
-SUITES = ["test_describe", "test_refusals"]
+SUITES = ["test_describe", "test_infer", "test_refusals"]
 
 
 def main():
