@@ -1,7 +1,7 @@
 //! Bills, and the recent ones by job.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -161,32 +161,80 @@ impl Bill {
     }
 }
 
-/// The last [`RECENT_BILLS_MAX`] bills, by job.
-#[derive(Debug, Default)]
+/// The last [`RECENT_BILLS_MAX`] bills, by job: a hash table, since ids are random already.
+#[derive(Debug)]
 pub struct RecentBills {
     /// As many as there may be, the oldest to be written over next.
-    bills: Vec<Bill>,
+    entries: Vec<Entry>,
     oldest: usize,
-    /// Where the bill of a job lies.
-    by_job: BTreeMap<JobId, usize>,
+    /// Where the chain of each bucket begins.
+    buckets: Vec<Option<u16>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bill: Bill,
+    /// The next of its bucket.
+    next: Option<u16>,
+}
+
+const _: () = assert!(RECENT_BILLS_MAX <= u16::MAX as usize, "a place is told in 16 bits");
+
+impl Default for RecentBills {
+    fn default() -> Self {
+        Self { entries: Vec::new(), oldest: 0, buckets: vec![None; RECENT_BILLS_MAX] }
+    }
 }
 
 impl RecentBills {
     pub fn post(&mut self, bill: Bill) {
-        if self.bills.len() < RECENT_BILLS_MAX {
-            self.by_job.insert(bill.job, self.bills.len());
-            self.bills.push(bill);
-            return;
+        let bucket = bucket(bill.job);
+        let mut entry = Entry { bill, next: None };
+        let at = if self.entries.len() < RECENT_BILLS_MAX {
+            self.entries.len()
+        } else {
+            let at = self.oldest;
+            self.unlink(at);
+            self.oldest = (at + 1) % RECENT_BILLS_MAX;
+            at
+        };
+        entry.next = self.buckets[bucket].replace(at as u16);
+        match self.entries.get_mut(at) {
+            Some(oldest) => *oldest = entry,
+            None => self.entries.push(entry),
         }
-        self.by_job.remove(&self.bills[self.oldest].job);
-        self.by_job.insert(bill.job, self.oldest);
-        self.bills[self.oldest] = bill;
-        self.oldest = (self.oldest + 1) % RECENT_BILLS_MAX;
     }
 
     pub fn of_job(&self, job: JobId) -> Option<&Bill> {
-        self.by_job.get(&job).map(|at| &self.bills[*at])
+        let mut at = self.buckets[bucket(job)];
+        while let Some(Entry { bill, next }) = at.map(|at| &self.entries[usize::from(at)]) {
+            if bill.job == job {
+                return Some(bill);
+            }
+            at = *next;
+        }
+        None
     }
+
+    /// Takes an entry out of its bucket's chain.
+    fn unlink(&mut self, at: usize) {
+        let Entry { bill, next } = &self.entries[at];
+        let (bucket, after) = (bucket(bill.job), *next);
+        let mut before = None;
+        let mut here = self.buckets[bucket];
+        while let Some(place) = here.map(usize::from).filter(|place| *place != at) {
+            before = Some(place);
+            here = self.entries[place].next;
+        }
+        match before {
+            Some(before) => self.entries[before].next = after,
+            None => self.buckets[bucket] = after,
+        }
+    }
+}
+
+fn bucket(job: JobId) -> usize {
+    usize::from(u16::from_be_bytes([job.0[0], job.0[1]])) % RECENT_BILLS_MAX
 }
 
 #[cfg(test)]
@@ -204,14 +252,19 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_bill_makes_room() {
+    fn the_oldest_bills_make_room() {
         let mut bills = RecentBills::default();
-        for number in 0..=RECENT_BILLS_MAX as u128 {
-            bills.post(bill(number));
+        // Ids that share buckets, and ids that don't.
+        let number = |at: usize| ((at as u128 % 700) << 112) | at as u128;
+        let count = 3 * RECENT_BILLS_MAX + 5;
+        for at in 0..count {
+            bills.post(bill(number(at)));
         }
-        assert_eq!(bills.of_job(JobId(0u128.to_be_bytes())), None);
-        assert_eq!(bills.of_job(JobId(1u128.to_be_bytes())), Some(&bill(1)));
-        assert_eq!(bills.by_job.len(), RECENT_BILLS_MAX);
+        for at in 0..count {
+            let expected = (at >= count - RECENT_BILLS_MAX).then(|| bill(number(at)));
+            assert_eq!(bills.of_job(JobId(number(at).to_be_bytes())), expected.as_ref(), "{at}");
+        }
+        assert_eq!(bills.entries.len(), RECENT_BILLS_MAX);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::connection::{Connection, Served};
+use super::heap;
 use crate::host::clock::Clock;
 use crate::host::options::ServeOptions;
 use crate::host::peak;
@@ -31,6 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves until SIGTERM or SIGINT, then drains; the exit status.
 pub fn serve(options: &ServeOptions) -> u8 {
+    heap::keep_blocks();
     match EventLoop::new(options).and_then(EventLoop::run) {
         Ok(()) => 0,
         Err(error) => {

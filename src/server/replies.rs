@@ -175,7 +175,7 @@ pub(super) fn draining() -> Problem {
 /// The reply of a finished job: its result, the bill where the format has a place for it, and the
 /// bill's figures as response fields.
 pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Response {
-    let response = match written {
+    let mut response = match written {
         Written::Text { mut text, .. } => {
             text.extend_from_slice(end(reply, bill).as_bytes());
             Response::json(200, text)
@@ -202,6 +202,7 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
                 .with_field("Gemmule-Dtype", bill.dtype)
         }
     };
+    response.fields.reserve(FIELDS_BYTES);
     response
         .with_field_of("Gemmule-Job", |text| bill.job.push_to(text))
         .with_number("Gemmule-Flops", bill.flops)
@@ -209,8 +210,10 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
         .with_field("Gemmule-Currency", bill.currency)
 }
 
-/// Room for what stands behind the matrix, so that it is made in one piece.
+/// Room for what stands behind the matrix, and for a bill's response fields, so that each is made in
+/// one piece.
 const BILL_BYTES: usize = 512;
+const FIELDS_BYTES: usize = 320;
 
 /// What stands behind the matrix in a reply in JSON.
 fn end(reply: &ReplyForm, bill: &Bill) -> String {

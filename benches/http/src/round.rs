@@ -113,8 +113,8 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:14} {:18} {:>11} {:>11} {:>7} {:>7}",
-            "", "", "requests/s", "least", "server", "client"
+            "{:14} {:18} {:>11} {:>11} {:>7} {:>12} {:>7}",
+            "", "", "requests/s", "least", "server", "us a request", "client"
         )?;
         for (kind, name) in
             Kind::ALL.into_iter().flat_map(|kind| Name::ALL.map(|name| (kind, name)))
@@ -123,16 +123,18 @@ impl fmt::Display for Figures {
             let least =
                 self.of(kind, name).map(|figure| figure.per_second).fold(f64::NAN, f64::min);
             let Some(per_second) = median_of(|figure| figure.per_second) else { continue };
-            let [server, client] = [
+            let [server, request_cpu, client] = [
                 median_of(|figure| figure.server_busy).unwrap_or(f64::NAN),
+                median_of(|figure| figure.server_busy / figure.per_second).unwrap_or(f64::NAN),
                 median_of(|figure| figure.client_busy).unwrap_or(f64::NAN),
             ];
             writeln!(
                 f,
-                "{:14} {:18} {per_second:>11.1} {least:>11.1} {:>6.0}% {:>6.0}%",
+                "{:14} {:18} {per_second:>11.1} {least:>11.1} {:>6.0}% {:>12.1} {:>6.0}%",
                 kind.text(),
                 name.text(),
                 100.0 * server,
+                1e6 * request_cpu,
                 100.0 * client,
             )?;
         }
