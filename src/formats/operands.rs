@@ -166,13 +166,6 @@ impl Operands {
         self.coming.is_none()
     }
 
-    /// Whether both operands have come, and C if it was declared.
-    pub fn is_whole(&self) -> bool {
-        let [a, b, _] = self.is_begun;
-        let is_declared = self.headers.map(|header| header.is_some());
-        a && b && is_declared == self.is_begun && self.is_complete()
-    }
-
     /// The request, checked.
     ///
     /// # Errors
