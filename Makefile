@@ -5,7 +5,7 @@ CARGO ?= cargo
 PORT ?= 8080
 MACHINE ?= microvm
 
-.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http clean
+.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
 	@echo 'make bench-gemm   the multiply against every library one could link instead'
 	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and against axum'
+	@echo 'make bench-json   numbers read from JSON and printed to it, against serde_json'
 	@echo 'make clean     remove everything that was built'
 	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot.'
 
@@ -85,6 +86,10 @@ bench-gemm:
 	tools/install gemm
 	tools/gemm-peers
 	$(CARGO) run --release --manifest-path benches/gemm/Cargo.toml -- $(ARGUMENTS)
+
+bench-json:
+	tools/install host
+	$(CARGO) bench --bench json
 
 bench-http: host
 	tools/install http

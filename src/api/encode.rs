@@ -98,22 +98,18 @@ impl<T: Element> Encoder<T> {
             self.text.extend_from_slice(if self.row == 0 { b"[" } else { b",[" });
         }
         let end = (self.column + budget).min(self.columns);
-        let row = self.row * self.columns;
-        let mut number = zmij::Buffer::new();
-        for column in self.column..end {
-            let element = self.c[row + column];
-            if !element.is_finite() {
-                return Err(self.not_finite(column));
-            }
-            if column > 0 {
-                self.text.push(b',');
-            }
-            self.text.extend_from_slice(number.format_finite(element).as_bytes());
-        }
+        let row = &self.c[self.row * self.columns..][..self.columns];
         // An empty row takes of the budget too, so that many of them end a slice.
         let taken = (end - self.column).max(1);
+        let run = &row[self.column..end];
+        write_elements(run, &mut self.text)
+            .map_err(|index| self.not_finite(self.column + index))?;
         self.column = end;
         if end == self.columns {
+            // In place of the comma behind the last element.
+            if self.columns > 0 {
+                self.text.pop();
+            }
             self.text.push(b']');
             self.row += 1;
             self.column = 0;
@@ -136,4 +132,45 @@ impl<T: Element> Encoder<T> {
         let detail = format!("element {index} of the result is not finite");
         Problem::new(ProblemKind::ResultNotFinite, detail).at(place)
     }
+}
+
+/// Appends elements, a comma behind each; or the index of one that is not finite.
+fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), usize> {
+    let mut number = zmij::Buffer::new();
+    for (index, element) in elements.iter().enumerate() {
+        if !element.is_finite() {
+            return Err(index);
+        }
+        append_short(number.format_finite(*element).as_bytes(), text);
+        text.push(b',');
+    }
+    Ok(())
+}
+
+/// Appends up to 24 bytes by two copies of a constant size, the second over the end of the first:
+/// a copy of any size would be a call, and cost a good part of what printing the number does.
+#[inline(always)]
+fn append_short(from: &[u8], text: &mut Vec<u8>) {
+    if let (Some(front), Some(back)) = (from.first_chunk::<16>(), from.last_chunk::<8>()) {
+        append_overlapping(front, back, from.len(), text);
+    } else if let (Some(front), Some(back)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
+        append_overlapping(front, back, from.len(), text);
+    } else if let (Some(front), Some(back)) = (from.first_chunk::<4>(), from.last_chunk::<4>()) {
+        append_overlapping(front, back, from.len(), text);
+    } else {
+        text.extend_from_slice(from);
+    }
+}
+
+#[inline(always)]
+fn append_overlapping<const FRONT: usize, const BACK: usize>(
+    front: &[u8; FRONT],
+    back: &[u8; BACK],
+    length: usize,
+    text: &mut Vec<u8>,
+) {
+    let start = text.len();
+    text.extend_from_slice(front);
+    text.truncate(start + length - BACK);
+    text.extend_from_slice(back);
 }

@@ -210,8 +210,12 @@ fn run<T: Number>(
         }
         at += 1;
         // Most write nothing behind a comma, or one space.
-        at += usize::from(text.get(at) == Some(&b' '));
-        if !matches!(text.get(at), Some(b'-' | b'0'..=b'9')) {
+        while text.get(at) == Some(&b' ') {
+            at += 1;
+        }
+        // One range, so that there is no branch on the sign, which no processor foresees; what
+        // begins with a point or a slash is no number, and is refused as one.
+        if !matches!(text.get(at), Some(b'-'..=b'9')) {
             break;
         }
     }

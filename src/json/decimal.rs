@@ -26,7 +26,8 @@ pub trait Number: Copy + FromStr {
     /// `significand` times ten to the `exponent`, where both are exact and so is one operation.
     fn exact(significand: u64, exponent: i64) -> Option<Self>;
 
-    fn negated(self) -> Self;
+    /// The number, negated if so: without a branch, since no processor foresees signs.
+    fn negated_if(self, is_negative: bool) -> Self;
 
     fn is_finite(self) -> bool;
 }
@@ -57,8 +58,9 @@ macro_rules! impl_number {
             }
 
             #[inline(always)]
-            fn negated(self) -> Self {
-                -self
+            fn negated_if(self, is_negative: bool) -> Self {
+                let sign = <$bits>::from(is_negative) << (<$bits>::BITS - 1);
+                Self::from_bits(self.to_bits() ^ sign)
             }
 
             #[inline(always)]

@@ -3,14 +3,11 @@
 use core::str;
 
 use super::decimal::{self, Number};
-use super::digits::{leading_digits, word};
+use super::digits::{beginning, eight_digits, word};
 use super::error::Error;
 
 /// Digits that a `u64` always holds.
 const DIGITS_MAX: usize = 19;
-/// Ten to the power of how many digits a word begins with.
-const POWERS_OF_TEN: [u64; 9] =
-    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 /// Beyond this any exponent is one too many, in either direction, for any number of digits that a
 /// text can have.
 const EXPONENT_BOUND: i64 = 1 << 60;
@@ -23,23 +20,43 @@ pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error>
     let whole_start = start + usize::from(is_negative);
     // Wraps where there are more digits than it holds, which is seen below.
     let mut significand = 0;
-    let mut at = digits(text, whole_start, &mut significand);
+    let mut at;
+    let fraction_start;
+    match word(text, whole_start).and_then(beginning) {
+        Some(all) if !all.is_open => {
+            let point = usize::from(all.length > all.whole_digits);
+            let exponent = (all.whole_digits + point) as i64 - all.length as i64;
+            let end = whole_start + all.length;
+            let number: T = decimal::round(all.significand, exponent)
+                .unwrap_or_else(|| round_text(&text[whole_start..end]));
+            return Ok((number.negated_if(is_negative), end));
+        }
+        Some(open) => {
+            significand = open.significand;
+            at = whole_start + open.length;
+            fraction_start = Some(whole_start + open.whole_digits + 1);
+        }
+        None => {
+            at = few_digits(text, whole_start, &mut significand);
+            if at == whole_start {
+                return Err(Error::Malformed { at, wanted: "a digit" });
+            }
+            if at > whole_start + 1 && text[whole_start] == b'0' {
+                return Err(Error::Malformed { at: whole_start, wanted: "no leading zero" });
+            }
+            fraction_start = (byte(text, at) == b'.').then_some(at + 1);
+            at += usize::from(fraction_start.is_some());
+        }
+    }
     let mut digit_count = at - whole_start;
-    if digit_count == 0 {
-        return Err(Error::Malformed { at, wanted: "a digit" });
-    }
-    if digit_count > 1 && text[whole_start] == b'0' {
-        return Err(Error::Malformed { at: whole_start, wanted: "no leading zero" });
-    }
     let mut exponent = 0;
-    if byte(text, at) == b'.' {
-        let fraction_start = at + 1;
-        at = digits(text, fraction_start, &mut significand);
+    if let Some(fraction_start) = fraction_start {
+        at = many_digits(text, at, &mut significand);
         let fraction_count = at - fraction_start;
         if fraction_count == 0 {
             return Err(Error::Malformed { at, wanted: "a digit" });
         }
-        digit_count += fraction_count;
+        digit_count = at - whole_start - 1;
         exponent = -(fraction_count as i64);
     }
     if byte(text, at) | 0x20 == b'e' {
@@ -55,7 +72,7 @@ pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error>
             None => round_text(&text[whole_start..at]),
         }
     };
-    Ok((if is_negative { number.negated() } else { number }, at))
+    Ok((number.negated_if(is_negative), at))
 }
 
 /// The byte at a place, or zero, which is no part of JSON, behind the end.
@@ -66,15 +83,28 @@ fn byte(text: &[u8], at: usize) -> u8 {
 
 /// Appends the digits from a place on to a number; where they end.
 #[inline(always)]
-fn digits(text: &[u8], mut at: usize, number: &mut u64) -> usize {
+fn few_digits(text: &[u8], mut at: usize, number: &mut u64) -> usize {
     loop {
-        let (value, count) = leading_digits(word(text, at));
-        *number = number.wrapping_mul(POWERS_OF_TEN[count]).wrapping_add(value);
-        at += count;
-        if count < 8 {
+        let digit = byte(text, at).wrapping_sub(b'0');
+        if digit > 9 {
             return at;
         }
+        *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
     }
+}
+
+/// As [`few_digits`], for where there often are eight or more.
+///
+/// That a word is all digits is asked by a branch, not computed with: the processor foresees it
+/// and goes on reading while it computes, where a count of digits would have to be waited for.
+#[inline(always)]
+fn many_digits(text: &[u8], mut at: usize, number: &mut u64) -> usize {
+    while let Some(value) = eight_digits(text, at) {
+        *number = number.wrapping_mul(100_000_000).wrapping_add(value);
+        at += 8;
+    }
+    few_digits(text, at, number)
 }
 
 /// The exponent behind its letter, and where it ends.
