@@ -11,7 +11,7 @@ use core::{array, slice};
 use ndarray::ArrayView2;
 
 use super::Element;
-use super::kernel::{Microkernel, STREAMS, Scale};
+use super::kernel::{Microkernel, RowsAt, STREAMS, Scale};
 use super::matrix::Source;
 
 /// Elements of the matrix that one slice reads.
@@ -75,12 +75,13 @@ impl<T: Element> OnePass<T> {
         let groups = Groups::of(self.outputs);
         let vector = &vector[terms.clone()];
         let matrix = Rows::of(matrix, &terms);
-        let row = |i: usize| matrix.row(i);
         let end = groups.end(self.done, terms.len());
         for group in self.done..end {
-            let rows = groups.rows(group);
-            let sums = (self.kernel.dots)(rows.map(row), vector);
-            for (i, sum) in rows.into_iter().zip(sums).take(groups.distinct(group)) {
+            let (rows, count) = (groups.rows(group), groups.distinct(group));
+            // SAFETY: the kernel came from `Element::microkernel`, which asks the CPU, and the rows
+            // are as long as the vector, which has been cut to the same terms.
+            let sums = unsafe { (self.kernel.dots)(matrix.rows_at(&rows[..count]), count, vector) };
+            for (i, sum) in rows.into_iter().zip(sums).take(count) {
                 c[i] = scale.of(sum, &c[i]);
             }
         }
@@ -159,6 +160,17 @@ impl<'a, T> Rows<'a, T> {
         assert!(columns.start <= columns.end && columns.end <= length, "columns of the matrix");
         let columns = columns.clone();
         Self { matrix: Source::of(matrix), count, columns, lifetime: PhantomData }
+    }
+
+    /// Where rows are that lie equally far apart, one at least.
+    #[inline]
+    fn rows_at(&self, rows: &[usize]) -> RowsAt<T> {
+        assert!(rows.iter().all(|row| *row < self.count), "rows of the matrix");
+        let apart = if rows.len() > 1 { rows[1] - rows[0] } else { 0 };
+        RowsAt {
+            first: self.matrix.at(rows[0], self.columns.start),
+            distance: self.matrix.row_stride.wrapping_mul(apart as isize),
+        }
     }
 
     #[inline]

@@ -10,9 +10,9 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
-use super::passes::{FETCHED_LINES, vector_passes};
+use super::passes::{RUN_BYTES, vector_passes};
 use super::{
-    FETCHES_C, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode,
+    FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode,
 };
 
 const MR: usize = 6;

@@ -11,9 +11,10 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
 
-use super::passes::{FETCHED_LINES, vector_passes};
+use super::passes::{RUN_BYTES, vector_passes};
 use super::{
-    Copying, FETCHES_C, Microkernel, Panel, READS_C, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode,
+    Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
+    TileCode,
 };
 
 const MR: usize = 8;

@@ -185,9 +185,30 @@ pub struct Microkernel<T: 'static> {
 /// takes to keep it busy, and the vector is loaded once for all.
 pub const STREAMS: usize = 4;
 
-/// The dot products of rows with a vector, each summed in the same order whoever its neighbours
-/// are. The rows are as long as the vector.
-pub type Dots<T> = fn(rows: [&[T]; STREAMS], vector: &[T]) -> [T; STREAMS];
+/// Rows of a matrix that are passed at once, each as far from the one before. What a pass reads
+/// first must not wait for addresses in memory that has just been written, so these are none.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsAt<T> {
+    pub first: *const T,
+    /// In elements.
+    pub distance: isize,
+}
+
+impl<T> RowsAt<T> {
+    /// Where a row is.
+    #[inline(always)]
+    fn at(&self, row: usize) -> *const T {
+        self.first.wrapping_offset((row as isize).wrapping_mul(self.distance))
+    }
+}
+
+/// The dot products of `count` rows, `STREAMS` at most, with a vector, each summed in the same
+/// order whoever its neighbours are.
+///
+/// # Safety
+///
+/// The CPU has the instruction set, and there are so many rows, as long as the vector.
+pub type Dots<T> = unsafe fn(rows: RowsAt<T>, count: usize, vector: &[T]) -> [T; STREAMS];
 
 /// `result[j] += sum over q of factors[q] * rows[q][j]`, term by term. The rows are as long as the
 /// result.

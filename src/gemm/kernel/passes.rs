@@ -1,7 +1,8 @@
 //! The passes over a matrix that meets a vector: the same code for every width of vectors.
 
-/// Cache lines behind the end of a row that are fetched while it is finished.
-pub const FETCHED_LINES: usize = 16;
+/// What is read of one row before the next one's turn: runs of cache lines are what memory and its
+/// prefetchers deliver fastest.
+pub const RUN_BYTES: usize = 1024;
 
 /// Defines `dots` and `axpys` of a microkernel, by the intrinsics of an instruction set that load,
 /// store, clear, spread and multiply-add a vector of `$lanes` elements.
@@ -10,75 +11,90 @@ macro_rules! vector_passes {
         $features:literal, $element:ty, $lanes:literal,
         ($loadu:ident $storeu:ident $zero:ident $set1:ident $fmadd:ident)
     ) => {
-        pub fn dots(rows: [&[$element]; STREAMS], vector: &[$element]) -> [$element; STREAMS] {
+        /// # Safety
+        ///
+        /// That of `Dots`; the instruction set.
+        pub unsafe fn dots(
+            rows: RowsAt<$element>,
+            count: usize,
+            vector: &[$element],
+        ) -> [$element; STREAMS] {
             /// Each row in two sums a lane, so that none waits for the one before.
             ///
             /// # Safety
             ///
-            /// The rows are as long as the vector.
+            /// There are as many rows, as long as the vector.
             #[target_feature(enable = $features)]
-            unsafe fn sums(
-                rows: [*const $element; STREAMS],
+            unsafe fn sums<const ROWS: usize>(
+                rows: RowsAt<$element>,
                 vector: &[$element],
-            ) -> [[[$element; $lanes]; 2]; STREAMS] {
-                let mut sums = [[$zero(); 2]; STREAMS];
-                let mut add = |p: usize, parity: usize| {
-                    // SAFETY: $lanes elements of the vector and of a row, from p on.
+            ) -> [$element; ROWS] {
+                const RUN: usize = RUN_BYTES / size_of::<$element>();
+                let mut sums = [[$zero(); 2]; ROWS];
+                let mut add = |row: usize, p: usize, parity: usize| {
+                    // SAFETY: $lanes elements of the vector, from p on.
                     let factors = unsafe { $loadu(vector.as_ptr().add(p)) };
-                    for (sums, row) in sums.iter_mut().zip(rows) {
-                        // SAFETY: as above.
-                        let elements = unsafe { $loadu(row.add(p)) };
-                        sums[parity] = $fmadd(elements, factors, sums[parity]);
-                    }
+                    // SAFETY: as above, of a row.
+                    let elements = unsafe { $loadu(rows.at(row).add(p)) };
+                    sums[row][parity] = $fmadd(elements, factors, sums[row][parity]);
                 };
                 let mut p = 0;
+                while p + RUN <= vector.len() {
+                    for row in 0..ROWS {
+                        for at in (0..RUN).step_by(2 * $lanes) {
+                            add(row, p + at, 0);
+                            add(row, p + at + $lanes, 1);
+                        }
+                    }
+                    p += RUN;
+                }
                 while p + 2 * $lanes <= vector.len() {
-                    add(p, 0);
-                    add(p + $lanes, 1);
+                    for row in 0..ROWS {
+                        add(row, p, 0);
+                        add(row, p + $lanes, 1);
+                    }
                     p += 2 * $lanes;
                 }
                 if p + $lanes <= vector.len() {
-                    add(p, 0);
-                }
-                // The next rows are on their way while these sums are added up.
-                for row in rows {
-                    for line in 0..FETCHED_LINES {
-                        let there = row.wrapping_add(vector.len()).wrapping_byte_add(64 * line);
-                        _mm_prefetch::<_MM_HINT_T0>(there.cast());
+                    for row in 0..ROWS {
+                        add(row, p, 0);
                     }
+                    p += $lanes;
                 }
-                let mut lanes = [[[0.0; $lanes]; 2]; STREAMS];
-                for (lanes, sums) in lanes.iter_mut().zip(sums) {
+                let mut results = [0.0; ROWS];
+                for (row, (result, sums)) in results.iter_mut().zip(sums).enumerate() {
+                    let [mut even, mut odd] = [[0.0; $lanes]; 2];
                     // SAFETY: what is written is $lanes elements long.
-                    unsafe { $storeu(lanes[0].as_mut_ptr(), sums[0]) };
+                    unsafe { $storeu(even.as_mut_ptr(), sums[0]) };
                     // SAFETY: as above.
-                    unsafe { $storeu(lanes[1].as_mut_ptr(), sums[1]) };
-                }
-                lanes
-            }
-            let rows = rows.map(|row| &row[..vector.len()]);
-            // SAFETY: the kernel is handed out only where the CPU has these features, and the rows
-            // have just been cut.
-            let lanes = unsafe { sums(rows.map(<[$element]>::as_ptr), vector) };
-            let done = vector.len() / $lanes * $lanes;
-            let mut results = [0.0; STREAMS];
-            for ((result, [mut even, odd]), row) in results.iter_mut().zip(lanes).zip(rows) {
-                let rest = row[done..].iter().zip(&vector[done..]);
-                for (sum, (one, factor)) in even.iter_mut().zip(rest) {
-                    *sum += one * factor;
-                }
-                for (sum, odd) in even.iter_mut().zip(odd) {
-                    *sum += odd;
-                }
-                // Halves on halves, which vectors do at once.
-                let mut width = $lanes;
-                while width > 1 {
-                    width /= 2;
-                    for lane in 0..width {
-                        even[lane] += even[lane + width];
+                    unsafe { $storeu(odd.as_mut_ptr(), sums[1]) };
+                    for (sum, p) in even.iter_mut().zip(p..vector.len()) {
+                        // SAFETY: an element of the row.
+                        *sum += unsafe { rows.at(row).add(p).read() } * vector[p];
                     }
+                    for (sum, odd) in even.iter_mut().zip(odd) {
+                        *sum += odd;
+                    }
+                    // Halves on halves, which vectors do at once.
+                    let mut width = $lanes;
+                    while width > 1 {
+                        width /= 2;
+                        for lane in 0..width {
+                            even[lane] += even[lane + width];
+                        }
+                    }
+                    *result = even[0];
                 }
-                *result = even[0];
+                results
+            }
+            if count == STREAMS {
+                // SAFETY: the caller's promise, and there are so many rows.
+                return unsafe { sums(rows, vector) };
+            }
+            let mut results = [0.0; STREAMS];
+            for (row, result) in results.iter_mut().enumerate().take(count) {
+                // SAFETY: as above; one row.
+                [*result] = unsafe { sums(RowsAt { first: rows.at(row), ..rows }, vector) };
             }
             results
         }

@@ -1,10 +1,10 @@
 //! The microkernel of every CPU: plain Rust, which the compiler turns into what vectors there are.
 #![allow(unsafe_code)]
 
-use core::array;
 use core::ops::{Add, Mul};
+use core::{array, slice};
 
-use super::{Microkernel, Panel, STREAMS, Scale, Tile, TileCode};
+use super::{Microkernel, Panel, RowsAt, STREAMS, Scale, Tile, TileCode};
 
 const MR: usize = 4;
 const NR: usize = 8;
@@ -38,11 +38,18 @@ macro_rules! microkernel {
 microkernel!(F64, f64);
 microkernel!(F32, f32);
 
-fn dots<T>(rows: [&[T]; STREAMS], vector: &[T]) -> [T; STREAMS]
+/// # Safety
+///
+/// That of `Dots`.
+unsafe fn dots<T>(rows: RowsAt<T>, count: usize, vector: &[T]) -> [T; STREAMS]
 where
     T: Copy + Default + Add<Output = T> + Mul<Output = T>,
 {
-    rows.map(|row| dot(row, vector))
+    array::from_fn(|row| match row < count {
+        // SAFETY: there is such a row, as long as the vector: the caller's promise.
+        true => dot(unsafe { slice::from_raw_parts(rows.at(row), vector.len()) }, vector),
+        false => T::default(),
+    })
 }
 
 /// A sum in as many interleaved parts as the compiler can keep in vectors.
