@@ -112,7 +112,8 @@ fn parse(page: &str) -> BTreeMap<String, u64> {
             if !labels.is_empty() {
                 check_labels(labels.strip_suffix('}').expect("the end of the labels"));
             }
-            let value = if is_sum { nanoseconds(value) } else { value.parse().ok() };
+            let is_time = is_sum || typed.ends_with("_seconds_total");
+            let value = if is_time { nanoseconds(value) } else { value.parse().ok() };
             let value = value.unwrap_or_else(|| panic!("not a number: {line}"));
             assert_eq!(samples.insert(series.to_string(), value), None, "{series} comes twice");
         }
@@ -190,7 +191,11 @@ fn counters_move_with_what_is_done() {
     // One whose client is gone while it runs, and one whose client is gone before.
     let gone = bench.server.open(NOW).expect("a session is free");
     bench.server.receive(gone, &write_job(good), NOW);
-    let job = bench.server.next_job().expect("a job");
+    let mut job = bench.server.next_job().expect("a job");
+    // The host may let it wait, too.
+    assert_eq!(bench.metrics()["gemmule_jobs_waiting"], 1);
+    job.advance(&Alone, &|| true);
+    assert_eq!(bench.metrics()["gemmule_jobs_waiting"], 0);
     bench.server.gone(gone);
     assert_eq!(bench.server.finish(job, NOW), None);
     let gone = bench.server.open(NOW).expect("a session is free");
@@ -204,7 +209,7 @@ fn counters_move_with_what_is_done() {
     asked += 2 * write_job(good).len();
 
     let after = bench.metrics();
-    let readings = 2 * write_request("GET", "/metrics", &[], None).len();
+    let readings = 4 * write_request("GET", "/metrics", &[], None).len();
     for (series, more) in [
         ("gemmule_jobs_total{end=\"done\"}", 2),
         ("gemmule_jobs_total{end=\"failed\"}", 1),
@@ -221,7 +226,7 @@ fn counters_move_with_what_is_done() {
     ] {
         assert_eq!(after[series] - before[series], more, "{series}");
     }
-    assert_eq!(after["gemmule_http_requests_total{status=\"200\"}"], 4);
+    assert_eq!(after["gemmule_http_requests_total{status=\"200\"}"], 6);
     assert_eq!(after["gemmule_http_requests_total{status=\"422\"}"], 1);
     assert_eq!(after["gemmule_jobs_in_progress"], 0);
     assert_eq!(after["gemmule_jobs_waiting"], 0);
@@ -282,6 +287,7 @@ fn times_are_from_the_head_and_from_the_last_byte() {
     bench.server.receive(bench.reader, head, at(1));
     bench.server.receive(bench.reader, body, at(4));
     let mut job = bench.server.next_job().expect("a job");
+    job.note_time(at(5).monotonic_ns);
     while !job.advance(&Alone, &|| false) {}
     bench.server.finish(job, at(6));
     bench.read();
@@ -301,6 +307,10 @@ fn times_are_from_the_head_and_from_the_last_byte() {
         (format!("{job}_bucket{{le=\"0.001\"}}"), 0),
         (format!("{job}_bucket{{le=\"0.0025\"}}"), 1),
         (format!("{job}_bucket{{le=\"+Inf\"}}"), 1),
+        ("gemmule_job_seconds_total{stage=\"queue\"}".into(), MS),
+        ("gemmule_job_seconds_total{stage=\"parse\"}".into(), MS),
+        ("gemmule_job_seconds_total{stage=\"gemm\"}".into(), 0),
+        ("gemmule_job_seconds_total{stage=\"encode\"}".into(), 0),
     ] {
         assert_eq!(metrics.get(&series), Some(&expected), "{series}");
     }

@@ -7,6 +7,8 @@ pub mod reply;
 
 pub(crate) mod timing;
 
+pub(crate) mod waiting;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,6 +29,7 @@ use crate::server::SessionId;
 
 use reply::{Progress, ReplyForm, Writer, Written};
 use timing::{Activity, Timing};
+use waiting::Ticket;
 
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
@@ -41,6 +44,8 @@ pub struct Job {
     pub(crate) session: SessionId,
     /// When the request was whole, on the monotonic clock.
     pub(crate) received_ns: u64,
+    /// Until somebody begins to work on it.
+    waits: Option<Ticket>,
     timing: Timing,
     bytes_in: u64,
     /// That the product can be given.
@@ -127,6 +132,7 @@ impl Job {
         session: SessionId,
         request: Request,
         cancelled: CancelFlag,
+        waits: Ticket,
         received_ns: u64,
         threads: usize,
     ) -> Self {
@@ -136,6 +142,7 @@ impl Job {
             id,
             session,
             received_ns,
+            waits: Some(waits),
             timing,
             bytes_in,
             threads,
@@ -182,6 +189,7 @@ impl Job {
     /// every thread of the crew that works on it. A call returns
     /// after each of reading, multiplying and writing, though the job goes on.
     pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
+        self.waits = None;
         if self.cancelled.is_set() {
             self.stage = Stage::Finished(Outcome::Cancelled);
         }

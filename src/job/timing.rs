@@ -16,7 +16,8 @@ pub(crate) enum Activity {
 /// Room for the text of usual times, so that it is made in one piece.
 const FIELD_VALUE_BYTES: usize = 96;
 
-const NAMES: [&str; 4] = ["queue", "parse", "gemm", "encode"];
+/// Of the activities, as clients read them.
+pub(crate) const NAMES: [&str; 4] = ["queue", "parse", "gemm", "encode"];
 
 /// The time that each activity took, from the request's last byte on.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ impl Timing {
         self.spent_ns[self.activity as usize] += now_ns.saturating_sub(self.since_ns);
         self.activity = activity;
         self.since_ns = now_ns;
+    }
+
+    /// In the order of [`NAMES`].
+    pub fn spent_ns(&self) -> [u64; NAMES.len()] {
+        self.spent_ns
     }
 
     /// The value of a `Server-Timing` field, durations in milliseconds (Server Timing, W3C).

@@ -80,6 +80,7 @@ impl Server {
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
         let cancel = CancelFlag::default();
+        let ticket = self.counters.jobs_waiting.enter();
         let Some(session) = self.session_mut(id) else { return };
         session.job = Some(cancel.clone());
         let (received_ns, threads) = (now.monotonic_ns, self.config.threads);
@@ -88,6 +89,7 @@ impl Server {
             id,
             request,
             cancel,
+            ticket,
             received_ns,
             threads,
         ));
@@ -131,9 +133,11 @@ impl Server {
         let (asked_ns, model) = (session.product_asked_ns.take(), session.model.take());
         let Some(asked_ns) = asked_ns else { return };
         let elapsed_ns = now.monotonic_ns.saturating_sub(asked_ns);
-        self.counters.multiply_requests.add(elapsed_ns);
         if let Some(model) = model {
+            self.counters.infer_requests.add(elapsed_ns);
             self.inference.of(model).count(status == 200, elapsed_ns, now.unix_ns);
+        } else {
+            self.counters.multiply_requests.add(elapsed_ns);
         }
     }
 }

@@ -342,7 +342,7 @@ impl Server {
                 return None;
             }
         }
-        self.counters.jobs.add(elapsed_ns);
+        self.counters.finished(elapsed_ns, &timing);
         self.session_mut(id)?.reply_promise = Some(promise);
         self.note_progress(id, 0, now);
         Some(id)

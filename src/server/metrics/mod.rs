@@ -14,6 +14,8 @@ use alloc::string::{String, ToString};
 use crate::billing::{Bill, Usage};
 use crate::gemm::{self, Dtype};
 use crate::http::Response;
+use crate::job::timing::{NAMES, Timing};
+use crate::job::waiting::Waiting;
 use crate::problem::ProblemKind;
 use crate::server::Server;
 
@@ -35,8 +37,12 @@ pub(super) struct Counters {
     problems: ProblemCounts,
     /// From a head that asks for a product to its answer.
     pub multiply_requests: Histogram,
+    pub infer_requests: Histogram,
     /// From a request's last byte to its answer.
-    pub jobs: Histogram,
+    jobs: Histogram,
+    /// What all jobs did in that time, in nanoseconds, in the order of [`NAMES`].
+    stages_ns: [Count; NAMES.len()],
+    pub jobs_waiting: Waiting,
     flops_f64: Count,
     flops_f32: Count,
     bytes_in: Count,
@@ -71,6 +77,14 @@ impl Counters {
     /// A request was answered with a problem.
     pub fn refused(&mut self, kind: ProblemKind) {
         self.problems.0[kind as usize].add(1);
+    }
+
+    /// A job has ended and is answered.
+    pub fn finished(&mut self, elapsed_ns: u64, timing: &Timing) {
+        self.jobs.add(elapsed_ns);
+        for (count, ns) in self.stages_ns.iter_mut().zip(timing.spent_ns()) {
+            count.add(ns);
+        }
     }
 
     /// A job is done, and its bill made out.
@@ -141,7 +155,8 @@ impl Server {
             "http_request_duration_seconds",
             "From the head of a request to its answer, where it asks for a product.",
         )
-        .times(&[("route", "/v1/multiply")], &counters.multiply_requests);
+        .times(&[("route", "/v1/multiply")], &counters.multiply_requests)
+        .times(&[("route", "/v2/models/{model}/infer")], &counters.infer_requests);
     }
 
     fn write_work(&self, page: &mut Page) {
@@ -152,13 +167,17 @@ impl Server {
             .sample(&[("end", "done")], counters.jobs_done.0)
             .sample(&[("end", "failed")], counters.jobs_failed.0)
             .sample(&[("end", "cancelled")], counters.jobs_cancelled.0);
-        page.gauge("jobs_waiting", "Jobs that nobody works on yet.")
-            .value(self.ready_jobs.len() as u64);
+        page.gauge("jobs_waiting", "Jobs that nobody has begun to work on.")
+            .value(counters.jobs_waiting.count() as u64);
         page.histogram(
             "job_duration_seconds",
             "From a request's last byte to the answer, where there is one.",
         )
         .times(&[], &counters.jobs);
+        let mut stages = page.counter("job_seconds_total", "What jobs spent that time with.");
+        for (name, count) in NAMES.into_iter().zip(counters.stages_ns) {
+            stages = stages.seconds(&[("stage", name)], count.0);
+        }
         page.counter("billed_flops_total", "Floating-point operations on bills.")
             .sample(&[("dtype", "f64")], counters.flops_f64.0)
             .sample(&[("dtype", "f32")], counters.flops_f32.0);

@@ -63,6 +63,12 @@ impl Family<'_> {
         self
     }
 
+    /// A time in nanoseconds.
+    pub fn seconds(mut self, labels: Labels<'_>, ns: u64) -> Self {
+        self.line("", labels, Seconds(ns));
+        self
+    }
+
     /// All series of a histogram.
     pub fn times(mut self, labels: Labels<'_>, times: &Histogram) -> Self {
         let bounds = BOUNDS_NS.into_iter().map(|bound_ns| Seconds(bound_ns).to_string());
