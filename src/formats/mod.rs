@@ -19,6 +19,7 @@ mod npz;
 mod raw;
 mod safetensors;
 
+mod buffers;
 mod convert;
 pub mod operands;
 

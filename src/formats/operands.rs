@@ -6,21 +6,16 @@
 //! multiply takes as it lies.
 
 use alloc::format;
-use alloc::vec::Vec;
 use core::mem;
 
 use crate::api::encode::text_bytes_max;
-use crate::api::operation::{Addend, MultiplyRequest, Operation, Parts, check_shapes};
-use crate::formats::convert::convert;
+use crate::api::operation::{MultiplyRequest, check_shapes};
+use crate::formats::buffers::{Buffers, Plan, in_lines, place_of};
 use crate::formats::{ArrayHeader, Settings, Which};
-use crate::gemm::{Dtype, Element, Extent, Shape, workspace_bytes};
-use crate::job::memory_problem;
+use crate::gemm::{Dtype, Element, Shape, workspace_bytes};
 use crate::limits::{DIMENSION_MAX, SMALL_JOB_FLOPS};
-use crate::memory::{Promise, Shortage};
+use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
-
-/// Operands start on multiples of this.
-const LINE_BYTES: usize = 64;
 
 /// The most that stands between and behind the arrays of a file that NumPy wrote, in bytes.
 const FILE_HEADERS_BYTES_MAX: u64 = 1500;
@@ -64,17 +59,6 @@ struct Coming {
 enum Places {
     F64(Buffers<f64>),
     F32(Buffers<f32>),
-}
-
-/// Where elements go.
-#[derive(Debug)]
-struct Buffers<T> {
-    operands: Vec<T>,
-    a: Option<Extent>,
-    b: Option<Extent>,
-    /// C, where it is read; behind it, how many of its elements have come.
-    c: Vec<T>,
-    c_elements: usize,
 }
 
 impl Operands {
@@ -274,19 +258,6 @@ impl Operands {
     }
 }
 
-/// The memory that a job needs, as far as is known.
-#[derive(Debug)]
-struct Plan {
-    /// Elements of A and B, and of what lies between them.
-    operands: usize,
-    /// Elements of the result.
-    result: usize,
-    besides_bytes: usize,
-    /// Bytes of the result's text, which is written when the operands are gone.
-    text_bytes: usize,
-    reads_c: bool,
-}
-
 impl Coming {
     fn push<T: Element>(&mut self, bytes: &[u8], buffers: &mut Buffers<T>) {
         self.bytes_left -= bytes.len() as u64;
@@ -309,154 +280,6 @@ impl Coming {
         self.partial[..rest.len()].copy_from_slice(rest);
         self.partial_bytes = rest.len();
     }
-}
-
-impl<T: Element> Buffers<T> {
-    const fn new() -> Self {
-        Self { operands: Vec::new(), a: None, b: None, c: Vec::new(), c_elements: 0 }
-    }
-
-    /// Makes room for a matrix, and notes where it will be.
-    fn begin(
-        &mut self,
-        which: Which,
-        header: &ArrayHeader,
-        plan: &Plan,
-        promise: &mut Promise,
-    ) -> Result<(), Problem> {
-        let is_room = self.operands.capacity() >= plan.operands;
-        // What grows may be copied, and held twice.
-        let moved_bytes = if is_room { 0 } else { self.operands.len() * mem::size_of::<T>() };
-        self.promise(plan, moved_bytes, promise)?;
-        if which == Which::C {
-            if plan.reads_c {
-                reserve(&mut self.c, header.elements())?;
-                if header.is_fortran {
-                    // Its elements come in another order than that of their places.
-                    self.c.resize(header.elements(), T::from_f64(0.0));
-                }
-            }
-            return Ok(());
-        }
-        let start = in_lines::<T>(self.operands.len());
-        if !is_room {
-            reserve(&mut self.operands, plan.operands)?;
-            self.promise(plan, 0, promise)?;
-        }
-        self.operands.resize(start, T::from_f64(0.0));
-        let extent = Some(place_of(*header, start));
-        match which {
-            Which::A => self.a = extent,
-            _ => self.b = extent,
-        }
-        Ok(())
-    }
-
-    /// Promises the whole job's memory, as far as it is known, and some more for a while.
-    fn promise(
-        &self,
-        plan: &Plan,
-        more_bytes: usize,
-        promise: &mut Promise,
-    ) -> Result<(), Problem> {
-        let size = mem::size_of::<T>();
-        let operands_bytes = self.operands.capacity().max(plan.operands) * size + more_bytes;
-        let multiply_bytes = operands_bytes.saturating_add(plan.besides_bytes);
-        let needed_bytes = multiply_bytes.max(plan.text_bytes).saturating_add(plan.result * size);
-        promise.resize(needed_bytes).map_err(|shortage| memory_problem(shortage, needed_bytes))
-    }
-
-    /// Puts whole elements into their places.
-    fn take(&mut self, which: Which, header: &ArrayHeader, bytes: &[u8]) {
-        if which != Which::C {
-            return convert::<T, _>(header, bytes, &mut self.operands);
-        }
-        if self.c.capacity() == 0 {
-            // C is not read, where beta is 0.
-            return;
-        }
-        if !header.is_fortran {
-            return convert::<T, _>(header, bytes, &mut self.c);
-        }
-        let mut places = ByColumns {
-            elements: &mut self.c,
-            rows: header.rows,
-            columns: header.columns,
-            next: &mut self.c_elements,
-        };
-        convert::<T, _>(header, bytes, &mut places);
-    }
-
-    fn finish(
-        self,
-        settings: &Settings,
-        c: Option<(usize, usize)>,
-    ) -> Result<Operation<T>, Problem> {
-        let Self { operands, a, b, c: elements, .. } = self;
-        Operation::check(Parts {
-            elements: operands,
-            a,
-            b,
-            c: c.map(|(rows, columns)| Addend { elements, rows, columns }),
-            alpha: settings.alpha.as_ref().map(|alpha| alpha.to()).transpose()?,
-            beta: settings.beta.as_ref().map(|beta| beta.to()).transpose()?,
-            transpose_a: settings.transpose_a,
-            transpose_b: settings.transpose_b,
-        })
-    }
-}
-
-impl Buffers<f32> {
-    /// The same elements as `f64`, with room for those that the plan knows of.
-    fn widen(self, plan: &Plan, promise: &mut Promise) -> Result<Buffers<f64>, Problem> {
-        let held_bytes = (self.operands.capacity() + self.c.capacity()) * mem::size_of::<f32>();
-        if held_bytes > 0 {
-            Buffers::<f64>::new().promise(plan, held_bytes, promise)?;
-        }
-        let widen = |narrow: Vec<f32>, room: usize| {
-            let mut wide = Vec::new();
-            reserve(&mut wide, narrow.len().max(room))?;
-            wide.extend(narrow.iter().map(|element| f64::from(*element)));
-            Ok::<_, Problem>(wide)
-        };
-        let Self { operands, a, b, c, c_elements } = self;
-        let operands = widen(operands, if held_bytes > 0 { plan.operands } else { 0 })?;
-        Ok(Buffers { operands, a, b, c: widen(c, 0)?, c_elements })
-    }
-}
-
-/// The places, row by row, of elements that come column by column.
-struct ByColumns<'a, T> {
-    elements: &'a mut [T],
-    rows: usize,
-    columns: usize,
-    next: &'a mut usize,
-}
-
-impl<T> Extend<T> for ByColumns<'_, T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, elements: I) {
-        let (mut row, mut column) = (*self.next % self.rows, *self.next / self.rows);
-        for element in elements {
-            self.elements[row * self.columns + column] = element;
-            *self.next += 1;
-            row += 1;
-            if row == self.rows {
-                (row, column) = (0, column + 1);
-            }
-        }
-    }
-}
-
-/// Where a matrix lies, row by row: what comes column by column is the transpose of that.
-fn place_of(header: ArrayHeader, start: usize) -> Extent {
-    let ArrayHeader { rows, columns, is_fortran, .. } = header;
-    let (rows, columns) = if is_fortran { (columns, rows) } else { (rows, columns) };
-    Extent { start, rows, columns, transposed: is_fortran }
-}
-
-/// So many elements, rounded up to whole lines.
-fn in_lines<T>(elements: usize) -> usize {
-    elements.next_multiple_of(LINE_BYTES / mem::size_of::<T>())
 }
 
 /// How many elements the other operand has, by the bytes of what follows one of them in a file that
@@ -483,13 +306,6 @@ fn guess_other(
         false => arrays_bytes / bytes(inner + outer),
     };
     (length.min(DIMENSION_MAX as u64) as usize) * inner
-}
-
-fn reserve<T>(elements: &mut Vec<T>, total: usize) -> Result<(), Problem> {
-    let additional = total.saturating_sub(elements.len());
-    elements
-        .try_reserve_exact(additional)
-        .map_err(|_| memory_problem(Shortage::Now, total.saturating_mul(mem::size_of::<T>())))
 }
 
 fn truncated(which: Which) -> Problem {
