@@ -34,6 +34,8 @@ macro_rules! problem_kinds {
 
 problem_kinds! {
     MalformedRequest = "malformed-request", 400, "The request is not valid HTTP/1.1";
+    MalformedDigest = "malformed-digest", 400, "The Content-Digest can't be read";
+    DigestMismatch = "digest-mismatch", 400, "The content is not what its digest says";
     MalformedJson = "malformed-json", 400, "The body is not valid JSON";
     MalformedBody = "malformed-body", 400, "The body is not what its type says";
     UnknownPath = "unknown-path", 404, "There is nothing at this path";

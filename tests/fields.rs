@@ -1,10 +1,12 @@
-//! What single fields of a request bring about: `traceparent`, `Origin`.
+//! What single fields of a request bring about: `traceparent`, `Origin`, `Content-Digest` and
+//! `Want-Content-Digest`.
 
 use gemmule::billing::tariff::STANDARD;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::http::Cors;
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
+use sha2::{Digest, Sha256};
 
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 1_700_000_000_000_000_000 };
 const JOB: &str = r#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,8]]}"#;
@@ -218,4 +220,200 @@ fn origins_are_named_as_browsers_name_them() {
     ] {
         assert!(Cors::Off.allow(text).is_err(), "{text}");
     }
+}
+
+/// The example of RFC 9530, section 2: content and its field.
+const EXAMPLE: &str = "{\"hello\": \"world\"}\n";
+const EXAMPLE_DIGEST: &str = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
+
+#[test]
+fn content_that_is_not_what_its_digest_says_is_refused_and_not_billed() {
+    let job_digest = digest_field(JOB.as_bytes());
+    let mut server = server();
+    for (content, digest, expected) in [
+        (EXAMPLE, EXAMPLE_DIGEST, "/problems/unknown-field"),
+        (JOB, EXAMPLE_DIGEST, "/problems/digest-mismatch"),
+        (EXAMPLE, &*job_digest, "/problems/digest-mismatch"),
+        ("", EXAMPLE_DIGEST, "/problems/digest-mismatch"),
+        ("", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:", "/problems/malformed-json"),
+        (JOB, &*job_digest, "\"c\":"),
+        (JOB, &*format!("md5=:AAAA:, {job_digest};a;b=c ,unixsum=:MzAx:"), "\"c\":"),
+        (JOB, &*format!("{EXAMPLE_DIGEST}, {job_digest}"), "\"c\":"),
+        (JOB, &*format!("{job_digest}, {EXAMPLE_DIGEST}"), "/problems/digest-mismatch"),
+        (JOB, "sha-512=:AAAA:", "\"c\":"),
+        (JOB, "", "\"c\":"),
+    ] {
+        let field = format!("Content-Digest: {digest}\r\n");
+        for request in [post(content, &field), chunked(content, &field)] {
+            let (_, reply) = exchange(&mut server, &request);
+            let reply = String::from_utf8_lossy(&reply);
+            assert!(reply.contains(expected), "{request}{reply}");
+            assert_eq!(server.take_console().is_some(), expected == "\"c\":", "a bill or none");
+        }
+    }
+}
+
+/// The same content in chunks of five bytes.
+fn chunked(content: &str, fields: &str) -> String {
+    let chunk = |bytes: &[u8]| {
+        format!("{:x}\r\n{}\r\n", bytes.len(), std::str::from_utf8(bytes).expect("ASCII"))
+    };
+    let chunks: String = content.as_bytes().chunks(5).map(chunk).collect();
+    format!(
+        "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n{fields}\r\n{chunks}0\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_digest_that_cannot_be_read_is_refused() {
+    let mut server = server();
+    let digits = &EXAMPLE_DIGEST["sha-256=:".len()..][..43];
+    for value in [
+        format!("sha-256={digits}="),
+        format!("sha-256=:{digits}="),
+        format!("sha-256=\"{digits}=\""),
+        format!("sha-256:{digits}=:"),
+        format!("SHA-256=:{digits}=:"),
+        format!("sha-256 =:{digits}=:"),
+        format!("sha-256= :{digits}=:"),
+        format!("sha-256=:{digits}A:"),
+        format!("sha-256=:{}=:", &digits[1..]),
+        format!("sha-256=:{}_=:", &digits[1..]),
+        format!("sha-256=:{}h=:", &digits[..42]),
+        format!("{EXAMPLE_DIGEST},"),
+        format!(",{EXAMPLE_DIGEST}"),
+        format!("{EXAMPLE_DIGEST};"),
+        format!("{EXAMPLE_DIGEST};a=\"b\""),
+        format!("{EXAMPLE_DIGEST} {EXAMPLE_DIGEST}"),
+        String::from("sha-256"),
+        String::from("sha-256=::"),
+        String::from("sha-256=1"),
+        String::from("md5=1"),
+        String::from("1=:AAAA:"),
+        String::from("\u{e4}"),
+    ] {
+        let field = format!("Content-Digest: {value}\r\n");
+        let (head, reply) = exchange(&mut server, &post(EXAMPLE, &field));
+        let reply = String::from_utf8_lossy(&reply);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{value}: {head}");
+        assert!(reply.contains("/problems/malformed-digest"), "{value}: {reply}");
+    }
+    let both = format!("Content-Digest: {EXAMPLE_DIGEST}\r\nContent-Digest: x\r\n");
+    let (head, _) = exchange(&mut server, &post(EXAMPLE, &both));
+    assert!(head.starts_with("HTTP/1.1 400 "), "every field counts: {head}");
+}
+
+/// The field for some content, by another implementation of base64.
+fn digest_field(content: &[u8]) -> String {
+    let bits: String = Sha256::digest(content).iter().map(|byte| format!("{byte:08b}")).collect();
+    let digit = |six: &[u8]| {
+        let six = format!("{:0<6}", std::str::from_utf8(six).expect("ASCII"));
+        match u8::from_str_radix(&six, 2).expect("six bits") {
+            value @ 0..26 => (b'A' + value) as char,
+            value @ 26..52 => (b'a' + value - 26) as char,
+            value @ 52..62 => (b'0' + value - 52) as char,
+            62 => '+',
+            _ => '/',
+        }
+    };
+    let digits: String = bits.as_bytes().chunks(6).map(digit).collect();
+    format!("sha-256=:{digits}=:")
+}
+
+/// A job whose reply is so long that its digest is no work for the thread that does I/O.
+fn long_job() -> String {
+    let column = vec!["[1]"; 150].join(",");
+    let row = vec!["3"; 150].join(",");
+    format!(r#"{{"a":[{column}],"b":[[{row}]]}}"#)
+}
+
+#[test]
+fn a_digest_comes_with_the_reply_where_it_is_wanted() {
+    assert_eq!(digest_field(EXAMPLE.as_bytes()), EXAMPLE_DIGEST);
+    let long = long_job();
+    let mut server = server();
+    for (want, is_wanted) in [
+        ("sha-256=10", true),
+        ("sha-256=1", true),
+        ("sha-512=10, sha-256=3;a=1", true),
+        ("sha-256=0", false),
+        ("sha-256=11", false),
+        ("sha-256=-1", false),
+        ("sha-256=1.0", false),
+        ("sha-256", false),
+        ("sha-256=1,", false),
+        ("sha-512=10", false),
+        ("", false),
+    ] {
+        let field = format!("Want-Content-Digest: {want}\r\n");
+        for request in [
+            get("/healthz", &field),
+            get("/nowhere", &field),
+            post(JOB, &field),
+            post("{}", &field),
+            post(&long, &field),
+        ] {
+            let (head, content) = exchange(&mut server, &request);
+            let expected = is_wanted.then(|| digest_field(&content));
+            assert_eq!(self::field(&head, "Content-Digest"), expected.as_deref(), "{want}: {head}");
+        }
+    }
+    let both =
+        format!("{}{}", get("/healthz", "Want-Content-Digest: sha-256=1\r\n"), get("/healthz", ""));
+    let (_, rest) = exchange(&mut server, &both);
+    assert!(!String::from_utf8_lossy(&rest).contains("Content-Digest"), "each has its own");
+}
+
+#[test]
+fn a_long_reply_is_billed_once_and_then_hashed_in_slices() {
+    let mut server = server();
+    let session = server.open(NOW).expect("a session is free");
+    server.receive(
+        session,
+        post(&long_job(), "Want-Content-Digest: sha-256=1\r\n").as_bytes(),
+        NOW,
+    );
+    let mut job = server.next_job().expect("a job");
+    while !job.advance(&Alone, &|| true) {}
+    assert_eq!(server.finish(job, NOW), None, "nothing to send yet");
+    assert!(server.take_console().is_some() && server.output(session).is_empty());
+    let mut sealing = server.next_job().expect("its digest is still to be found");
+    let mut slices = 1;
+    while !sealing.advance(&Alone, &|| true) {
+        slices += 1;
+    }
+    assert!(slices > 4, "{slices} slices");
+    let promised = server.promised_bytes();
+    assert_eq!(server.finish(sealing, NOW), Some(session));
+    assert!(server.take_console().is_none(), "one bill");
+    assert_eq!(
+        server.promised_bytes(),
+        promised,
+        "the reply's memory is promised until it is sent"
+    );
+    assert!(promised > 0 && !server.output(session).is_empty());
+}
+
+#[test]
+fn a_client_that_goes_while_its_reply_is_hashed_holds_nothing() {
+    let mut server = server();
+    let session = server.open(NOW).expect("a session is free");
+    server.receive(
+        session,
+        post(&long_job(), "Want-Content-Digest: sha-256=1\r\n").as_bytes(),
+        NOW,
+    );
+    let mut job = server.next_job().expect("a job");
+    while !job.advance(&Alone, &|| false) {}
+    server.finish(job, NOW);
+    let mut sealing = server.next_job().expect("its digest is still to be found");
+    server.gone(session);
+    assert!(sealing.advance(&Alone, &|| false), "there is no more to do");
+    assert_eq!(server.finish(sealing, NOW), None);
+    assert_eq!(server.promised_bytes(), 0);
+    let (_, metrics) = exchange(&mut server, &get("/metrics", ""));
+    let metrics = String::from_utf8(metrics).expect("text");
+    assert!(metrics.contains("gemmule_jobs_total{end=\"done\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("gemmule_jobs_total{end=\"cancelled\"} 0\n"), "{metrics}");
 }

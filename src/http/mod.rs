@@ -2,8 +2,8 @@
 //!
 //! [`head`] turns bytes into a checked request head, `target` its target, [`body`] takes a message
 //! body off the wire, [`connection`] is the server's side of one connection built from the two, and
-//! [`response`] writes what goes back, a [`payload`] behind its head. [`cors`] and [`trace`] are
-//! about single fields.
+//! [`response`] writes what goes back, a [`payload`] behind its head. [`cors`], [`digest`]
+//! and [`trace`] are about single fields.
 
 mod grammar;
 
@@ -12,6 +12,7 @@ mod target;
 pub mod body;
 pub mod connection;
 pub mod cors;
+pub mod digest;
 pub mod head;
 pub mod payload;
 pub mod response;

@@ -74,6 +74,10 @@ impl Payload {
         self.0.iter().map(|piece| piece.as_bytes().len()).sum()
     }
 
+    pub fn pieces(&self) -> &[Piece] {
+        &self.0
+    }
+
     pub fn into_pieces(self) -> Vec<Piece> {
         self.0
     }

@@ -5,6 +5,8 @@
 
 pub mod reply;
 
+mod seal;
+
 pub(crate) mod timing;
 
 pub(crate) mod waiting;
@@ -19,7 +21,7 @@ use crate::api::{MultiplyReader, MultiplyRequest, Operation};
 use crate::billing::{JobId, Usage, meter};
 use crate::formats::Demand;
 use crate::gemm::{Crew, Element, Product, Shape, workspace_bytes};
-use crate::http::Piece;
+use crate::http::{Piece, Response};
 use crate::inference::Model;
 use crate::inference::load::{Loader, Need};
 use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
@@ -28,6 +30,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 
 use reply::{Progress, ReplyForm, Writer, Written};
+use seal::Sealing;
 use timing::{Activity, Timing};
 use waiting::Ticket;
 
@@ -53,6 +56,8 @@ pub struct Job {
     reply: ReplyForm,
     promise: Promise,
     cancelled: CancelFlag,
+    /// It is done and billed, and only its reply is not ready.
+    pub(crate) is_done: bool,
     stage: Stage,
 }
 
@@ -88,6 +93,7 @@ enum Stage {
     Input(Input),
     F64(Work<f64>),
     F32(Work<f32>),
+    Seal(Box<Sealing>),
     Finished(Outcome),
 }
 
@@ -112,6 +118,8 @@ pub(crate) enum Outcome {
         reply: ReplyForm,
     },
     Failed(Problem),
+    /// The reply to what was done has its digest.
+    Sealed(Response),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
 }
@@ -149,6 +157,7 @@ impl Job {
             reply,
             promise,
             cancelled,
+            is_done: false,
             stage,
         }
     }
@@ -161,6 +170,7 @@ impl Job {
             Stage::Input(Input::Tensors(loader)) if loader.need() == Need::Time => Activity::Parse,
             Stage::F64(Work { phase: Phase::Write(_), .. })
             | Stage::F32(Work { phase: Phase::Write(_), .. })
+            | Stage::Seal(_)
             | Stage::Finished(_) => Activity::Encode,
             Stage::Input(Input::Tensors(_) | Input::Operation(_))
             | Stage::F64(_)
@@ -180,8 +190,15 @@ impl Job {
             Stage::F64(Work { usage, .. }) | Stage::F32(Work { usage, .. }) => {
                 is_small(usage.shape)
             }
+            Stage::Seal(_) => false,
             Stage::Finished(_) => true,
         }
+    }
+
+    /// The job is done, and its reply is to have a digest before it is sent.
+    pub(crate) fn seal(&mut self, response: Response) {
+        self.is_done = true;
+        self.stage = Stage::Seal(Box::new(Sealing::new(response)));
     }
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
@@ -204,25 +221,40 @@ impl Job {
             Stage::F32(work) => {
                 work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F32)
             }
+            Stage::Seal(sealing) => sealing
+                .advance(pause)
+                .map_or_else(Stage::Seal, |response| Stage::Finished(Outcome::Sealed(response))),
             finished => finished,
         };
         matches!(self.stage, Stage::Finished(_))
     }
 
-    /// How it ended, where its time went, and the promise of what memory it still holds.
-    pub(crate) fn into_outcome(mut self) -> (Outcome, Timing, Promise) {
-        let outcome = match self.stage {
+    /// How it ended.
+    pub(crate) fn take_outcome(&mut self) -> Outcome {
+        let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
+        let outcome = match stage {
             Stage::Finished(outcome) => outcome,
             _ => Outcome::Cancelled,
         };
         let held_bytes = match &outcome {
             Outcome::Done { written, .. } => written.held_bytes(),
+            Outcome::Sealed(_) => return outcome,
             _ => 0,
         };
         // What was written is part of what was promised, so this gives memory back and can't fail.
         let shrunk = self.promise.resize(held_bytes);
         debug_assert!(shrunk.is_ok(), "a promise shrinks");
-        (outcome, self.timing, self.promise)
+        outcome
+    }
+
+    /// Where its time went.
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The promise of the memory that its outcome still holds.
+    pub(crate) fn into_promise(self) -> Promise {
+        self.promise
     }
 
     /// Reads what is not read yet, and sets the work up.

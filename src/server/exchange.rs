@@ -4,10 +4,12 @@ use rand_chacha::rand_core::RngCore;
 
 use crate::api::Route;
 use crate::billing::JobId;
+use crate::http::digest::{self, DigestCheck, MalformedDigest};
 use crate::http::{RequestHead, Response, trace};
 use crate::inference::{self, Call};
 use crate::job::{CancelFlag, Job};
-use crate::problem::Problem;
+use crate::limits::SMALL_JOB_BYTES;
+use crate::problem::{Problem, ProblemKind};
 use crate::server::{Server, SessionId};
 use crate::time::Now;
 
@@ -20,6 +22,7 @@ impl Server {
         if let Some(session) = self.session_mut(id) {
             session.connection.add_response_fields(fields);
             session.is_inference = inference::is_path(&head.path);
+            session.digest_wanted = digest::is_wanted(head);
         }
         match Route::find(head).and_then(|route| self.begin(id, &route, head, now)) {
             Ok(None) => {}
@@ -46,7 +49,12 @@ impl Server {
             session.model = model;
         }
         let pending = self.admit(head, model)?;
+        let digest = DigestCheck::of(head).map_err(|MalformedDigest| {
+            let detail = "no dictionary of byte sequences, or no SHA-256 in it where it should be";
+            Problem::new(ProblemKind::MalformedDigest, detail).at(digest::FIELD)
+        })?;
         if let Some(session) = self.session_mut(id) {
+            session.digest = digest;
             session.pending = Some(pending);
             session.connection.accept_body(&mut session.output);
         }
@@ -56,12 +64,15 @@ impl Server {
     /// Takes content of a request's body: how many bytes of it were used. The others, which would
     /// be too much work at once, are to be brought again.
     pub(super) fn take_content(&mut self, id: SessionId, content: &[u8], now: Now) -> usize {
-        let Some(pending) = self.session_mut(id).and_then(|session| session.pending.as_mut())
-        else {
-            return content.len();
-        };
+        let Some(session) = self.session_mut(id) else { return content.len() };
+        let Some(pending) = session.pending.as_mut() else { return content.len() };
         match pending.push(content) {
-            Ok(used) => used,
+            Ok(used) => {
+                if let Some(digest) = &mut session.digest {
+                    digest.update(&content[..used]);
+                }
+                used
+            }
             Err(problem) => {
                 self.refuse(id, problem, now);
                 content.len()
@@ -70,9 +81,13 @@ impl Server {
     }
 
     pub(super) fn begin_job(&mut self, id: SessionId, now: Now) {
-        let Some(pending) = self.session_mut(id).and_then(|session| session.pending.take()) else {
-            return;
-        };
+        let Some(session) = self.session_mut(id) else { return };
+        let Some(pending) = session.pending.take() else { return };
+        if session.digest.take().is_some_and(|digest| !digest.is_met()) {
+            let detail = "the SHA-256 of what came is another";
+            let problem = Problem::new(ProblemKind::DigestMismatch, detail).at(digest::FIELD);
+            return self.refuse(id, problem, now);
+        }
         let request = match pending.finish() {
             Ok(request) => request,
             Err(problem) => return self.refuse(id, problem, now),
@@ -96,11 +111,21 @@ impl Server {
     }
 
     /// Queues a response; a request that is still coming in is forgotten.
-    pub(super) fn answer(&mut self, id: SessionId, response: Response, now: Now) {
+    pub(super) fn answer(&mut self, id: SessionId, mut response: Response, now: Now) {
         self.note_answer(id, response.status, now);
         let Some(session) = self.session_mut(id) else { return };
+        if core::mem::take(&mut session.digest_wanted) && response.status != 204 {
+            response = digest::with_digest(response);
+        }
         session.pending = None;
         session.connection.respond(response, now, &mut session.output);
+    }
+
+    /// Whether a job's reply is to have a digest that is too much work to find here and now.
+    pub(super) fn is_to_seal(&mut self, id: SessionId, response: &Response) -> bool {
+        let Some(session) = self.session_mut(id) else { return false };
+        let is_long = response.body.bytes() > SMALL_JOB_BYTES;
+        is_long && core::mem::take(&mut session.digest_wanted)
     }
 
     /// Queues a problem as the response.

@@ -296,7 +296,7 @@ impl Server {
                 self.jobs_out += 1;
                 return Some(job);
             }
-            self.counters.jobs_cancelled.add(1);
+            self.note_gone(&job);
         }
         None
     }
@@ -308,15 +308,14 @@ impl Server {
         let id = job.session;
         // A client that is gone gets no reply, and so no bill.
         let Some(session) = self.session_mut(id) else {
-            self.counters.jobs_cancelled.add(1);
+            self.note_gone(&job);
             return None;
         };
-        session.job = None;
+        let cancel = session.job.take();
         job.note_time(now.monotonic_ns);
         let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
-        let (outcome, timing, promise) = job.into_outcome();
-        match outcome {
+        match job.take_outcome() {
             Outcome::Done { usage, written, reply } => {
                 let bill = Bill::new(
                     job_id,
@@ -329,12 +328,21 @@ impl Server {
                 self.print(bill.console_line());
                 self.counters.billed(&usage, &bill);
                 let response = replies::product(written, &reply, &bill)
-                    .with_field("Server-Timing", &timing.field_value());
+                    .with_field("Server-Timing", &job.timing().field_value());
                 self.bills.post(bill);
+                self.counters.finished(elapsed_ns, job.timing());
+                if self.is_to_seal(id, &response) {
+                    job.seal(response);
+                    self.session_mut(id)?.job = cancel;
+                    self.ready_jobs.push_back(job);
+                    return None;
+                }
                 self.answer(id, response, now);
             }
+            Outcome::Sealed(response) => self.answer(id, response, now),
             Outcome::Failed(problem) => {
                 self.counters.jobs_failed.add(1);
+                self.counters.finished(elapsed_ns, job.timing());
                 self.refuse(id, problem, now);
             }
             Outcome::Cancelled => {
@@ -342,10 +350,16 @@ impl Server {
                 return None;
             }
         }
-        self.counters.finished(elapsed_ns, &timing);
-        self.session_mut(id)?.reply_promise = Some(promise);
+        self.session_mut(id)?.reply_promise = Some(job.into_promise());
         self.note_progress(id, 0, now);
         Some(id)
+    }
+
+    /// Nobody waits for a job any more. One that is billed already counts as done.
+    fn note_gone(&mut self, job: &Job) {
+        if !job.is_done {
+            self.counters.jobs_cancelled.add(1);
+        }
     }
 
     /// The next line for the console, if there is one.

@@ -1,5 +1,6 @@
 //! One client's connection, and the request it is in.
 
+use crate::http::digest::DigestCheck;
 use crate::http::{Connection, Output};
 use crate::inference::Model;
 use crate::job::CancelFlag;
@@ -24,6 +25,10 @@ pub(super) struct Session {
     pub model: Option<Model>,
     /// The request now being served is one of the inference protocol.
     pub is_inference: bool,
+    /// The digest that the content of the pending request should have.
+    pub digest: Option<DigestCheck>,
+    /// The client wants one with the reply.
+    pub digest_wanted: bool,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
     /// The memory of the reply that is being sent.
@@ -63,6 +68,8 @@ impl Session {
             product_asked_ns: None,
             model: None,
             is_inference: false,
+            digest: None,
+            digest_wanted: false,
             job: None,
             reply_promise: None,
             phase: Phase::Idle,

@@ -13,6 +13,8 @@ use crate::support::http::{Response, write_request};
 
 /// What can be wrong with a job, whatever its format.
 pub const JOB_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::MalformedDigest,
+    ProblemKind::DigestMismatch,
     ProblemKind::MalformedJson,
     ProblemKind::MalformedBody,
     ProblemKind::NotAcceptable,

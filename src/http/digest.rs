@@ -1,0 +1,155 @@
+//! `Content-Digest` and `Want-Content-Digest` (RFC 9530), for SHA-256.
+//!
+//! Both are dictionaries of structured fields (RFC 8941, section 3.2), of which no more is read than
+//! these two need: byte sequences and integers, with parameters that are ignored.
+
+use alloc::string::String;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::http::head::RequestHead;
+use crate::http::response::Response;
+
+/// The name of the field in responses.
+pub const FIELD: &str = "Content-Digest";
+
+/// The one algorithm; others are ignored (RFC 9530, section 2).
+const ALGORITHM: &[u8] = b"sha-256";
+
+/// A field that is no dictionary of byte sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedDigest;
+
+/// Content as it passes, and the digest that it should have.
+#[derive(Debug)]
+pub struct DigestCheck {
+    hasher: Sha256,
+    expected: [u8; 32],
+}
+
+impl DigestCheck {
+    /// What the head says that the content has; `None` where it says nothing.
+    pub fn of(head: &RequestHead) -> Result<Option<Self>, MalformedDigest> {
+        let mut expected = None;
+        for value in head.field_values("content-digest") {
+            for member in members(value) {
+                let (key, value) = member.ok_or(MalformedDigest)?;
+                let digits = value
+                    .strip_prefix(b":")
+                    .and_then(|value| value.strip_suffix(b":"))
+                    .filter(|digits| is_base64(digits))
+                    .ok_or(MalformedDigest)?;
+                if key == ALGORITHM {
+                    // The last of a key counts (RFC 8941, section 4.2.2).
+                    expected = Some(decode(digits).ok_or(MalformedDigest)?);
+                }
+            }
+        }
+        Ok(expected.map(|expected| Self { hasher: Sha256::new(), expected }))
+    }
+
+    pub fn update(&mut self, content: &[u8]) {
+        self.hasher.update(content);
+    }
+
+    /// Whether the content, now whole, has that digest.
+    pub fn is_met(self) -> bool {
+        self.hasher.finalize()[..] == self.expected
+    }
+}
+
+/// Whether the client wants `Content-Digest` with the reply: a weight of `sha-256` other than 0.
+/// What can't be read is no wish.
+pub fn is_wanted(head: &RequestHead) -> bool {
+    let mut is_wanted = false;
+    for value in head.field_values("want-content-digest") {
+        for member in members(value) {
+            match member {
+                Some((ALGORITHM, b"0")) => is_wanted = false,
+                Some((ALGORITHM, b"10" | [b'1'..=b'9'])) => is_wanted = true,
+                Some((ALGORITHM, _)) | None => return false,
+                Some(_) => {}
+            }
+        }
+    }
+    is_wanted
+}
+
+/// The response with the digest of its content, which is hashed at once.
+pub fn with_digest(response: Response) -> Response {
+    let mut hasher = Sha256::new();
+    response.body.pieces().iter().for_each(|piece| hasher.update(piece.as_bytes()));
+    response.with_field(FIELD, &field_value(hasher))
+}
+
+/// The value of `Content-Digest` for content that was hashed.
+pub fn field_value(hasher: Sha256) -> String {
+    let mut text = String::from("sha-256=:");
+    for three in hasher.finalize().chunks(3) {
+        let bits = three.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let digit = BASE64[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= three.len() { digit as char } else { '=' });
+        }
+    }
+    text.push(':');
+    text
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The members of a dictionary, key and value; `None` for what is none.
+fn members(field: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
+    field.split(|byte| *byte == b',').filter(|_| !field.is_empty()).map(|member| {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let item = parts.next()?;
+        let key_bytes = item.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (&item[..key_bytes], &item[key_bytes + 1..]);
+        let is_sound = is_key(key) && parts.all(is_parameter);
+        is_sound.then_some((key, value))
+    })
+}
+
+/// RFC 8941, section 3.1.2, without strings.
+fn is_parameter(text: &[u8]) -> bool {
+    let mut parts = text.splitn(2, |byte| *byte == b'=');
+    parts.next().is_some_and(is_key)
+        && parts.next().is_none_or(|value| {
+            !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"')
+        })
+}
+
+fn is_key(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'a'..=b'z' | b'*'))
+        && text
+            .iter()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'))
+}
+
+fn is_base64(text: &[u8]) -> bool {
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    padding <= 2 && text[..text.len() - padding].iter().all(|digit| BASE64.contains(digit))
+}
+
+/// The 32 bytes that 43 digits, and a `=` that may be left out, stand for.
+fn decode(digits: &[u8]) -> Option<[u8; 32]> {
+    let digits = digits.strip_suffix(b"=").unwrap_or(digits);
+    if digits.len() != 43 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    let (mut bits, mut bit_count) = (0_u32, 0);
+    let mut places = bytes.iter_mut();
+    for digit in digits {
+        let value = BASE64.iter().position(|known| known == digit)?;
+        bits = bits << 6 | value as u32;
+        bit_count += 6;
+        if bit_count >= 8 {
+            bit_count -= 8;
+            *places.next()? = (bits >> bit_count) as u8;
+        }
+    }
+    // What is left over must be nothing, so that a digest has one spelling.
+    (bits & 3 == 0).then_some(bytes)
+}
