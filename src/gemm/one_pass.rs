@@ -121,7 +121,9 @@ impl<T: Element> OnePass<T> {
                 false => T::default(),
             });
             if distinct == STREAMS {
-                (self.kernel.axpys)(terms.map(row), factors, c);
+                // SAFETY: as above; the rows are as long as the result, which has been cut to the
+                // same columns.
+                unsafe { (self.kernel.axpys)(transpose.rows_at(&terms), factors, c) };
             } else {
                 // An infinity in a row that is not added must not show.
                 for (term, factor) in terms.into_iter().zip(factors).take(distinct) {

@@ -10,8 +10,9 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::offset_of;
+use core::sync::atomic::{Ordering, compiler_fence};
 
-use super::passes::{RUN_BYTES, vector_passes};
+use super::passes::{RUN_BYTES, SUMS, vector_passes};
 use super::{
     Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
     TileCode,

@@ -210,9 +210,12 @@ impl<T> RowsAt<T> {
 /// The CPU has the instruction set, and there are so many rows, as long as the vector.
 pub type Dots<T> = unsafe fn(rows: RowsAt<T>, count: usize, vector: &[T]) -> [T; STREAMS];
 
-/// `result[j] += sum over q of factors[q] * rows[q][j]`, term by term. The rows are as long as the
-/// result.
-pub type Axpys<T> = fn(rows: [&[T]; STREAMS], factors: [T; STREAMS], result: &mut [T]);
+/// `result[j] += sum over q of factors[q] * rows[q][j]`, term by term.
+///
+/// # Safety
+///
+/// The CPU has the instruction set, and there are `STREAMS` rows, as long as the result.
+pub type Axpys<T> = unsafe fn(rows: RowsAt<T>, factors: [T; STREAMS], result: &mut [T]);
 
 /// What becomes of a sum: `alpha * sum + beta * C`.
 #[derive(Clone, Copy, Debug)]

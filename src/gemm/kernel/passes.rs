@@ -3,6 +3,8 @@
 /// What is read of one row before the next one's turn: runs of cache lines are what memory and its
 /// prefetchers deliver fastest.
 pub const RUN_BYTES: usize = 1024;
+/// Vectors of a result that are summed at once.
+pub const SUMS: usize = 4;
 
 /// Defines `dots` and `axpys` of a microkernel, by the intrinsics of an instruction set that load,
 /// store, clear, spread and multiply-add a vector of `$lanes` elements.
@@ -99,52 +101,59 @@ macro_rules! vector_passes {
             results
         }
 
-        pub fn axpys(
-            rows: [&[$element]; STREAMS],
+        /// # Safety
+        ///
+        /// That of `Axpys`; the instruction set.
+        #[target_feature(enable = $features)]
+        pub unsafe fn axpys(
+            rows: RowsAt<$element>,
             factors: [$element; STREAMS],
             result: &mut [$element],
         ) {
-            /// The elements of whole vectors.
-            ///
-            /// # Safety
-            ///
-            /// The rows are as long as the result.
-            #[target_feature(enable = $features)]
-            unsafe fn add(
-                rows: [*const $element; STREAMS],
-                factors: [$element; STREAMS],
-                result: &mut [$element],
-            ) {
-                let spread = factors.map(|factor| $set1(factor));
-                let to = result.as_mut_ptr();
-                let add = |j: usize| {
-                    // SAFETY: $lanes elements of the result, from j on.
-                    let mut sum = unsafe { $loadu(to.add(j)) };
-                    for (row, factor) in rows.iter().zip(spread) {
-                        // SAFETY: as above, of a row.
-                        sum = $fmadd(unsafe { $loadu(row.add(j)) }, factor, sum);
-                    }
-                    // SAFETY: as above.
-                    unsafe { $storeu(to.add(j), sum) };
-                };
-                let mut j = 0;
-                while j + 2 * $lanes <= result.len() {
-                    add(j);
-                    add(j + $lanes);
-                    j += 2 * $lanes;
-                }
-                if j + $lanes <= result.len() {
-                    add(j);
-                }
+            let rows = [rows.at(0), rows.at(1), rows.at(2), rows.at(3)];
+            let mut spread = [$zero(); STREAMS];
+            for (spread, factor) in spread.iter_mut().zip(factors) {
+                *spread = $set1(factor);
             }
-            let rows = rows.map(|row| &row[..result.len()]);
-            // SAFETY: the kernel is handed out only where the CPU has these features, and the rows
-            // have just been cut.
-            unsafe { add(rows.map(<[$element]>::as_ptr), factors, result) };
-            let done = result.len() / $lanes * $lanes;
-            for (row, factor) in rows.iter().zip(factors) {
-                for (element, one) in result[done..].iter_mut().zip(&row[done..]) {
-                    *element += factor * one;
+            let to = result.as_mut_ptr();
+            let mut j = 0;
+            while j + SUMS * $lanes <= result.len() {
+                let mut sums = [$zero(); SUMS];
+                for (at, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: $lanes elements of the result, which has SUMS times as many.
+                    *sum = unsafe { $loadu(to.add(j + at * $lanes)) };
+                }
+                for (row, factor) in rows.into_iter().zip(spread) {
+                    for (at, sum) in sums.iter_mut().enumerate() {
+                        // SAFETY: as above, of a row.
+                        let elements = unsafe { $loadu(row.add(j + at * $lanes)) };
+                        *sum = $fmadd(elements, factor, *sum);
+                    }
+                    // In this order: a few lines of a row, then of the next.
+                    compiler_fence(Ordering::SeqCst);
+                }
+                for (at, sum) in sums.into_iter().enumerate() {
+                    // SAFETY: as above, of the result.
+                    unsafe { $storeu(to.add(j + at * $lanes), sum) };
+                }
+                j += SUMS * $lanes;
+            }
+            // Fused, whether they come behind such a run or within: parts begin between vectors.
+            while j + $lanes <= result.len() {
+                // SAFETY: $lanes elements of the result.
+                let mut sum = unsafe { $loadu(to.add(j)) };
+                for (row, factor) in rows.into_iter().zip(spread) {
+                    // SAFETY: as above, of a row.
+                    sum = $fmadd(unsafe { $loadu(row.add(j)) }, factor, sum);
+                }
+                // SAFETY: as above.
+                unsafe { $storeu(to.add(j), sum) };
+                j += $lanes;
+            }
+            for (row, factor) in rows.into_iter().zip(factors) {
+                for (j, element) in result.iter_mut().enumerate().skip(j) {
+                    // SAFETY: an element of the row.
+                    *element += factor * unsafe { row.add(j).read() };
                 }
             }
         }

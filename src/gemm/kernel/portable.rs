@@ -71,11 +71,17 @@ where
     sums.into_iter().fold(T::default(), |sum, part| sum + part)
 }
 
-fn axpys<T>(rows: [&[T]; STREAMS], factors: [T; STREAMS], result: &mut [T])
+/// # Safety
+///
+/// That of `Axpys`.
+unsafe fn axpys<T>(rows: RowsAt<T>, factors: [T; STREAMS], result: &mut [T])
 where
     T: Copy + Add<Output = T> + Mul<Output = T>,
 {
-    let rows = rows.map(|row| &row[..result.len()]);
+    let columns = result.len();
+    // SAFETY: there is such a row, as long as the result: the caller's promise.
+    let row = |row| unsafe { slice::from_raw_parts(rows.at(row), columns) };
+    let rows: [&[T]; STREAMS] = array::from_fn(row);
     for (j, element) in result.iter_mut().enumerate() {
         for (row, factor) in rows.iter().zip(factors) {
             *element = *element + factor * row[j];
