@@ -8,11 +8,15 @@ pub(crate) fn push_number(text: &mut String, number: u64) {
     text.push_str(itoa::Buffer::new().format(number));
 }
 
-/// Appends a number below 100 in two digits.
-pub(crate) fn push_two_digits(text: &mut String, number: u8) {
+/// Appends bytes that are ASCII.
+pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
+    text.push_str(core::str::from_utf8(bytes).expect("ASCII is UTF-8"));
+}
+
+/// A number below 100 in two digits.
+pub(crate) fn two_digits(number: u8) -> [u8; 2] {
     debug_assert!(number < 100);
-    text.push(char::from(b'0' + number / 10));
-    text.push(char::from(b'0' + number % 10));
+    [b'0' + number / 10, b'0' + number % 10]
 }
 
 /// A JSON object of plain words and numbers, field by field.

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::text::push_two_digits;
+use crate::text::{push_ascii, two_digits};
 
 /// What the host's clocks said when it called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,42 +62,36 @@ impl Civil {
 
     /// Appends an IMF-fixdate, the form of HTTP's `Date` (RFC 9110, section 5.6.7).
     pub fn push_http(self, text: &mut String) {
-        text.push_str(WEEKDAYS[usize::from(self.weekday)]);
-        text.push_str(", ");
-        push_two_digits(text, self.day);
-        text.push(' ');
-        text.push_str(MONTHS[usize::from(self.month) - 1]);
-        text.push(' ');
-        self.push_year(text);
-        text.push(' ');
-        self.push_time(text);
-        text.push_str(" GMT");
+        let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+        date[..3].copy_from_slice(WEEKDAYS[usize::from(self.weekday)].as_bytes());
+        date[5..7].copy_from_slice(&two_digits(self.day));
+        date[8..11].copy_from_slice(MONTHS[usize::from(self.month) - 1].as_bytes());
+        date[12..16].copy_from_slice(&self.year_digits());
+        date[17..25].copy_from_slice(&self.time_of_day());
+        push_ascii(text, &date);
     }
 
     /// Appends the form of RFC 3339 in UTC, as in `2026-11-24T08:00:00Z`.
     pub fn push_rfc3339(self, text: &mut String) {
-        self.push_year(text);
-        text.push('-');
-        push_two_digits(text, self.month);
-        text.push('-');
-        push_two_digits(text, self.day);
-        text.push('T');
-        self.push_time(text);
-        text.push('Z');
+        let mut date = *b"1970-01-01T00:00:00Z";
+        date[..4].copy_from_slice(&self.year_digits());
+        date[5..7].copy_from_slice(&two_digits(self.month));
+        date[8..10].copy_from_slice(&two_digits(self.day));
+        date[11..19].copy_from_slice(&self.time_of_day());
+        push_ascii(text, &date);
     }
 
-    /// Four digits: a clock in nanoseconds ends long before the year 10000.
-    fn push_year(self, text: &mut String) {
-        push_two_digits(text, (self.year / 100) as u8);
-        push_two_digits(text, (self.year % 100) as u8);
+    /// A clock in nanoseconds ends long before the year 10000.
+    fn year_digits(self) -> [u8; 4] {
+        let ([a, b], [c, d]) =
+            (two_digits((self.year / 100) as u8), two_digits((self.year % 100) as u8));
+        [a, b, c, d]
     }
 
-    fn push_time(self, text: &mut String) {
-        push_two_digits(text, self.hour);
-        text.push(':');
-        push_two_digits(text, self.minute);
-        text.push(':');
-        push_two_digits(text, self.second);
+    fn time_of_day(self) -> [u8; 8] {
+        let ([a, b], [c, d], [e, f]) =
+            (two_digits(self.hour), two_digits(self.minute), two_digits(self.second));
+        [a, b, b':', c, d, b':', e, f]
     }
 }
 

@@ -8,7 +8,7 @@ use core::str::FromStr;
 
 use crate::billing::{Tariff, Usage};
 use crate::limits::RECENT_BILLS_MAX;
-use crate::text::{JsonObject, push_number};
+use crate::text::{JsonObject, push_ascii, push_number};
 use crate::time::Civil;
 
 /// Room for a line of the console, so that it is made in one piece.
@@ -20,21 +20,26 @@ const CONSOLE_LINE_BYTES: usize = 256;
 pub struct JobId(pub [u8; 16]);
 
 impl JobId {
-    /// Appends its 32 digits.
-    pub fn push_to(self, text: &mut String) {
+    /// Its 32 digits.
+    fn digits(self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for byte in self.0 {
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        let mut digits = [0; 32];
+        for (two, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            two[0] = DIGITS[usize::from(byte >> 4)];
+            two[1] = DIGITS[usize::from(byte & 15)];
         }
+        digits
+    }
+
+    /// Appends its digits.
+    pub fn push_to(self, text: &mut String) {
+        push_ascii(text, &self.digits());
     }
 }
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(32);
-        self.push_to(&mut text);
-        f.write_str(&text)
+        f.write_str(core::str::from_utf8(&self.digits()).expect("ASCII is UTF-8"))
     }
 }
 
@@ -161,74 +166,68 @@ impl Bill {
     }
 }
 
-/// The last [`RECENT_BILLS_MAX`] bills, by job: a hash table, since ids are random already.
+/// The last [`RECENT_BILLS_MAX`] bills, by job: a hash table, since ids are random already. Its
+/// links lie apart from the bills, so that following them stays in the nearest cache.
 #[derive(Debug)]
 pub struct RecentBills {
     /// As many as there may be, the oldest to be written over next.
-    entries: Vec<Entry>,
+    bills: Vec<Bill>,
     oldest: usize,
-    /// Where the chain of each bucket begins.
-    buckets: Vec<Option<u16>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    bill: Bill,
-    /// The next of its bucket.
-    next: Option<u16>,
+    /// The place of the bill that is next in the bucket of the one at this place.
+    next: Vec<Option<u16>>,
+    /// The place of each bucket's first.
+    first: Vec<Option<u16>>,
 }
 
 const _: () = assert!(RECENT_BILLS_MAX <= u16::MAX as usize, "a place is told in 16 bits");
 
 impl Default for RecentBills {
     fn default() -> Self {
-        Self { entries: Vec::new(), oldest: 0, buckets: vec![None; RECENT_BILLS_MAX] }
+        let links = vec![None; RECENT_BILLS_MAX];
+        Self { bills: Vec::new(), oldest: 0, next: links.clone(), first: links }
     }
 }
 
 impl RecentBills {
     pub fn post(&mut self, bill: Bill) {
         let bucket = bucket(bill.job);
-        let mut entry = Entry { bill, next: None };
-        let at = if self.entries.len() < RECENT_BILLS_MAX {
-            self.entries.len()
+        let at = if self.bills.len() < RECENT_BILLS_MAX {
+            self.bills.push(bill);
+            self.bills.len() - 1
         } else {
             let at = self.oldest;
             self.unlink(at);
+            self.bills[at] = bill;
             self.oldest = (at + 1) % RECENT_BILLS_MAX;
             at
         };
-        entry.next = self.buckets[bucket].replace(at as u16);
-        match self.entries.get_mut(at) {
-            Some(oldest) => *oldest = entry,
-            None => self.entries.push(entry),
-        }
+        self.next[at] = self.first[bucket].replace(at as u16);
     }
 
     pub fn of_job(&self, job: JobId) -> Option<&Bill> {
-        let mut at = self.buckets[bucket(job)];
-        while let Some(Entry { bill, next }) = at.map(|at| &self.entries[usize::from(at)]) {
-            if bill.job == job {
-                return Some(bill);
+        let mut place = self.first[bucket(job)];
+        while let Some(at) = place.map(usize::from) {
+            if self.bills[at].job == job {
+                return Some(&self.bills[at]);
             }
-            at = *next;
+            place = self.next[at];
         }
         None
     }
 
-    /// Takes an entry out of its bucket's chain.
+    /// Takes the bill at a place out of its bucket.
     fn unlink(&mut self, at: usize) {
-        let Entry { bill, next } = &self.entries[at];
-        let (bucket, after) = (bucket(bill.job), *next);
+        let bucket = bucket(self.bills[at].job);
+        let after = self.next[at];
         let mut before = None;
-        let mut here = self.buckets[bucket];
-        while let Some(place) = here.map(usize::from).filter(|place| *place != at) {
-            before = Some(place);
-            here = self.entries[place].next;
+        let mut place = self.first[bucket];
+        while let Some(here) = place.map(usize::from).filter(|here| *here != at) {
+            before = Some(here);
+            place = self.next[here];
         }
         match before {
-            Some(before) => self.entries[before].next = after,
-            None => self.buckets[bucket] = after,
+            Some(before) => self.next[before] = after,
+            None => self.first[bucket] = after,
         }
     }
 }
@@ -264,7 +263,7 @@ mod tests {
             let expected = (at >= count - RECENT_BILLS_MAX).then(|| bill(number(at)));
             assert_eq!(bills.of_job(JobId(number(at).to_be_bytes())), expected.as_ref(), "{at}");
         }
-        assert_eq!(bills.entries.len(), RECENT_BILLS_MAX);
+        assert_eq!(bills.bills.len(), RECENT_BILLS_MAX);
     }
 
     #[test]

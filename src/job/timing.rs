@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::text::{push_number, push_two_digits};
+use crate::text::{push_ascii, push_number, two_digits};
 
 /// What a job is doing, or waiting to go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Timing {
             push_number(&mut value, ms);
             value.push('.');
             push_number(&mut value, us / 100);
-            push_two_digits(&mut value, (us % 100) as u8);
+            push_ascii(&mut value, &two_digits((us % 100) as u8));
         }
         value
     }
