@@ -5,6 +5,8 @@ use std::fmt::{Debug, Display, LowerExp};
 use std::str::FromStr;
 
 use gemmule::api::MultiplyRequest;
+use gemmule::api::encode::{Encoder, Layout};
+use gemmule::gemm::{Element, Shape};
 use gemmule::json::{Cursor, Error, Kind, NESTING_MAX, Number, NumberArray, Skip};
 use gemmule::problem::ProblemKind;
 use serde_json::Value;
@@ -392,4 +394,35 @@ fn arrays_have_one_shape() {
             assert_eq!(place, *expected_place, "{text}");
         }
     }
+}
+
+/// The elements as they are printed, in one row.
+fn printed<T: Element>(elements: Vec<T>) -> String {
+    let shape = Shape { m: 1, n: elements.len(), k: 0 };
+    let mut encoder = Encoder::new(elements, shape, b"", Layout::Flat).expect("memory");
+    while !encoder.advance(&mut || true).expect("finite elements") {}
+    String::from_utf8(encoder.into_text().0).expect("digits")
+}
+
+#[test]
+fn numbers_are_printed_as_by_serde_json() {
+    let mut random = Random::new(8);
+    let mut doubles = vec![0.0, -0.0, 1.0, -1.0, 9.0, 10.0, 0.5, 1e16, 5e-324, -f64::MAX];
+    let mut singles = vec![0.0, -0.0, 1.0, -1.0, 100.0, 1e-45, 1e10, f32::MIN_POSITIVE, f32::MAX];
+    for shift in 20..=30 {
+        for beside in [-1.5, -1.0, 0.0, 1.0, 2.0] {
+            doubles.extend([1, -1].map(|sign| f64::from(sign << shift) + beside));
+            singles.extend([1, -1].map(|sign| (sign << shift) as f32 + beside as f32));
+        }
+    }
+    for _ in 0..20_000 {
+        let bits = random.next();
+        let short = (bits >> 40) as f64 / 1000.0;
+        doubles.extend([f64::from_bits(bits), short, (bits >> (40 + bits % 20)) as f64]);
+        singles.extend([f32::from_bits(bits as u32), short as f32, (bits >> 44) as f32]);
+    }
+    doubles.retain(|number| number.is_finite());
+    singles.retain(|number| number.is_finite());
+    assert_eq!(serde_json::to_string(&doubles).ok(), Some(printed(doubles)));
+    assert_eq!(serde_json::to_string(&singles).ok(), Some(printed(singles)));
 }

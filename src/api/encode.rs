@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::array;
 
 use crate::gemm::{Element, Shape};
 use crate::limits::JSON_NUMBER_BYTES_MAX;
@@ -9,6 +10,10 @@ use crate::problem::{Problem, ProblemKind};
 
 /// Elements written between two chances to pause; about 20 microseconds.
 const ELEMENTS_PER_SLICE: usize = 1024;
+
+/// Elements that are printed before the first of them is copied: a copy right behind would wait for
+/// the stores of the printing, which are of other sizes.
+const PRINTED_AHEAD: usize = 4;
 
 /// Room kept behind the matrix for the bill, so that adding it moves nothing.
 const BILL_BYTES: usize = 640;
@@ -136,19 +141,29 @@ impl<T: Element> Encoder<T> {
 
 /// Appends elements, a comma behind each; or the index of one that is not finite.
 fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), usize> {
-    let mut number = zmij::Buffer::new();
-    for (index, element) in elements.iter().enumerate() {
-        if !element.is_finite() {
-            return Err(index);
+    if let Some(index) = elements.iter().position(|element| !element.is_finite()) {
+        return Err(index);
+    }
+    let mut numbers: [zmij::Buffer; PRINTED_AHEAD] = array::from_fn(|_| zmij::Buffer::new());
+    let (groups, rest) = elements.as_chunks::<PRINTED_AHEAD>();
+    for group in groups {
+        let mut group = group.iter();
+        let printed = numbers.each_mut().map(|number| {
+            let element = group.next().expect("a group has an element for each buffer");
+            number.format_finite(*element).as_bytes()
+        });
+        for number in printed {
+            append_short(number, text);
         }
-        append_short(number.format_finite(*element).as_bytes(), text);
-        text.push(b',');
+    }
+    for element in rest {
+        append_short(numbers[0].format_finite(*element).as_bytes(), text);
     }
     Ok(())
 }
 
-/// Appends up to 24 bytes by two copies of a constant size, the second over the end of the first:
-/// a copy of any size would be a call, and cost a good part of what printing the number does.
+/// Appends up to 24 bytes and a comma. What can be is copied by two copies of a constant size, the
+/// second over the end of the first: one of any size would be a call.
 #[inline(always)]
 fn append_short(from: &[u8], text: &mut Vec<u8>) {
     if let (Some(front), Some(back)) = (from.first_chunk::<16>(), from.last_chunk::<8>()) {
@@ -160,6 +175,7 @@ fn append_short(from: &[u8], text: &mut Vec<u8>) {
     } else {
         text.extend_from_slice(from);
     }
+    text.push(b',');
 }
 
 #[inline(always)]
