@@ -5,25 +5,39 @@
 //! bar, and exits with 1 if one falls short.
 
 use std::fs;
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+#[path = "vm/options.rs"]
+mod options;
+
+use options::Options;
 use support::http;
 use support::load::{Load, Report, Shape};
 use support::peer::Peer;
+use support::transfer;
 use support::vm::{Accel, Guest, Machine, Vm, VmOptions, image_path};
+use support::wire::crowd::Crowd;
 
-const ROUNDS: usize = 5;
 /// The most connections of any bar, and the count behind "under load".
 const CONNECTIONS_MANY: usize = 64;
 const IDLE_SPAN: Duration = Duration::from_secs(10);
 
 /// What `--only` can name, and what measures it.
-const MEASUREMENTS: [(&str, Measurement); 4] =
-    [("boot", boot), ("load", load), ("small", memory_small), ("idle", correct_then_idle)];
+const MEASUREMENTS: [(&str, Measurement); 7] = [
+    ("boot", boot),
+    ("load", load),
+    ("upload", upload),
+    ("download", download),
+    ("crowd", crowd),
+    ("small", memory_small),
+    ("idle", correct_then_idle),
+];
 
 type Measurement = fn(&Pair) -> Vec<Bar>;
 
@@ -36,10 +50,11 @@ struct Pair {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let names = MEASUREMENTS.map(|(name, _)| name);
+    let options = match Options::parse(std::env::args().skip(1), &names) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("{error}\n{USAGE}");
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
@@ -71,54 +86,6 @@ impl Pair {
     /// Measures both guests in turn, ours first, in each round.
     fn measure<T>(&self, mut of: impl FnMut(&Guest) -> T) -> Vec<[T; 2]> {
         (0..self.rounds).map(|_| [of(&self.ours), of(&self.linux)]).collect()
-    }
-}
-
-const USAGE: &str =
-    "usage: cargo bench --bench vm -- [--only NAME]... [--machine NAME] [--rounds N]
-NAME of a measurement: boot, load, small, idle";
-
-/// What to measure: everything, unless told.
-struct Options {
-    only: Vec<String>,
-    machine: Option<String>,
-    rounds: usize,
-}
-
-impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { only: Vec::new(), machine: None, rounds: ROUNDS };
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
-            match argument.as_str() {
-                // cargo's own.
-                "--bench" => {}
-                "--only" => options.only.push(value()?),
-                "--machine" => options.machine = Some(value()?),
-                "--rounds" => {
-                    let rounds = value()?.parse().ok().filter(|rounds| *rounds > 0);
-                    options.rounds = rounds.ok_or("--rounds takes a number from 1 on")?;
-                }
-                _ => return Err(format!("unknown argument {argument}")),
-            }
-        }
-        let is_known = |name: &String| MEASUREMENTS.iter().any(|(known, _)| known == name);
-        if let Some(unknown) = options.only.iter().find(|name| !is_known(name)) {
-            return Err(format!("no measurement is called {unknown}"));
-        }
-        let is_machine = |name: &String| Machine::ALL.iter().any(|it| it.name() == name);
-        match &options.machine {
-            Some(unknown) if !is_machine(unknown) => Err(format!("no machine is called {unknown}")),
-            _ => Ok(options),
-        }
-    }
-
-    fn takes(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == name)
-    }
-
-    fn takes_machine(&self, machine: Machine) -> bool {
-        self.machine.as_ref().is_none_or(|name| name == machine.name())
     }
 }
 
@@ -246,6 +213,79 @@ fn load(pair: &Pair) -> Vec<Bar> {
         bar("p99, 64 connections, ms", |l| l.p99_ms, Promise::AtMost(1.0)),
         bar("memory after load, MiB", |l| l.rss_mib, Promise::AtMost(0.4)),
     ]
+}
+
+/// Bytes of a large body.
+const TRANSFER_BYTES: usize = 32 * 1024 * 1024;
+/// Bodies of which the median is a guest's figure; one more goes before them, since the emulator
+/// translates on first use.
+const TRANSFERS: usize = 3;
+
+fn upload(pair: &Pair) -> Vec<Bar> {
+    transfer(pair, "upload of 32 MiB, MB/s", transfer::upload)
+}
+
+fn download(pair: &Pair) -> Vec<Bar> {
+    transfer(pair, "download of 32 MiB, MB/s", transfer::download)
+}
+
+fn transfer(
+    pair: &Pair,
+    what: &str,
+    once: fn(SocketAddr, usize) -> io::Result<Duration>,
+) -> Vec<Bar> {
+    let machine = pair.machine;
+    let rounds = pair.measure(|guest| {
+        let vm = Vm::boot(&VmOptions::new(machine, guest.clone()));
+        first_product(&vm);
+        let rates = (0..=TRANSFERS).map(|_| {
+            let elapsed = once(vm.addr(), TRANSFER_BYTES);
+            let elapsed = elapsed.unwrap_or_else(|error| panic!("{error}\n{}", vm.describe()));
+            TRANSFER_BYTES as f64 / 1e6 / elapsed.as_secs_f64()
+        });
+        median(rates.collect::<Vec<_>>().into_iter().skip(1))
+    });
+    for round in &rounds {
+        row(machine, what, *round, round[0] / round[1]);
+    }
+    let figure = median(rounds.iter().map(|[ours, linux]| ours / linux));
+    let name = format!("{}: {what}, ours/linux", machine.name());
+    vec![Bar { name, figure, promise: Promise::AtLeast(1.0) }]
+}
+
+/// Connections that wait for nothing, and those that work beside them.
+const CONNECTIONS_IDLE: usize = 1_000;
+const CONNECTIONS_BESIDE: usize = 16;
+
+/// What idle connections cost the others.
+fn crowd(pair: &Pair) -> Vec<Bar> {
+    const JOBS: usize = 10_000;
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    let machine = pair.machine;
+    let rounds = pair.measure(|guest| {
+        let mut crowd = Crowd::bind().expect("a wire");
+        let network = crowd.network();
+        let vm = Vm::boot(&VmOptions { network, ..VmOptions::new(machine, guest.clone()) });
+        let failed = |error, open| -> ! { panic!("with {open} open: {error}\n{}", vm.describe()) };
+        let mut rate = |connections: usize| {
+            let missing = connections.saturating_sub(crowd.members());
+            (0..missing)
+                .try_for_each(|_| crowd.open(TIMEOUT))
+                .and_then(|()| crowd.jobs_per_second(CONNECTIONS_BESIDE, JOBS, TIMEOUT))
+                .unwrap_or_else(|error| failed(error, crowd.members()))
+        };
+        rate(CONNECTIONS_BESIDE);
+        let alone = rate(CONNECTIONS_BESIDE);
+        [alone, rate(CONNECTIONS_BESIDE + CONNECTIONS_IDLE)]
+    });
+    for [ours, linux] in &rounds {
+        for (what, index) in [("requests/s, 16 alone", 0), ("16 among 1,000 idle", 1)] {
+            row(machine, what, [ours[index], linux[index]], ours[index] / linux[index]);
+        }
+    }
+    let figure = median(rounds.iter().map(|[[alone, among_idle], _]| among_idle / alone));
+    let name = format!("{}: requests/s among 1,000 idle, of those alone", machine.name());
+    vec![Bar { name, figure, promise: Promise::AtLeast(0.9) }]
 }
 
 /// The least memory we promise to serve in.

@@ -10,10 +10,11 @@ use std::{env, fs};
 use support::clients::{
     PIPELINED_JOBS, outlast_bad_clients, serve_64_at_once, serve_during_a_long_job, serve_pipelined,
 };
-use support::http::Client;
+use support::http::{self, Client};
 use support::transcript::{MEMORY_MIB, SocketWire, TRANSCRIPT_JOBS, replay_all};
 use support::triton::run_suite;
 use support::vm::{Guest, Machine, Network, Vm, VmOptions};
+use support::wire::crowd::Crowd;
 use support::wire::{Faults, LossyClient};
 
 /// How long a reply, or an end, may take under an emulator.
@@ -106,11 +107,38 @@ fn frames_lost_on_the_wire_lose_nothing() {
             assert_eq!(reply["c"][0][0], f64::from(300 * number));
             assert_eq!(reply["bill"]["flops"], 600);
         }
+        // Several times what a connection's own buffers hold, in and out: they are exchanged for
+        // large ones while segments are missing.
+        for (query, body_bytes, product_bytes) in
+            [("a=1x8192&b=8192x1", 131_072, 8), ("a=128x1&b=1x128", 2048, 131_072)]
+        {
+            let body = vec![0; body_bytes];
+            let fields = [("Content-Type", "application/octet-stream")];
+            let target = format!("/v1/multiply?{query}");
+            let request = http::write_request("POST", &target, &fields, Some(&body));
+            let reply = client.exchange(&request, TIMEOUT);
+            let reply = reply.unwrap_or_else(|error| panic!("{error}\n{}", vm.describe()));
+            assert_eq!((reply.status, reply.body.len()), (200, product_bytes));
+        }
         for tally in client.tallies() {
             assert!(tally.dropped > 0, "the wire lost frames both ways");
         }
         drop(vm);
     }
+}
+
+#[test]
+fn a_thousand_connections_are_open_at_once() {
+    let mut crowd = Crowd::bind().expect("a wire");
+    let network = crowd.network();
+    let guest = Guest::image("");
+    let vm = Vm::boot(&VmOptions { network, ..VmOptions::new(Machine::Microvm, guest) });
+    for number in 0..1_000 {
+        let opened = crowd.open(TIMEOUT);
+        opened.unwrap_or_else(|error| panic!("{number}: {error}\n{}", vm.describe()));
+    }
+    let answered = crowd.jobs_per_second(1_000, 2_000, TIMEOUT);
+    answered.unwrap_or_else(|error| panic!("{error}\n{}", vm.describe()));
 }
 
 #[test]

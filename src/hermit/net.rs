@@ -5,6 +5,8 @@
 //! frame costs the same whether one connection is open or a thousand. A listening socket isn't
 //! kept either: the socket starts to listen when a SYN for it has come.
 
+mod lending;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
@@ -16,6 +18,7 @@ use super::buffers::BufferPlan;
 use super::demux::{self, Destination, Peer};
 use super::fault::Fault;
 use super::nic::Nic;
+use lending::{Lending, Own};
 
 /// Frames taken in one turn, so that a flood can't keep the loop from its other work.
 const FRAMES_PER_TURN: usize = 64;
@@ -62,6 +65,7 @@ pub struct Net {
     dhcp: Option<SocketHandle>,
     port: u16,
     buffers: BufferPlan,
+    lending: Lending,
     connections: Vec<Connection>,
     free: Vec<ConnectionId>,
     by_peer: BTreeMap<Peer, ConnectionId>,
@@ -76,6 +80,7 @@ pub struct Net {
 struct Connection {
     set: SocketSet<'static>,
     socket: SocketHandle,
+    own: Own,
     peer: Option<Peer>,
     handshake_since: Option<Instant>,
     due: Option<Instant>,
@@ -111,6 +116,7 @@ impl Net {
             control_due: Some(now),
             dhcp,
             port,
+            lending: Lending::new(&buffers),
             buffers,
             connections: Vec::new(),
             free: Vec::new(),
@@ -192,6 +198,7 @@ impl Net {
         socket.set_congestion_control(socket.congestion_control());
         // Fails only for port 0, or for a socket that is open; this one was released.
         let _ = socket.listen(self.port);
+        socket.set_recv_capacity_max(self.buffers.large_bytes);
         self.handshakes.insert((now, id));
         self.by_peer.insert(peer, id);
         Some(id)
@@ -201,15 +208,14 @@ impl Net {
         if self.connections.len() >= self.buffers.connections_max {
             return None;
         }
-        let socket = tcp::Socket::new(
-            tcp::SocketBuffer::new(self.buffers.buffer()?),
-            tcp::SocketBuffer::new(self.buffers.buffer()?),
-        );
+        let (receive, send) = self.buffers.own()?;
+        let socket = tcp::Socket::new(receive, send);
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let socket = set.add(socket);
         self.connections.push(Connection {
             set,
             socket,
+            own: Own::default(),
             peer: None,
             handshake_since: None,
             due: None,
@@ -312,7 +318,13 @@ impl Net {
         self.set_due(id, None);
         let connection = &mut self.connections[id.0];
         let Some(peer) = connection.peer.take() else { return };
-        connection.set.get_mut::<tcp::Socket>(connection.socket).abort();
+        let socket = connection.set.get_mut::<tcp::Socket>(connection.socket);
+        socket.abort();
+        // Empties the buffers, which a closed socket keeps for whoever might still read them. It
+        // fails only for an open socket, and this one was just aborted.
+        let _ = socket.listen(self.port);
+        socket.abort();
+        self.take_back(id);
         self.by_peer.remove(&peer);
         self.free.push(id);
     }

@@ -50,6 +50,8 @@ pub struct Serving {
     has_ended: bool,
     /// The core has sent its last byte.
     is_closing: bool,
+    /// Received since bytes were last sent.
+    bytes_unanswered: usize,
 }
 
 impl Loop {
@@ -124,9 +126,16 @@ impl Loop {
             self.open(id, now);
         }
         if let Some(serving) = &mut self.sessions[id.index()] {
-            pump(&mut self.server, serving, self.net.socket(id), now);
+            let (server, net) = (&mut self.server, &mut self.net);
+            pump(server, serving, net.socket(id), now);
+            net.note_received(id, serving.bytes_unanswered);
+            // What is left didn't fit.
+            if !server.output(serving.session).is_empty() && net.widen_send(id) {
+                pump(server, serving, net.socket(id), now);
+            }
         }
         self.net.send(id, instant(now));
+        self.net.narrow_send(id);
         // Sending may have found that the peer is silent, and have closed the socket.
         let is_over = match self.net.socket(id).state() {
             tcp::State::Closed | tcp::State::Listen => true,
@@ -146,7 +155,8 @@ impl Loop {
         self.net.established(id);
         match self.server.open(now) {
             Some(session) => {
-                let serving = Serving { session, has_ended: false, is_closing: false };
+                let serving =
+                    Serving { session, has_ended: false, is_closing: false, bytes_unanswered: 0 };
                 self.sessions[id.index()] = Some(serving);
                 self.connection_of.insert(session, id);
             }
@@ -259,6 +269,7 @@ fn pump(server: &mut Server, serving: &mut Serving, socket: &mut tcp::Socket, no
             server.sent(session, bytes, now);
             sent += bytes;
         }
+        serving.bytes_unanswered = if sent > 0 { 0 } else { serving.bytes_unanswered + received };
         if received == 0 && sent == 0 {
             break;
         }

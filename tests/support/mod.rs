@@ -16,6 +16,8 @@ pub mod transcript;
 
 pub mod load;
 
+pub mod transfer;
+
 pub mod clients;
 
 pub mod python;

@@ -5,6 +5,8 @@
 //! frame's fate. The decisions repeat with the seed; which frame meets which decision depends on
 //! timing, so a seed makes a failure likely to return, not certain.
 
+pub mod crowd;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::UdpSocket;
@@ -22,6 +24,8 @@ use super::vm::{self, Network};
 
 /// An Ethernet header and an IP packet of the usual 1500 bytes.
 const FRAME_BYTES_MAX: usize = 1514;
+/// Of our end of the connections.
+const FIRST_PORT: u16 = 49152;
 const SOCKET_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Chances per frame and direction, in a thousand.
@@ -75,7 +79,7 @@ impl LossyClient {
             sockets: SocketSet::new(Vec::new()),
             network: Network::Datagrams { qemu_port, test_port },
             started: Instant::now(),
-            next_port: 49152,
+            next_port: FIRST_PORT,
         })
     }
 
@@ -92,20 +96,24 @@ impl LossyClient {
     /// `timeout` covers all of it.
     pub fn exchange(&mut self, bytes: &[u8], timeout: Duration) -> io::Result<Response> {
         let deadline = Instant::now() + timeout;
-        let buffer = || tcp::SocketBuffer::new(vec![0; SOCKET_BUFFER_BYTES]);
+        let handle = self.connect(SOCKET_BUFFER_BYTES)?;
+        let outcome = self.converse(handle, bytes, deadline);
+        self.sockets.get_mut::<tcp::Socket>(handle).abort();
+        self.interface.poll(moment(self.started), &mut self.wire, &mut self.sockets);
+        self.sockets.remove(handle);
+        outcome
+    }
+
+    fn connect(&mut self, buffer_bytes: usize) -> io::Result<SocketHandle> {
+        let buffer = || tcp::SocketBuffer::new(vec![0; buffer_bytes]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
         let guest: Ipv4Address = vm::GUEST_ADDRESS.parse().expect("a constant IPv4 address");
         socket
             .connect(self.interface.context(), (guest, vm::GUEST_PORT), self.next_port)
             .map_err(io::Error::other)?;
-        self.next_port = self.next_port.checked_add(1).unwrap_or(49152);
-        let handle = self.sockets.add(socket);
-        let outcome = self.converse(handle, bytes, deadline);
-        self.sockets.get_mut::<tcp::Socket>(handle).abort();
-        self.interface.poll(moment(self.started), &mut self.wire, &mut self.sockets);
-        self.sockets.remove(handle);
-        outcome
+        self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
+        Ok(self.sockets.add(socket))
     }
 
     /// Posts a JSON job to /v1/multiply.
