@@ -71,8 +71,25 @@ fn binary_matrices_take_little_more_memory_than_their_size() {
         "POST /v1/multiply?a={LENGTH}x{LENGTH}&b={LENGTH}x{LENGTH} HTTP/1.1\r\n\
          Content-Type: application/octet-stream\r\n"
     );
+    let tensor = |name| {
+        format!(
+            r#"{{"name":"{name}","shape":[{LENGTH},{LENGTH}],"datatype":"FP64",
+            "parameters":{{"binary_data_size":{MATRIX_BYTES}}}}}"#
+        )
+    };
+    let json = format!(
+        r#"{{"inputs":[{},{}],"parameters":{{"binary_data_output":true}}}}"#,
+        tensor("A"),
+        tensor("B")
+    );
+    let infer = format!(
+        "POST /v2/models/matmul_fp64/infer HTTP/1.1\r\nInference-Header-Content-Length: {}\r\n",
+        json.len()
+    );
     for _ in 0..2 {
         post(&mut stream, &fields, b"");
+        check_reply(&mut stream);
+        post(&mut stream, &infer, json.as_bytes());
         check_reply(&mut stream);
     }
     let (most, bound) = (host.resident_bytes_max(), MATRIX_BYTES * 3 * 115 / 100 + 32 * MIB);

@@ -43,7 +43,13 @@ def register_bodies():
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if case.operation.label != "POST /v1/multiply" or case.meta is None:
+    if case.meta is None:
+        return
+    if case.operation.label.endswith("/infer"):
+        if case.meta.generation.mode == GenerationMode.POSITIVE:
+            case.body = fitting_inference(case.body, case.path_parameters["model"])
+        return
+    if case.operation.label != "POST /v1/multiply":
         return
     # JSON takes no query and no coding is applied, so that neither may be what a case is refused for
     # unless it is what the case is about.
@@ -81,6 +87,34 @@ def fitting(job):
         elif name in ("alpha", "beta"):
             job[name] = bounded(job[name])
     return job
+
+
+def fitting_inference(request, model):
+    """The same request with tensors that fit, of the model's type."""
+    datatype = "FP32" if model == "matmul_fp32" else "FP64"
+    given = {tensor["name"]: tensor["data"] for tensor in request["inputs"]}
+    parameters = dict(request.get("parameters", {}))
+    if "C" not in given:
+        parameters.pop("beta", None)
+    for name in ("alpha", "beta"):
+        if name in parameters:
+            parameters[name] = bounded(parameters[name])
+    shapes = {"A": [2, 3], "B": [3, 4], "C": [2, 4]}
+    for name, flag in zip("AB", TRANSPOSES):
+        if parameters.get(flag, False):
+            shapes[name].reverse()
+    inputs = []
+    for name in sorted({"A", "B", *given}):
+        flat = given.get(name, [])
+        if flat and isinstance(flat[0], list):
+            flat = list(itertools.chain.from_iterable(flat))
+        shape = shapes[name]
+        filled = refilled({"shape": shape, "data": flat}, *shape)
+        inputs.append({"name": name, "datatype": datatype, **filled})
+    fitted = {**request, "inputs": inputs}
+    if "parameters" in request:
+        fitted["parameters"] = parameters
+    return fitted
 
 
 def size(matrix):
