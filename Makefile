@@ -95,7 +95,9 @@ bench-http: host
 	tools/install http
 	tools/http-peers
 	$(CARGO) build --release --manifest-path benches/http/Cargo.toml
-	$(CARGO) run --release --manifest-path benches/http/Cargo.toml
+	@# Both, whatever becomes of the first.
+	status=0; $(CARGO) bench --bench json || status=1; \
+	$(CARGO) run --release --manifest-path benches/http/Cargo.toml || status=1; exit $$status
 
 clean:
 	$(CARGO) clean
