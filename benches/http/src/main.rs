@@ -43,6 +43,9 @@ fn main() -> ExitCode {
     for wrong in &figures.wrongs {
         println!("WRONG: {wrong}");
     }
+    if figures.is_disturbed() {
+        println!("BUSY MACHINE: others were using the cores; the rates are no measure");
+    }
     let bars = bars::judge(&figures);
     for bar in &bars {
         println!("{bar}");

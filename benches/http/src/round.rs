@@ -91,6 +91,12 @@ fn run(job: &Job, server: &Server, body_start: &[u8]) -> io::Result<Figure> {
 }
 
 impl Figures {
+    /// Whether, in some round, neither the server nor the client had its core for itself: then others
+    /// were using them, and the rates are no measure.
+    pub fn is_disturbed(&self) -> bool {
+        self.figures.iter().any(|figure| figure.server_busy.max(figure.client_busy) < 0.85)
+    }
+
     fn wrong(&mut self, kind: Kind, name: Name, error: &str) {
         self.wrongs.push(format!("{}, {}: {error}", kind.text(), name.text()));
     }
