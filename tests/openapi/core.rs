@@ -26,7 +26,11 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
     let mut last = None;
     for request in requests {
         let session = server.open(NOW).expect("a session is free");
-        server.receive(session, request, NOW);
+        // What a refused request leaves unread stays in the socket.
+        let mut unsent = request.as_slice();
+        while !unsent.is_empty() && server.wants_input(session) {
+            unsent = &unsent[server.receive(session, unsent, NOW)..];
+        }
         while let Some(mut job) = server.next_job() {
             while !job.advance(&Alone, &|| false) {}
             server.finish(job, NOW);

@@ -4,9 +4,9 @@ use gemmule::inference::{MODEL_VERSION, Model};
 use gemmule::problem::ProblemKind;
 use serde_json::{Value, json};
 
-use super::core::{ask, json_of};
-use super::document::{Operation, data_uri, json_reply, path_parameter};
-use crate::support::http::write_request;
+use super::core::json_of;
+use super::document::{Operation, json_reply, path_parameter};
+use super::infer;
 
 pub const DESCRIPTION: &str = "The Open Inference Protocol, version 2, as KServe and Triton speak it \
 over HTTP. What the protocol offers beyond these paths (loading and unloading, shared memory, trace \
@@ -62,103 +62,26 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     paths
 }
 
-/// What can be wrong with a request to a model.
-const INFER_PROBLEMS: &[ProblemKind] = &[
-    ProblemKind::MalformedJson,
-    ProblemKind::MalformedBody,
-    ProblemKind::UnknownModel,
-    ProblemKind::BodyTooLarge,
-    ProblemKind::MemoryExceeded,
-    ProblemKind::UnsupportedContentCoding,
-    ProblemKind::MissingField,
-    ProblemKind::UnknownField,
-    ProblemKind::DuplicateField,
-    ProblemKind::WrongType,
-    ProblemKind::UnknownTensor,
-    ProblemKind::TextTooLong,
-    ProblemKind::NotAMatrix,
-    ProblemKind::EmptyMatrix,
-    ProblemKind::RaggedRows,
-    ProblemKind::NotANumber,
-    ProblemKind::NumberNotFinite,
-    ProblemKind::NumberOutOfRange,
-    ProblemKind::UnknownDtype,
-    ProblemKind::NotABoolean,
-    ProblemKind::DimensionTooLarge,
-    ProblemKind::ShapeMismatch,
-    ProblemKind::LengthMismatch,
-    ProblemKind::ResultNotFinite,
-    ProblemKind::Overloaded,
-    ProblemKind::Draining,
-];
-
-const INFER_DESCRIPTION: &str = "C = alpha A B + beta C. With the extension for binary tensors, \
-inputs that have a `binary_data_size` among their parameters, instead of `data`, follow the JSON as \
-bytes, and `Inference-Header-Content-Length` tells how long the JSON is; the reply is made likewise \
-where bytes are asked for. Schemas can't say that shapes fit, so that a request that follows them may \
-be refused with 422 nevertheless.";
-
-fn infer(parameters: &[Value], suffix: &str) -> Operation {
-    let tensor = |name: &str, data: [f64; 4]| json!({"name": name, "shape": [2, 2], "datatype": "FP64", "data": data});
-    let inputs = [tensor("A", [1.0, 2.0, 3.0, 4.0]), tensor("B", [5.0, 6.0, 7.0, 8.0])];
-    let request = |is_binary: bool| {
-        json!({
-            "id": "42",
-            "inputs": inputs,
-            "outputs": [{"name": "C", "parameters": {"binary_data": is_binary}}],
-            "parameters": {"alpha": 0.5},
-        })
-    };
-    let reply_to = |request: Value| {
-        let body = request.to_string().into_bytes();
-        let request = write_request("POST", "/v2/models/matmul_fp64/infer", &[], Some(&body));
-        let reply = ask(&[request]);
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        reply
-    };
-    let binary = data_uri("application/octet-stream", &reply_to(request(true)).body);
-    let description = "The product: as JSON, or as JSON with the bytes of C behind it.";
-    let mut reply = json_reply(description, "InferReply", reply_to(request(false)).json());
-    reply["content"]["application/octet-stream"] =
-        json!({"examples": {"bytes": {"summary": "C as bytes", "externalValue": binary}}});
-    let content = json!({"application/json": {
-        "schema": {"$ref": "#/components/schemas/InferRequest"},
-        "example": request(false),
-    }});
-    Operation {
-        method: "post",
-        tag: "inference",
-        id: format!("infer{suffix}"),
-        summary: "Multiplies",
-        description: INFER_DESCRIPTION,
-        parameters: parameters.to_vec(),
-        body: Some(json!({"required": true, "content": content})),
-        reply,
-        problems: INFER_PROBLEMS.to_vec(),
-    }
-}
-
 /// What can be asked of a model, under a path that names it.
 fn model_paths(path: &str, parameters: &[Value], suffix: &str) -> Vec<(String, Vec<Operation>)> {
     let draining = [ProblemKind::Draining].as_slice();
-    let infer = (format!("{path}/infer"), vec![infer(parameters, suffix)]);
-    [
+    let asked = [
         ("", "model", "The tensors of a model", "Model", [].as_slice()),
         ("/ready", "modelReady", "The model takes jobs", "ModelReady", draining),
         ("/config", "modelConfig", "The tensors once more", "ModelConfig", &[]),
         ("/stats", "modelStatistics", "What the model has done", "Statistics", &[]),
-    ]
-    .into_iter()
-    .map(|(end, id, summary, schema, problems)| {
+    ];
+    let infer = infer::operation(format!("infer{suffix}"), parameters);
+    let infer = (format!("{path}/infer"), vec![infer]);
+    let asked = asked.into_iter().map(|(end, id, summary, schema, problems)| {
         let example = json_of("GET", &format!("/v2/models/matmul_fp64{end}"));
         let id = format!("{id}{suffix}");
         let reply = json_reply(summary, schema, example);
         let problems = [&[ProblemKind::UnknownModel], problems].concat();
         let operation = Operation::get("inference", &id, summary, reply);
         (format!("{path}{end}"), vec![operation.with(parameters.to_vec(), &problems)])
-    })
-    .chain([infer])
-    .collect()
+    });
+    asked.chain([infer]).collect()
 }
 
 fn model() -> Value {

@@ -41,6 +41,18 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::Draining,
 ];
 
+/// Response fields of every product.
+pub const PRODUCT_FIELDS: [&str; 8] = [
+    "Gemmule-Job",
+    "Gemmule-Flops",
+    "Gemmule-Amount-Micros",
+    "Gemmule-Currency",
+    "Server-Timing",
+    "Content-Encoding",
+    "Content-Digest",
+    "traceparent",
+];
+
 const DESCRIPTION: &str = "A is m x k and B is k x n, after `transpose_a` and `transpose_b`. Matrices \
 come in any of the formats and go out in any, chosen by `Accept`; without it, in the format they came \
 in. JSON has its settings in the body, every other format in the query. Schemas can't say that shapes \
@@ -151,29 +163,22 @@ fn replies() -> Value {
 }
 
 fn product_reply() -> Value {
-    let names = [
-        "Gemmule-Job",
-        "Gemmule-Flops",
-        "Gemmule-Amount-Micros",
-        "Gemmule-Currency",
-        "Gemmule-Shape",
-        "Gemmule-Dtype",
-        "Server-Timing",
-        "Content-Encoding",
-        "traceparent",
-    ];
-    let of_name = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
-    let headers: Map<String, Value> =
-        names.into_iter().map(|name| (name.to_owned(), of_name(name))).collect();
+    let names = [PRODUCT_FIELDS.as_slice(), &["Gemmule-Shape", "Gemmule-Dtype"]].concat();
     json!({
         "description": "The product, and its bill.",
-        "headers": headers,
+        "headers": product_headers(&names),
         "content": replies(),
         "links": {"bill": {
             "operationId": "bill",
             "parameters": {"job": "$response.header.Gemmule-Job"},
         }},
     })
+}
+
+/// Fields of a response, by their names.
+pub fn product_headers(names: &[&str]) -> Map<String, Value> {
+    let of_name = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
+    names.iter().map(|name| ((*name).to_owned(), of_name(name))).collect()
 }
 
 /// Fields of responses.
@@ -199,8 +204,13 @@ pub fn headers() -> Value {
             &text,
         ),
         "Content-Encoding": header("Of JSON, as Accept-Encoding lets it.", &coding_schema()),
+        "Content-Digest": header("Where it is wanted (RFC 9530).", &text),
         "traceparent": header("As in the request, where it is valid.", &text),
     })
+}
+
+pub fn header(description: &str, schema: &Value) -> Value {
+    json!({"description": description, "schema": schema})
 }
 
 fn coding_schema() -> Value {
@@ -230,11 +240,21 @@ fn setting_parameters() -> Vec<Value> {
     ]
 }
 
-fn field_parameters() -> Vec<Value> {
+pub fn field_parameters() -> Vec<Value> {
     let field = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "description": description, "schema": schema});
     let text = json!({"type": "string"});
+    let mut request_coding = coding_schema();
+    // RFC 9110, section 8.4: a list, which may be empty.
+    let codings = request_coding["enum"].as_array_mut().expect("a list");
+    codings.extend(["identity".into(), "".into()]);
     vec![
-        field("Content-Encoding", "Of the body.", coding_schema()),
+        field("Content-Encoding", "Of the body; none where it is empty.", request_coding),
+        field(
+            "Content-Digest",
+            "SHA-256 of the content, which is checked (RFC 9530).",
+            text.clone(),
+        ),
+        field("Want-Content-Digest", "Whether the reply is to have one.", text.clone()),
         field("Accept-Encoding", "Codings that a reply in JSON may have.", text.clone()),
         field("traceparent", "The trace that the request belongs to (W3C Trace Context).", text),
     ]

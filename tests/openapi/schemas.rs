@@ -1,11 +1,13 @@
 //! What requests and replies in JSON look like.
 
 use gemmule::inference::Model;
-use gemmule::limits::{DIMENSION_MAX, INFERENCE_ID_BYTES_MAX, RECENT_BILLS_MAX};
+use gemmule::limits::{DIMENSION_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
+use super::infer;
+
 pub fn schemas() -> Value {
-    let all = [jobs(), machine(), problems(), inference(), infer()];
+    let all = [jobs(), machine(), problems(), inference(), infer::schemas()];
     let mut schemas = Map::new();
     for (name, schema) in all.into_iter().flatten() {
         assert!(schemas.insert(name.into(), schema).is_none(), "{name} is there twice");
@@ -79,7 +81,7 @@ fn rows_schema(rows_min: usize) -> Value {
 }
 
 /// What `f64` can hold. In `f32`, less is taken.
-fn number() -> Value {
+pub fn number() -> Value {
     json!({"type": "number", "minimum": f64::MIN, "maximum": f64::MAX})
 }
 
@@ -226,77 +228,6 @@ fn inference() -> Named {
     ]
 }
 
-/// A request to a model, and its reply, where tensors are JSON.
-fn infer() -> Named {
-    let datatype = json!({"type": "string", "enum": Model::ALL.map(Model::datatype)});
-    let length = json!({"type": "integer", "minimum": 0, "maximum": DIMENSION_MAX});
-    let shape = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": length});
-    let names = json!({"type": "string", "enum": ["A", "B", "C"]});
-    let flag = json!({"type": "boolean"});
-    let data = json!({"oneOf": [
-        {"type": "array", "items": number()},
-        {"type": "array", "minItems": 1, "items": {"type": "array", "items": number()}},
-    ]});
-    let closed = |mut schema: Value, required: &[&str]| {
-        schema["additionalProperties"] = false.into();
-        schema["required"] = json!(required);
-        schema
-    };
-    let tensor_fields =
-        [("name", names), ("shape", shape.clone()), ("datatype", datatype.clone()), ("data", data)];
-    let input = closed(object(&tensor_fields), &["name", "shape", "datatype", "data"]);
-    let output_parameters = closed(object(&[("binary_data", flag.clone())]), &[]);
-    let c = json!({"const": "C"});
-    let wanted =
-        closed(object(&[("name", c.clone()), ("parameters", output_parameters)]), &["name"]);
-    let parameters = closed(
-        object(&[
-            ("alpha", number()),
-            ("beta", number()),
-            ("transpose_a", flag.clone()),
-            ("transpose_b", flag.clone()),
-            ("binary_data_output", flag),
-            // They make no difference, whatever they are.
-            ("priority", json!({})),
-            ("timeout", json!({})),
-            ("sequence_id", json!({})),
-            ("sequence_start", json!({})),
-            ("sequence_end", json!({})),
-        ]),
-        &[],
-    );
-    let request = closed(
-        object(&[
-            ("id", json!({"type": "string", "maxLength": INFERENCE_ID_BYTES_MAX})),
-            ("inputs", json!({"type": "array", "minItems": 2, "maxItems": 3, "items": input})),
-            ("outputs", json!({"type": "array", "maxItems": 1, "items": wanted})),
-            ("parameters", parameters),
-        ]),
-        &["inputs"],
-    );
-    let output = object(&[
-        ("name", c),
-        ("datatype", datatype),
-        ("shape", shape),
-        ("data", array(json!({"type": "number"}))),
-    ]);
-    let mut reply = object(&[
-        ("model_name", json!({"type": "string", "enum": Model::ALL.map(Model::name)})),
-        ("model_version", text()),
-        ("id", text()),
-        ("outputs", array(output)),
-        ("parameters", reference("BillFigures")),
-    ]);
-    reply["required"] = json!(["model_name", "model_version", "outputs", "parameters"]);
-    let figures = object(&[
-        ("gemmule_job", reference("JobId")),
-        ("gemmule_flops", count()),
-        ("gemmule_amount_micros", count()),
-        ("gemmule_currency", text()),
-    ]);
-    vec![("InferRequest", request), ("InferReply", reply), ("BillFigures", figures)]
-}
-
 /// What one model has done.
 fn statistics(model: Value) -> Value {
     let tally = object(&[("count", count()), ("ns", count())]);
@@ -323,14 +254,14 @@ pub fn object(properties: &[(&str, Value)]) -> Value {
     json!({"type": "object", "required": names, "properties": properties})
 }
 
-fn array(items: Value) -> Value {
+pub fn array(items: Value) -> Value {
     json!({"type": "array", "items": items})
 }
 
-fn count() -> Value {
+pub fn count() -> Value {
     json!({"type": "integer", "minimum": 0})
 }
 
-fn text() -> Value {
+pub fn text() -> Value {
     json!({"type": "string"})
 }

@@ -19,6 +19,8 @@ MEDIA_TYPES = {
     "safetensors": "application/vnd.safetensors",
     "raw": "application/octet-stream",
 }
+DATATYPES = {"matmul_fp64": ("FP64", 8), "matmul_fp32": ("FP32", 4)}
+JSON_BYTES = "Inference-Header-Content-Length"
 SHAPES = ("a", "b", "c")
 TRANSPOSES = ("transpose_a", "transpose_b")
 NUMBER_MAX = 1e9
@@ -37,30 +39,35 @@ def register_bodies():
         if name == "raw":
             files = {"raw-f64.bin": "a=2x3&b=3x4"}
         bodies = [(FIXTURES / file).read_bytes() for file in files]
-        if bodies:
-            schemathesis.openapi.media_type(media_type, strategies.sampled_from(bodies))
+        schemathesis.openapi.media_type(media_type, strategies.sampled_from(bodies))
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if case.meta is None:
+    is_infer = case.operation.label.endswith("/infer")
+    if not is_infer and case.operation.label != "POST /v1/multiply" or case.meta is None:
         return
-    if case.operation.label.endswith("/infer"):
-        if case.meta.generation.mode == GenerationMode.POSITIVE:
-            case.body = fitting_inference(case.body, case.path_parameters["model"])
-        return
-    if case.operation.label != "POST /v1/multiply":
-        return
-    # JSON takes no query and no coding is applied, so that neither may be what a case is refused for
-    # unless it is what the case is about.
-    if not case.meta.is_negative_at(ParameterLocation.HEADER):
-        case.headers.pop("Content-Encoding", None)
     is_json = case.media_type == "application/json"
+    # No coding is applied, no digest made, JSON takes no query and has nothing behind it, so that none
+    # of these may be what a case is refused for unless it is what the case is about.
+    if not case.meta.is_negative_at(ParameterLocation.HEADER):
+        for name in ("Content-Encoding", "Content-Digest"):
+            case.headers.pop(name, None)
+        if is_json:
+            case.headers.pop(JSON_BYTES, None)
     if is_json and not case.meta.is_negative_at(ParameterLocation.QUERY):
         case.query = {}
     if case.meta.generation.mode != GenerationMode.POSITIVE:
         return
-    if is_json:
+    if is_infer:
+        datatype, element_bytes = DATATYPES[case.path_parameters["model"]]
+        if is_json:
+            case.body = fitting_request(case.body, datatype)
+        else:
+            text = json.dumps(binary_request(datatype, element_bytes)).encode()
+            case.body = text + bytes(2 * 4 * element_bytes)
+            case.headers[JSON_BYTES] = str(len(text))
+    elif is_json:
         case.body = fitting(case.body)
     else:
         case.query = fitting_query(case.query or {}, case.media_type)
@@ -69,18 +76,7 @@ def before_call(context, case, kwargs):
 def fitting(job):
     """The same job with matrices whose shapes fit, and numbers whose product no dtype overflows."""
     job = {name: job[name] for name in job if name != "beta" or "c" in job}
-    (rows_a, columns_a), (rows_b, columns_b) = size(job["a"]), size(job["b"])
-    is_a_transposed, is_b_transposed = (job.get(name, False) for name in TRANSPOSES)
-    m, k = (columns_a, rows_a) if is_a_transposed else (rows_a, columns_a)
-    n = rows_b if is_b_transposed else columns_b
-    shapes = {
-        "a": (rows_a, columns_a),
-        "b": (n, k) if is_b_transposed else (k, n),
-        "c": (m, n),
-    }
-    # A matrix without rows can't be written as rows.
-    if any(rows == 0 for rows, _ in shapes.values()):
-        shapes = dict.fromkeys(shapes, (1, 1))
+    shapes = fitting_shapes(size(job["a"]), size(job["b"]), job)
     for name in job:
         if name in shapes:
             job[name] = refilled(job[name], *shapes[name])
@@ -89,32 +85,15 @@ def fitting(job):
     return job
 
 
-def fitting_inference(request, model):
-    """The same request with tensors that fit, of the model's type."""
-    datatype = "FP32" if model == "matmul_fp32" else "FP64"
-    given = {tensor["name"]: tensor["data"] for tensor in request["inputs"]}
-    parameters = dict(request.get("parameters", {}))
-    if "C" not in given:
-        parameters.pop("beta", None)
-    for name in ("alpha", "beta"):
-        if name in parameters:
-            parameters[name] = bounded(parameters[name])
-    shapes = {"A": [2, 3], "B": [3, 4], "C": [2, 4]}
-    for name, flag in zip("AB", TRANSPOSES):
-        if parameters.get(flag, False):
-            shapes[name].reverse()
-    inputs = []
-    for name in sorted({"A", "B", *given}):
-        flat = given.get(name, [])
-        if flat and isinstance(flat[0], list):
-            flat = list(itertools.chain.from_iterable(flat))
-        shape = shapes[name]
-        filled = refilled({"shape": shape, "data": flat}, *shape)
-        inputs.append({"name": name, "datatype": datatype, **filled})
-    fitted = {**request, "inputs": inputs}
-    if "parameters" in request:
-        fitted["parameters"] = parameters
-    return fitted
+def fitting_shapes(a, b, settings):
+    is_a_transposed, is_b_transposed = (settings.get(name, False) for name in TRANSPOSES)
+    m, k = reversed(a) if is_a_transposed else a
+    n = b[0] if is_b_transposed else b[1]
+    shapes = {"a": a, "b": (n, k) if is_b_transposed else (k, n), "c": (m, n)}
+    # A matrix without rows can't be written as rows.
+    if any(rows == 0 for rows, _ in shapes.values()):
+        return dict.fromkeys(shapes, (1, 1))
+    return shapes
 
 
 def size(matrix):
@@ -147,6 +126,37 @@ def fitting_query(query, media_type):
         query = {name: query[name] for name in query if name != "dtype"}
         query |= {"a": "2x3", "b": "3x4"}
     return query
+
+
+def fitting_request(request, datatype):
+    """The same for the inference protocol: A, B and perhaps C, whatever the inputs were called."""
+    inputs = request["inputs"]
+    parameters = dict(request.get("parameters", {}))
+    # What comes as bytes is not for a schema to check.
+    parameters.pop("binary_data_output", None)
+    for name in ("alpha", "beta"):
+        if name in parameters:
+            parameters[name] = bounded(parameters[name])
+    if len(inputs) < 3:
+        parameters.pop("beta", None)
+    shapes = fitting_shapes(size(inputs[0]), size(inputs[1]), parameters)
+    fitted = []
+    for tensor, (name, shape) in zip(inputs, shapes.items()):
+        # Nested rows say no more than the numbers in them.
+        is_nested = [isinstance(item, list) for item in tensor.get("data", [])]
+        data = itertools.chain.from_iterable(
+            item if nested else [item] for item, nested in zip(tensor.get("data", []), is_nested)
+        )
+        filled = refilled({"data": list(data)}, *shape)
+        fitted.append({"name": name.upper(), "datatype": datatype, **filled})
+    return request | {"inputs": fitted, "parameters": parameters, "outputs": [{"name": "C"}]}
+
+
+def binary_request(datatype, element_bytes):
+    parameters = {"binary_data_size": 4 * element_bytes}
+    tensor = {"shape": [2, 2], "datatype": datatype, "parameters": parameters}
+    inputs = [tensor | {"name": name} for name in ("A", "B")]
+    return {"inputs": inputs, "parameters": {"binary_data_output": True}}
 
 
 register_bodies()
