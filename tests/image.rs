@@ -128,6 +128,20 @@ fn frames_lost_on_the_wire_lose_nothing() {
 }
 
 #[test]
+fn a_peer_that_ignores_the_window_harms_nobody() {
+    let mut client = LossyClient::bind(Faults::default(), 1).expect("a wire");
+    let network = client.network();
+    let vm = Vm::boot(&VmOptions { network, ..options(Machine::Microvm, 1) });
+    for port in 1_000..1_020 {
+        let flooded = client.flood(port, 60, TIMEOUT);
+        flooded.unwrap_or_else(|error| panic!("{error}\n{}", vm.describe()));
+    }
+    let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}", TIMEOUT);
+    let reply = reply.unwrap_or_else(|error| panic!("{error}\n{}", vm.describe()));
+    assert_eq!(reply.json()["c"][0][0], 42.0);
+}
+
+#[test]
 fn a_thousand_connections_are_open_at_once() {
     let mut crowd = Crowd::bind().expect("a wire");
     let network = crowd.network();

@@ -6,6 +6,7 @@
 //! timing, so a seed makes a failure likely to return, not certain.
 
 pub mod crowd;
+pub mod flood;
 
 use std::collections::VecDeque;
 use std::io;
