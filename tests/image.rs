@@ -8,7 +8,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use support::clients::{
-    PIPELINED_JOBS, outlast_bad_clients, serve_64_at_once, serve_during_a_long_job, serve_pipelined,
+    PIPELINED_JOBS, outlast_bad_clients, serve_64_at_once, serve_during_a_long_job,
+    serve_expanding, serve_pipelined,
 };
 use support::http::{self, Client};
 use support::transcript::{MEMORY_MIB, SocketWire, TRANSCRIPT_JOBS, replay_all};
@@ -82,6 +83,12 @@ fn a_long_job_does_not_starve_the_network() {
         let vm = Vm::boot(&options(Machine::Microvm, vcpus));
         serve_during_a_long_job(vm.addr(), 200);
     }
+}
+
+#[test]
+fn a_body_that_expands_much_comes_in_turns() {
+    let vm = Vm::boot(&options(Machine::Microvm, 1));
+    serve_expanding(vm.addr(), 2 << 20);
 }
 
 #[test]

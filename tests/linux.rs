@@ -7,7 +7,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use support::clients::{
-    outlast_bad_clients, serve_64_at_once, serve_during_a_long_job, serve_pipelined,
+    outlast_bad_clients, serve_64_at_once, serve_during_a_long_job, serve_expanding,
+    serve_pipelined,
 };
 use support::host::Host;
 use support::http::Client;
@@ -45,6 +46,12 @@ fn a_long_job_does_not_starve_the_network() {
         let host = Host::serve(&["--threads", threads]);
         serve_during_a_long_job(host.addr(), 700);
     }
+}
+
+#[test]
+fn a_body_that_expands_much_comes_in_turns() {
+    let host = Host::serve(&[]);
+    serve_expanding(host.addr(), 64 << 20);
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         clock,
         bell,
         sessions: Vec::new(),
+        unfinished: Vec::new(),
         connection_of: BTreeMap::new(),
         announced: None,
         drained_since_ns: None,

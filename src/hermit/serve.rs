@@ -35,6 +35,8 @@ pub struct Loop {
     pub bell: Bell,
     /// The session of each connection, by the connection's number.
     pub sessions: Vec<Option<Serving>>,
+    /// Sessions that have had their turn and have more to do.
+    pub unfinished: Vec<SessionId>,
     pub connection_of: BTreeMap<SessionId, ConnectionId>,
     pub announced: Option<Ipv4Address>,
     pub drained_since_ns: Option<u64>,
@@ -52,6 +54,8 @@ pub struct Serving {
     is_closing: bool,
     /// Received since bytes were last sent.
     bytes_unanswered: usize,
+    /// The core has left bytes for its next turn: what comes of compressed ones is much.
+    has_more: bool,
 }
 
 impl Loop {
@@ -82,6 +86,9 @@ impl Loop {
             self.look_at_power_button();
         }
         self.net.receive(instant(now));
+        for session in std::mem::take(&mut self.unfinished) {
+            self.mark_ready(session);
+        }
         self.serve_ready(now);
         let jobs = self.runner.turn(&mut self.server, &self.clock);
         // Jobs take time, and deadlines are checked against the present.
@@ -99,7 +106,8 @@ impl Loop {
         self.net.nic().notify();
         self.announce();
         let console_has_more = self.print();
-        jobs.more || console_has_more || self.server.has_ready_jobs() || self.has_work(now)
+        let has_more = jobs.more || console_has_more || !self.unfinished.is_empty();
+        has_more || self.server.has_ready_jobs() || self.has_work(now)
     }
 
     fn has_work(&mut self, now: Now) -> bool {
@@ -133,6 +141,9 @@ impl Loop {
             if !server.output(serving.session).is_empty() && net.widen_send(id) {
                 pump(server, serving, net.socket(id), now);
             }
+            if std::mem::take(&mut serving.has_more) {
+                self.unfinished.push(serving.session);
+            }
         }
         self.net.send(id, instant(now));
         self.net.narrow_send(id);
@@ -155,9 +166,13 @@ impl Loop {
         self.net.established(id);
         match self.server.open(now) {
             Some(session) => {
-                let serving =
-                    Serving { session, has_ended: false, is_closing: false, bytes_unanswered: 0 };
-                self.sessions[id.index()] = Some(serving);
+                self.sessions[id.index()] = Some(Serving {
+                    session,
+                    has_ended: false,
+                    is_closing: false,
+                    bytes_unanswered: 0,
+                    has_more: false,
+                });
                 self.connection_of.insert(session, id);
             }
             None => self.net.socket(id).abort(),
@@ -258,7 +273,8 @@ impl Loop {
     }
 }
 
-/// Moves bytes between a socket and its session until one of them has none, or no room.
+/// Moves bytes between a socket and its session until one of them has none, or no room, or the core
+/// has had its turn.
 fn pump(server: &mut Server, serving: &mut Serving, socket: &mut tcp::Socket, now: Now) {
     let session = serving.session;
     loop {
@@ -270,7 +286,7 @@ fn pump(server: &mut Server, serving: &mut Serving, socket: &mut tcp::Socket, no
             sent += bytes;
         }
         serving.bytes_unanswered = if sent > 0 { 0 } else { serving.bytes_unanswered + received };
-        if received == 0 && sent == 0 {
+        if serving.has_more || (received == 0 && sent == 0) {
             break;
         }
     }
@@ -290,14 +306,17 @@ fn receive(
 ) -> usize {
     let session = serving.session;
     let mut received = 0;
-    while socket.can_recv() && server.wants_input(session) {
+    while !serving.has_more && socket.can_recv() && server.wants_input(session) {
         // The closure's first result is what the socket lets go of.
         let used = socket.recv(|bytes| {
             let used = server.receive(session, bytes, now).min(bytes.len());
-            (used, used)
+            (used, (used, used < bytes.len()))
         });
         match used {
-            Ok(used) if used > 0 => received += used,
+            Ok((used, is_part)) if used > 0 => {
+                received += used;
+                serving.has_more = is_part && server.wants_input(session);
+            }
             _ => break,
         }
     }

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::http::{Client, write_job};
+use gemmule::formats::coding::{Coding, Compressor};
+
+use super::http::{Client, write_job, write_request};
 use super::load::{Load, Shape};
 
 /// How long a server may take for one reply, under an emulator too.
@@ -36,6 +38,25 @@ pub fn serve_pipelined(addr: SocketAddr) {
         let reply = client.receive().expect("a reply in time");
         assert_eq!(reply.json()["c"][0][0], 2.0 * number as f64);
     }
+}
+
+/// A body that becomes a thousand times as long, and so comes in many turns of the loop, though all
+/// of it is in the socket at once.
+pub fn serve_expanding(addr: SocketAddr, blanks: usize) {
+    let mut body = Vec::new();
+    let mut compressor = Compressor::new(Coding::Gzip, &mut body);
+    compressor.push(b"{\"a\":[[6]],", &mut body);
+    compressor.push(&vec![b' '; blanks], &mut body);
+    compressor.push(b"\"b\":[[7]]}", &mut body);
+    compressor.finish(&mut body);
+    assert!(body.len() * 100 < blanks, "{} bytes", body.len());
+    let fields = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
+    let request = write_request("POST", "/v1/multiply", &fields, Some(&body));
+    let mut client = Client::connect(addr, REPLY_TIMEOUT).expect("a connection");
+    client.send(&request).expect("the server takes it");
+    let reply = client.receive().expect("a reply in time").json();
+    assert_eq!(reply["c"][0][0], 42.0);
+    assert_eq!(reply["bill"]["bytes_in"], body.len());
 }
 
 /// A product of `side`³ terms, which takes many slices, and meanwhile small ones: the network must
