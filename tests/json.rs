@@ -384,6 +384,11 @@ fn arrays_have_one_shape() {
         ("[1,1e400]", [1, 1], Error::OutOfRange, &[1]),
         ("7", [1, 3], array_wanted(Kind::Number), &[]),
         ("[1,]", [1, 3], malformed(3, "a value"), &[1]),
+        ("[1,.5,12345678]", [1, 3], malformed(3, "a value"), &[1]),
+        ("[1,/5,12345678]", [1, 3], malformed(3, "a value"), &[1]),
+        ("[1,--5,1234567]", [1, 3], malformed(4, "a digit"), &[1]),
+        ("[1,1234567.,12]", [1, 3], malformed(11, "a digit"), &[1]),
+        ("[1,-01.5,12345]", [1, 3], malformed(4, "no leading zero"), &[1]),
         ("[1 2]", [1, 3], malformed(3, "a comma or the array's end"), &[1]),
         ("[1", [1, 3], malformed(2, "a comma or the array's end"), &[1]),
     ];
@@ -425,4 +430,28 @@ fn numbers_are_printed_as_by_serde_json() {
     singles.retain(|number| number.is_finite());
     assert_eq!(serde_json::to_string(&doubles).ok(), Some(printed(doubles)));
     assert_eq!(serde_json::to_string(&singles).ok(), Some(printed(singles)));
+}
+
+/// Those of few digits are printed a few at a time, if there are as many beside each other.
+#[test]
+fn integers_are_printed_as_by_serde_json() {
+    let mut random = Random::new(9);
+    let mut integers = vec![0, 1 << 24, (1 << 24) - 1, (1 << 24) + 2, 1 << 53];
+    for digits in 1..=10 {
+        let end = 10_i64.pow(digits);
+        integers.extend([end - 1, end, end + 1]);
+        integers.extend((0..1000).map(|_| random.below(end as u64) as i64));
+    }
+    let integers = integers.iter().flat_map(|integer| [*integer, -integer]);
+    let doubles: Vec<f64> = integers.clone().map(|integer| integer as f64).collect();
+    let singles: Vec<f32> = integers.map(|integer| integer as f32).collect();
+    assert_eq!(serde_json::to_string(&doubles).ok(), Some(printed(doubles)));
+    assert_eq!(serde_json::to_string(&singles).ok(), Some(printed(singles)));
+    for stranger in [0.5, -0.0, 1e8, 1e300] {
+        for place in 0..8 {
+            let mut doubles = vec![-7.0; 9];
+            doubles[place] = stranger;
+            assert_eq!(serde_json::to_string(&doubles).ok(), Some(printed(doubles)));
+        }
+    }
 }

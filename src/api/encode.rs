@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::array;
 
-use crate::gemm::{Element, Shape};
+use crate::gemm::{Dtype, Element, Shape};
 use crate::limits::JSON_NUMBER_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 
@@ -141,12 +141,20 @@ impl<T: Element> Encoder<T> {
 
 /// Appends elements, a comma behind each; or the index of one that is not finite.
 fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), usize> {
-    if let Some(index) = elements.iter().position(|element| !element.is_finite()) {
+    // All of them are looked at before any is asked for: that is a loop for vectors.
+    let all_finite = elements.iter().fold(true, |all, element| all & element.is_finite());
+    if !all_finite && let Some(index) = elements.iter().position(|element| !element.is_finite()) {
         return Err(index);
     }
     let mut numbers: [zmij::Buffer; PRINTED_AHEAD] = array::from_fn(|_| zmij::Buffer::new());
     let (groups, rest) = elements.as_chunks::<PRINTED_AHEAD>();
     for group in groups {
+        if let Some(integers) = short_integers(group) {
+            for integer in integers {
+                append_integer(integer, text);
+            }
+            continue;
+        }
         let mut group = group.iter();
         let printed = numbers.each_mut().map(|number| {
             let element = group.next().expect("a group has an element for each buffer");
@@ -160,6 +168,56 @@ fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), 
         append_short(numbers[0].format_finite(*element).as_bytes(), text);
     }
     Ok(())
+}
+
+/// The integers that elements are, if all of them are, and have up to eight digits: then those are the
+/// fewest that read back as the same number.
+#[inline(always)]
+fn short_integers<T: Element>(elements: &[T; PRINTED_AHEAD]) -> Option<[i64; PRINTED_AHEAD]> {
+    // Beyond 2^24 fewer digits may do for an `f32`.
+    let end = match T::DTYPE {
+        Dtype::F64 => 100_000_000,
+        Dtype::F32 => 1 << 24,
+    };
+    let mut integers = [0; PRINTED_AHEAD];
+    for (integer, element) in integers.iter_mut().zip(elements) {
+        *integer = element.to_i64();
+        // By their bits, because -0 is another text than 0.
+        let is_equal = bytemuck::bytes_of(&T::from_i64(*integer)) == bytemuck::bytes_of(element);
+        if !is_equal || integer.unsigned_abs() >= end {
+            return None;
+        }
+    }
+    Some(integers)
+}
+
+/// Appends an integer of up to eight digits, `.0` and a comma. Each part is appended in a constant
+/// size and cut to its length, without a branch.
+#[inline(always)]
+fn append_integer(integer: i64, text: &mut Vec<u8>) {
+    let start = text.len() + usize::from(integer < 0);
+    text.push(b'-');
+    text.truncate(start);
+    let digits = eight_digits(integer.unsigned_abs());
+    // One digit is written for zero.
+    let leading_zeros = (digits | 1 << 56).trailing_zeros() / 8;
+    let digits = (digits | 0x3030_3030_3030_3030) >> (8 * leading_zeros);
+    text.extend_from_slice(&digits.to_le_bytes());
+    text.truncate(start + 8 - leading_zeros as usize);
+    text.extend_from_slice(b".0,");
+}
+
+/// The digits of a number below 10^8, each a byte, the first in the lowest: halves, then fours, then
+/// pairs are split, each with one multiplication for all. 5243 / 2^19 is a hundredth, and 103 / 2^10
+/// a tenth, exact enough for the numbers that are divided.
+#[inline(always)]
+fn eight_digits(number: u64) -> u64 {
+    let upper = number / 10_000;
+    let fours = upper | (number - upper * 10_000) << 32;
+    let hundreds = ((fours * 5243) >> 19) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (pairs - tens * 10) << 8
 }
 
 /// Appends up to 24 bytes and a comma. What can be is copied by two copies of a constant size, the

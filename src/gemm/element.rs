@@ -53,6 +53,9 @@ pub trait Element:
     /// The nearest element to `value`.
     fn from_i64(value: i64) -> Self;
 
+    /// The integer that is next to this towards zero, or the end of the range.
+    fn to_i64(self) -> i64;
+
     fn is_finite(self) -> bool;
 }
 
@@ -75,6 +78,10 @@ macro_rules! impl_element {
 
             fn from_i64(value: i64) -> Self {
                 value as $element
+            }
+
+            fn to_i64(self) -> i64 {
+                self as i64
             }
 
             fn is_finite(self) -> bool {

@@ -213,9 +213,9 @@ fn run<T: Number>(
         while text.get(at) == Some(&b' ') {
             at += 1;
         }
-        // One range, so that there is no branch on the sign, which no processor foresees; what
-        // begins with a point or a slash is no number, and is refused as one.
-        if !matches!(text.get(at), Some(b'-'..=b'9')) {
+        // Two ranges, so that there is no branch on the sign, which no processor foresees.
+        let next = text.get(at);
+        if !matches!(next, Some(b'-'..=b'9')) || matches!(next, Some(b'.' | b'/')) {
             break;
         }
     }

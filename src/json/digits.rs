@@ -22,8 +22,9 @@ pub struct Beginning {
 #[inline(always)]
 pub fn beginning(word: u64) -> Option<Beginning> {
     let values = word ^ (0x30 * BYTES);
-    // The upper bit of each byte that is no digit: adding 0x76 to 10 or more reaches it.
-    let others = (((values & (0x7f * BYTES)) + 0x76 * BYTES) | values) & (0x80 * BYTES);
+    // The upper bit of the first byte that is no digit, as adding 0x76 to 10 or more reaches it; if
+    // that is a point, also of the second, as no carry comes from a point.
+    let others = (values.wrapping_add(0x76 * BYTES) | values) & (0x80 * BYTES);
     let whole_bits = others.trailing_zeros() & !7;
     if whole_bits == 0 || others == 0 || (whole_bits > 8 && values & 0xff == 0) {
         return None;

@@ -12,51 +12,72 @@ const DIGITS_MAX: usize = 19;
 /// text can have.
 const EXPONENT_BOUND: i64 = 1 << 60;
 
-/// The number that starts at a place, rounded once, and where it ends. It is infinite where it
-/// overflows the type.
+/// The number that starts at a place, where a minus or a digit stands, rounded once, and where it
+/// ends. It is infinite where it overflows the type.
+///
+/// What most numbers look like is read here; all others are read again from their beginning, in a
+/// function of their own: so the loop that this becomes a part of keeps what it counts in registers.
 #[inline(always)]
 pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error> {
+    match common(text, start) {
+        Some(found) => Ok(found),
+        None => any(text, start),
+    }
+}
+
+/// The number that starts at a place, and where it ends, if it has no exponent, its point within
+/// eight digits, no more digits than a `u64` holds, and something behind it.
+#[inline(always)]
+fn common<T: Number>(text: &[u8], start: usize) -> Option<(T, usize)> {
+    // Both words are read before the sign is known, and one is taken by a mask made of the bit that
+    // minus lacks and all digits have: a comparison would become a branch.
+    let bytes: &[u8; 9] = text.get(start..)?.first_chunk()?;
+    let (with_sign, without) = (word(bytes, 0)?, word(bytes, 1)?);
+    let mask = !((with_sign << 59) as i64 >> 63) as u64;
+    let is_negative = mask & 1 == 1;
+    let whole_start = start + (mask & 1) as usize;
+    let begins = beginning(with_sign ^ ((with_sign ^ without) & mask))?;
+    let mut significand = begins.significand;
+    let mut at = whole_start + begins.length;
+    let point = usize::from(begins.length > begins.whole_digits);
+    if begins.is_open {
+        let open_end = at;
+        at = many_digits(text, at, &mut significand);
+        let digit_count = at - whole_start - 1;
+        let is_point_last = at == open_end && begins.whole_digits == 7;
+        if is_point_last || digit_count > DIGITS_MAX || byte(text, at) | 0x20 == b'e' {
+            return None;
+        }
+    }
+    let exponent = (whole_start + begins.whole_digits + point) as i64 - at as i64;
+    let number: T = decimal::round(significand, exponent)?;
+    Some((number.negated_if(is_negative), at))
+}
+
+/// Reads any number there is.
+#[inline(never)]
+fn any<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error> {
     let is_negative = byte(text, start) == b'-';
     let whole_start = start + usize::from(is_negative);
     // Wraps where there are more digits than it holds, which is seen below.
     let mut significand = 0;
-    let mut at;
-    let fraction_start;
-    match word(text, whole_start).and_then(beginning) {
-        Some(all) if !all.is_open => {
-            let point = usize::from(all.length > all.whole_digits);
-            let exponent = (all.whole_digits + point) as i64 - all.length as i64;
-            let end = whole_start + all.length;
-            let number: T = decimal::round(all.significand, exponent)
-                .unwrap_or_else(|| round_text(&text[whole_start..end]));
-            return Ok((number.negated_if(is_negative), end));
-        }
-        Some(open) => {
-            significand = open.significand;
-            at = whole_start + open.length;
-            fraction_start = Some(whole_start + open.whole_digits + 1);
-        }
-        None => {
-            at = few_digits(text, whole_start, &mut significand);
-            if at == whole_start {
-                return Err(Error::Malformed { at, wanted: "a digit" });
-            }
-            if at > whole_start + 1 && text[whole_start] == b'0' {
-                return Err(Error::Malformed { at: whole_start, wanted: "no leading zero" });
-            }
-            fraction_start = (byte(text, at) == b'.').then_some(at + 1);
-            at += usize::from(fraction_start.is_some());
-        }
+    let mut at = many_digits(text, whole_start, &mut significand);
+    if at == whole_start {
+        return Err(Error::Malformed { at, wanted: "a digit" });
+    }
+    if at > whole_start + 1 && text[whole_start] == b'0' {
+        return Err(Error::Malformed { at: whole_start, wanted: "no leading zero" });
     }
     let mut digit_count = at - whole_start;
     let mut exponent = 0;
-    if let Some(fraction_start) = fraction_start {
-        at = many_digits(text, at, &mut significand);
+    if byte(text, at) == b'.' {
+        let fraction_start = at + 1;
+        at = many_digits(text, fraction_start, &mut significand);
         let fraction_count = at - fraction_start;
         if fraction_count == 0 {
             return Err(Error::Malformed { at, wanted: "a digit" });
         }
-        digit_count = at - whole_start - 1;
+        digit_count += fraction_count;
         exponent = -(fraction_count as i64);
     }
     if byte(text, at) | 0x20 == b'e' {
