@@ -19,6 +19,10 @@ const FEW_ROWS: usize = 64;
 const FEW_TERMS: usize = 64;
 /// A result of this size is not found in any cache again.
 const STREAMED_BYTES: usize = 16 << 20;
+/// The matrices of a batch, if they take no more, stay in the third-level cache, whatever neighbours
+/// leave of it: from there they arrive in time without being asked for, and asking takes longer than
+/// it saves.
+pub const NEAR_BATCH_BYTES: usize = 4 << 20;
 
 /// Columns from which on a block of A that comes from far is read often enough to be packed.
 const PACKED_COLUMNS: usize = 2048;
