@@ -213,6 +213,7 @@ const REFUSALS: &[(&str, u16, &str, &str)] = &[
     ("[]", 400, "malformed-json", ""),
     (r#"{"inputs":[@A,@B]"#, 400, "malformed-json", ""),
     (r#"{"inputs":[@A,@B]}x"#, 400, "malformed-json", ""),
+    (r#"{"inputs":[{"name":"A","shape":[1,1],"datatype":"FP64","data":[1"#, 400, "malformed-json", ""),
     ("{}", 422, "missing-field", "/inputs"),
     (r#"{"inputs":{}}"#, 422, "wrong-type", "/inputs"),
     (r#"{"inputs":[@A,@B],"inputs":[@A,@B]}"#, 422, "duplicate-field", "/inputs"),

@@ -60,9 +60,9 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at).copied()
     }
 
-    /// Goes so many bytes on.
+    /// Goes so many bytes on, or to the end of the text.
     pub fn pass(&mut self, bytes: usize) {
-        self.at = self.text.len().min(self.at + bytes);
+        self.at = self.text.len().min(self.at.saturating_add(bytes));
     }
 
     /// Passes the next byte behind white space if it is this one, and tells.
