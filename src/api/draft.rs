@@ -8,7 +8,7 @@ use core::mem;
 use crate::api::forecast::Forecast;
 use crate::api::matrix::{Fault, MatrixReader};
 use crate::api::operation::{Addend, Operation, Parts};
-use crate::api::refusal::{malformed, refused};
+use crate::api::refusal::{malformed, pointer_part, refused};
 use crate::gemm::{Dtype, Element, Extent};
 use crate::json::{Cursor, Error, Kind, Number, is_white_space};
 use crate::problem::{Problem, ProblemKind};
@@ -166,7 +166,7 @@ impl<T: Element + Number> Draft<T> {
         let name = cursor.name().map_err(|error| malformed(&error, cursor))?;
         let Some(field) = Field::from_name(&name) else {
             let shown: String = name.chars().take(NAME_CHARACTERS_SHOWN).collect();
-            let pointer = format!("/{}", shown.replace('~', "~0").replace('/', "~1"));
+            let pointer = format!("/{}", pointer_part(&shown));
             let detail = "the field is not one of this request's";
             return Err(Problem::new(ProblemKind::UnknownField, detail).at(pointer));
         };

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::api::refusal::element_place;
 use crate::json::{Cursor, Error, Kind, Number, NumberArray, is_white_space};
 use crate::limits::DIMENSION_MAX;
 use crate::problem::ProblemKind;
@@ -84,11 +85,7 @@ impl MatrixReader {
             }
             Self::Start | Self::Object(_) => ("", [].as_slice()),
         };
-        let mut place = part.to_string();
-        for index in indices {
-            place.push_str(&format!("/{index}"));
-        }
-        place
+        element_place(part.into(), indices)
     }
 }
 

@@ -59,6 +59,16 @@ pub(crate) fn refused(
     Problem::new(kind, detail).at(place)
 }
 
+/// A member's name as a part of a JSON pointer (RFC 6901, section 3).
+pub(crate) fn pointer_part(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// A JSON pointer to an element of an array, by its indices from the outermost array inwards.
+pub(crate) fn element_place(array: String, indices: &[usize]) -> String {
+    indices.iter().fold(array, |place, index| place + "/" + &index.to_string())
+}
+
 /// The NaN or infinity that stands around a place, if one does.
 fn non_finite_word(text: &[u8], at: usize) -> Option<&str> {
     let is_word = |byte: &&u8| byte.is_ascii_alphabetic() || matches!(byte, b'+' | b'-' | b'"');

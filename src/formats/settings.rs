@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::formats::{ArrayHeader, Format, Scalar, Which};
 use crate::gemm::{Dtype, Element};
+use crate::json::Cursor;
 use crate::problem::{Problem, ProblemKind};
 
 /// The settings of a product; what isn't given is `None`.
@@ -40,7 +41,7 @@ impl Number {
         if ["nan", "inf", "infinity"].contains(&unsigned.as_str()) {
             return refuse(ProblemKind::NumberNotFinite, format!("{text:?} is not finite"));
         }
-        if !is_number(text.as_bytes()) {
+        if !is_number(text) {
             return refuse(ProblemKind::NotANumber, format!("{text:?} is not a number"));
         }
         let number = Self { text: text.to_string(), field: field.to_string() };
@@ -145,28 +146,13 @@ impl Settings {
 }
 
 /// Whether the text is a number as JSON writes them (RFC 8259, section 6), or has a `+` before it.
-fn is_number(text: &[u8]) -> bool {
-    fn digits(text: &[u8]) -> (usize, &[u8]) {
-        let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        (count, &text[count..])
-    }
-    let ([b'+' | b'-', text @ ..] | text) = text;
-    let (whole, mut rest) = digits(text);
-    if whole == 0 || (whole > 1 && text[0] == b'0') {
-        return false;
-    }
-    if let [b'.', decimals @ ..] = rest {
-        let (count, behind) = digits(decimals);
-        if count == 0 {
-            return false;
-        }
-        rest = behind;
-    }
-    if let [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] = rest {
-        let (count, behind) = digits(exponent);
-        return count > 0 && behind.is_empty();
-    }
-    rest.is_empty()
+fn is_number(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let mut cursor = Cursor::new(unsigned.as_bytes());
+    // A cursor would take white space and another sign before the digits.
+    unsigned.starts_with(|first: char| first.is_ascii_digit())
+        && cursor.pass_number().is_ok()
+        && cursor.position() == unsigned.len()
 }
 
 fn parse_boolean(value: &str, field: &str) -> Result<bool, Problem> {

@@ -1,7 +1,6 @@
 //! The tensors of a request on their way into the matrices, from JSON and from bytes.
 
 use alloc::format;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::api::MultiplyRequest;
@@ -184,7 +183,7 @@ impl Loader {
             .array
             .advance(&mut cursor, &mut elements, TOKENS_PER_SLICE)
             .map_err(|error| {
-                let place = element_place(place(), numbers.array.place());
+                let place = refusal::element_place(place(), numbers.array.place());
                 let expected = ProblemKind::NotANumber;
                 refusal::refused(&error, place, expected, T::DTYPE, &cursor)
             })?;
@@ -230,9 +229,4 @@ fn other_shape(header: &ArrayHeader, place: &str) -> Problem {
     let ArrayHeader { rows, columns, .. } = header;
     let detail = format!("the data is not that of the shape, {rows} x {columns}");
     Problem::new(ProblemKind::ShapeMismatch, detail).at(place)
-}
-
-/// The place of an element.
-fn element_place(array: String, indices: &[usize]) -> String {
-    indices.iter().fold(array, |place, index| place + "/" + &index.to_string())
 }

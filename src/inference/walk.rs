@@ -26,9 +26,7 @@ pub fn each_member<'t>(
     }
     loop {
         let name = cursor.name().map_err(|error| refusal::malformed(&error, cursor))?;
-        // RFC 6901, section 3.
-        let escaped = name.replace('~', "~0").replace('/', "~1");
-        member(cursor, &name, &format!("{place}/{escaped}"))?;
+        member(cursor, &name, &format!("{place}/{}", refusal::pointer_part(&name)))?;
         if cursor.eat(b'}') {
             return Ok(());
         }

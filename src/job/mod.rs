@@ -203,8 +203,8 @@ impl Job {
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
     /// is asked between slices, some tiles of the product or some thousand elements of text, by
-    /// every thread of the crew that works on it. A call returns
-    /// after each of reading, multiplying and writing, though the job goes on.
+    /// every thread of the crew that works on it. A call returns after each of reading, multiplying
+    /// and writing, though the job goes on.
     pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
         self.waits = None;
         if self.cancelled.is_set() {
