@@ -23,6 +23,7 @@ pub mod json;
 pub mod gemm;
 
 pub mod billing;
+pub mod ledger;
 
 pub mod limits;
 pub mod memory;

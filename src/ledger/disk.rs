@@ -1,0 +1,41 @@
+//! What a volume lies on: a block device, or a file.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Bytes that last. Offsets and lengths may be any; an implementation cuts them into blocks.
+///
+/// A write may stay in caches, be torn, or reach the medium after later ones, until [`Disk::flush`]
+/// has returned: then everything written before is there after a power cut.
+pub trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// Bytes that it has now.
+    fn bytes(&self) -> u64;
+
+    /// Bytes that it could have: the device's, or as many as a file may grow to.
+    fn bytes_max(&self) -> u64;
+
+    /// Makes it that long, where it is a file; what is new reads as zeros. A device that is at least
+    /// that long stays as it is.
+    fn set_bytes(&self, bytes: u64) -> Result<(), DiskError>;
+
+    /// Fills `out` from what is at `offset`.
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Writes `bytes` at `offset`.
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+
+    /// Returns once everything that was written is on the medium.
+    fn flush(&self) -> Result<(), DiskError>;
+}
+
+/// What the device, or the operating system, says went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskError(pub String);
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for DiskError {}
