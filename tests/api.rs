@@ -2,7 +2,7 @@
 //! problem and the field at fault.
 
 use gemmule::api::{MultiplyReader, MultiplyRequest};
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -15,7 +15,7 @@ fn server(memory_bytes: usize) -> Server {
     let config = Config {
         memory_bytes,
         sessions_max: 4,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: "test",
         threads: 1,
         peak: Peak::default(),

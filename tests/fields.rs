@@ -1,7 +1,7 @@
 //! What single fields of a request bring about: `traceparent`, `Origin`, `Content-Digest` and
 //! `Want-Content-Digest`.
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::http::Cors;
 use gemmule::server::{Config, Server};
@@ -15,7 +15,7 @@ fn server() -> Server {
     let config = Config {
         memory_bytes: 64 << 20,
         sessions_max: 1,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: "test",
         threads: 1,
         peak: Peak::default(),

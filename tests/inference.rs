@@ -1,7 +1,7 @@
 //! `infer` of the Open Inference Protocol as tables: what is computed and what is refused, of bodies
 //! that the protocol's own client never writes. Each is read whole and byte by byte.
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -49,7 +49,7 @@ fn exchange<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reply {
     let config = Config {
         memory_bytes: 16 * MIB,
         sessions_max: 4,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: "test",
         threads: 1,
         peak: Peak::default(),

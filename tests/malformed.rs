@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -115,7 +115,7 @@ fn serve<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (String, bool) {
     let config = Config {
         memory_bytes: 1 << 20,
         sessions_max: 1,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: "test",
         threads: 1,
         peak: Peak::default(),

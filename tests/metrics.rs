@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Kernel, Peak, caches};
 use gemmule::limits::HEAD_TIMEOUT_NS;
 use gemmule::problem::ProblemKind;
@@ -29,7 +29,7 @@ impl Bench {
         let config = Config {
             memory_bytes: MEMORY_BYTES,
             sessions_max: 4,
-            tariff: STANDARD,
+            tariff: Tariff::standard().into(),
             platform: "test",
             threads: 3,
             peak: PEAK,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::formats::Format;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::limits::{NPY_HEADER_BYTES_MAX, SAFETENSORS_HEADER_BYTES_MAX, ZIP_RECORD_BYTES_MAX};
@@ -23,7 +23,7 @@ fn reply_text(request: &str) -> String {
     let config = Config {
         memory_bytes: 1 << 20,
         sessions_max: 1024,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: "test",
         threads: 1,
         peak: Peak::default(),
@@ -163,13 +163,14 @@ fn every_problem_is_listed_with_its_status() {
 fn the_prices_are_the_tariffs() {
     let prices: Vec<String> =
         rows("The standard tariff").iter().map(|row| row[1].to_owned()).collect();
-    let tariff = [
-        STANDARD.micros_per_tflop_f64,
-        STANDARD.micros_per_tflop_f32,
-        STANDARD.micros_per_gb_in,
-        STANDARD.micros_per_gb_out,
-        STANDARD.job_micros_min,
+    let tariff = Tariff::standard();
+    let figures = [
+        tariff.micros_per_tflop_f64,
+        tariff.micros_per_tflop_f32,
+        tariff.micros_per_gb_in,
+        tariff.micros_per_gb_out,
+        tariff.job_micros_min,
     ];
-    assert_eq!(prices, tariff.map(|price| price.to_string()));
-    assert_eq!((STANDARD.version, STANDARD.currency), (1, "EUR"));
+    assert_eq!(prices, figures.map(|price| price.to_string()));
+    assert_eq!((tariff.version, tariff.currency.as_str()), (1, "EUR"));
 }

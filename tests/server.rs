@@ -1,6 +1,6 @@
 //! The server in virtual time: deadlines, draining, cancelled jobs, memory that is not free.
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::job::Job;
 use gemmule::limits::{
@@ -25,7 +25,7 @@ impl Bench {
         let config = Config {
             memory_bytes,
             sessions_max,
-            tariff: STANDARD,
+            tariff: Tariff::standard().into(),
             platform: "test",
             threads: 1,
             peak: Peak::default(),

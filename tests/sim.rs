@@ -10,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 use std::env;
 use std::ops::Range;
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::job::Job as RunningJob;
 use gemmule::limits::{IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS};
@@ -58,7 +58,7 @@ impl World {
         let config = Config {
             memory_bytes: 1 << 20,
             sessions_max: CLIENTS_AT_ONCE,
-            tariff: STANDARD,
+            tariff: Tariff::standard().into(),
             platform: "sim",
             threads: 1,
             peak: Peak::default(),

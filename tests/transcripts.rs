@@ -3,7 +3,7 @@
 
 mod support;
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::server::{Config, Server, SessionId};
 use gemmule::time::Now;
@@ -26,7 +26,7 @@ impl CoreWire {
         let config = Config {
             memory_bytes: MEMORY_MIB << 20,
             sessions_max: 1024,
-            tariff: STANDARD,
+            tariff: Tariff::standard().into(),
             platform: "core",
             threads: 1,
             peak: Peak::default(),

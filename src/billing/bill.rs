@@ -1,6 +1,7 @@
 //! Bills, and the recent ones by job.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -69,10 +70,9 @@ pub struct Bill {
     pub flops: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
-    pub tariff: &'static str,
-    pub tariff_version: u32,
+    /// What it was priced by.
+    pub tariff: Arc<Tariff>,
     pub amount_micros: u64,
-    pub currency: &'static str,
     pub kernel: &'static str,
     /// Microseconds from the request's last byte to the encoded result.
     pub elapsed_us: u64,
@@ -87,7 +87,7 @@ impl Bill {
     pub fn new(
         job: JobId,
         usage: &Usage,
-        tariff: &Tariff,
+        tariff: Arc<Tariff>,
         kernel: &'static str,
         elapsed_ns: u64,
         issued_unix_ns: u64,
@@ -101,10 +101,8 @@ impl Bill {
             flops: usage.flops,
             bytes_in: usage.bytes_in,
             bytes_out: usage.bytes_out,
-            tariff: tariff.name,
-            tariff_version: tariff.version,
             amount_micros: tariff.amount_micros(usage),
-            currency: tariff.currency,
+            tariff,
             kernel,
             elapsed_us: elapsed_ns / 1_000,
             issued_unix_ns,
@@ -123,10 +121,10 @@ impl Bill {
             .number("flops", self.flops)
             .number("bytes_in", self.bytes_in)
             .number("bytes_out", self.bytes_out)
-            .word("tariff", self.tariff)
-            .number("tariff_version", self.tariff_version.into())
+            .word("tariff", &self.tariff.name)
+            .number("tariff_version", self.tariff.version.into())
             .number("amount_micros", self.amount_micros)
-            .word("currency", self.currency)
+            .word("currency", self.tariff.currency.as_str())
             .word("kernel", self.kernel)
             .number("elapsed_us", self.elapsed_us)
             .text_of("issued_at", |text| {
@@ -156,10 +154,10 @@ impl Bill {
         number(&mut text, " flops=", self.flops);
         number(&mut text, " bytes_in=", self.bytes_in);
         number(&mut text, " bytes_out=", self.bytes_out);
-        word(&mut text, " tariff=", self.tariff);
-        number(&mut text, "/", self.tariff_version.into());
+        word(&mut text, " tariff=", &self.tariff.name);
+        number(&mut text, "/", self.tariff.version.into());
         number(&mut text, " amount_micros=", self.amount_micros);
-        word(&mut text, " currency=", self.currency);
+        word(&mut text, " currency=", self.tariff.currency.as_str());
         word(&mut text, " kernel=", self.kernel);
         number(&mut text, " elapsed_us=", self.elapsed_us);
         text
@@ -241,26 +239,26 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::billing::tariff::STANDARD;
     use crate::gemm::{Dtype, Shape};
 
-    fn bill(number: u128) -> Bill {
+    fn bill(number: u128, tariff: &Arc<Tariff>) -> Bill {
         let shape = Shape { m: 1, n: 1, k: 1 };
         let usage = Usage { dtype: Dtype::F64, shape, flops: 2, bytes_in: 0, bytes_out: 0 };
-        Bill::new(JobId(number.to_be_bytes()), &usage, &STANDARD, "none", 0, 0)
+        Bill::new(JobId(number.to_be_bytes()), &usage, Arc::clone(tariff), "none", 0, 0)
     }
 
     #[test]
     fn the_oldest_bills_make_room() {
         let mut bills = RecentBills::default();
+        let tariff = Arc::new(Tariff::standard());
         // Ids that share buckets, and ids that don't.
         let number = |at: usize| ((at as u128 % 700) << 112) | at as u128;
         let count = 3 * RECENT_BILLS_MAX + 5;
         for at in 0..count {
-            bills.post(bill(number(at)));
+            bills.post(bill(number(at), &tariff));
         }
         for at in 0..count {
-            let expected = (at >= count - RECENT_BILLS_MAX).then(|| bill(number(at)));
+            let expected = (at >= count - RECENT_BILLS_MAX).then(|| bill(number(at), &tariff));
             assert_eq!(bills.of_job(JobId(number(at).to_be_bytes())), expected.as_ref(), "{at}");
         }
         assert_eq!(bills.bills.len(), RECENT_BILLS_MAX);

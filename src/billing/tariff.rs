@@ -1,19 +1,21 @@
 //! Tariffs: from usage to money.
 
-use serde::Serialize;
+use alloc::sync::Arc;
 
-use crate::billing::Usage;
+use serde::{Deserialize, Serialize};
+
+use crate::billing::{Currency, Usage};
 use crate::gemm::Dtype;
 
 /// Prices in integer micro-units of the currency (0.000001 EUR), for large round amounts of usage
 /// so that they stay integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tariff {
-    pub name: &'static str,
+    pub name: Arc<str>,
     /// Goes up by one whenever a price changes.
     pub version: u32,
-    /// ISO 4217.
-    pub currency: &'static str,
+    pub currency: Currency,
     /// Per 10^12 floating-point operations in `f64`.
     pub micros_per_tflop_f64: u64,
     /// Per 10^12 floating-point operations in `f32`.
@@ -26,22 +28,24 @@ pub struct Tariff {
     pub job_micros_min: u64,
 }
 
-/// The tariff that a machine starts with.
-pub const STANDARD: Tariff = Tariff {
-    name: "standard",
-    version: 1,
-    currency: "EUR",
-    micros_per_tflop_f64: 400,
-    micros_per_tflop_f32: 200,
-    micros_per_gb_in: 5_000,
-    micros_per_gb_out: 10_000,
-    job_micros_min: 1,
-};
-
 const FLOPS_PER_TFLOP: u128 = 1_000_000_000_000;
 const BYTES_PER_GB: u128 = 1_000_000_000;
 
 impl Tariff {
+    /// The tariff that a machine starts with.
+    pub fn standard() -> Self {
+        Self {
+            name: Arc::from("standard"),
+            version: 1,
+            currency: Currency::EUR,
+            micros_per_tflop_f64: 400,
+            micros_per_tflop_f32: 200,
+            micros_per_gb_in: 5_000,
+            micros_per_gb_out: 10_000,
+            job_micros_min: 1,
+        }
+    }
+
     /// The price of `usage` in micro-units: work and bytes are summed exactly, rounded up once to
     /// a whole micro-unit, and raised to the job's minimum.
     pub fn amount_micros(&self, usage: &Usage) -> u64 {
@@ -69,6 +73,7 @@ mod tests {
     fn amounts_by_usage() {
         let tera = 1_000_000_000_000;
         let giga = 1_000_000_000;
+        let tariff = Tariff::standard();
         for (dtype, flops, bytes_in, bytes_out, expected) in [
             (Dtype::F64, 0, 0, 0, 1),
             (Dtype::F64, 16, 41, 25, 1),
@@ -86,7 +91,7 @@ mod tests {
         ] {
             let shape = Shape { m: 1, n: 1, k: 1 };
             let usage = Usage { dtype, shape, flops, bytes_in, bytes_out };
-            assert_eq!(STANDARD.amount_micros(&usage), expected, "{usage:?}");
+            assert_eq!(tariff.amount_micros(&usage), expected, "{usage:?}");
         }
     }
 }

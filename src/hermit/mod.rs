@@ -32,7 +32,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::server::{Config, Server};
 use smoltcp::wire::Ipv4Cidr;
 
@@ -105,7 +105,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let config = Config {
         memory_bytes: options.memory_bytes.unwrap_or_else(memory_bytes_default),
         sessions_max: buffers.connections_max,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: NAME,
         // With one core, the loop's thread multiplies.
         threads: threads(options).max(1),

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::sync::{Arc, mpsc};
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::Peak;
 use gemmule::server::{Config, Server};
 
@@ -45,7 +45,7 @@ fn reply_to(body: &[u8], memory_bytes: Option<usize>) -> Result<(String, Vec<u8>
     let config = Config {
         memory_bytes: memory_bytes.unwrap_or_else(platform::memory_bytes_default),
         sessions_max: 1,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: platform::NAME,
         threads: threads.max(1),
         // Nobody asks for it.

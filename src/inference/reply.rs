@@ -75,7 +75,7 @@ fn end(bill: &Bill, text: &mut String) {
         .text_of("gemmule_job", |text| bill.job.push_to(text))
         .number("gemmule_flops", bill.flops)
         .number("gemmule_amount_micros", bill.amount_micros)
-        .word("gemmule_currency", bill.currency)
+        .word("gemmule_currency", bill.tariff.currency.as_str())
         .end();
     text.push('}');
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::server::{Config, Expired, Server};
 use gemmule::time::Now;
 use mio::net::TcpListener;
@@ -77,7 +77,7 @@ impl EventLoop {
         let config = Config {
             memory_bytes: options.memory_bytes.unwrap_or_else(super::memory_bytes_default),
             sessions_max: options.sessions_max,
-            tariff: STANDARD,
+            tariff: Tariff::standard().into(),
             platform: super::NAME,
             // Without compute threads, the one that does I/O multiplies.
             threads: threads.max(1),

@@ -1,5 +1,7 @@
 //! Jobs on their way to the host's threads and back.
 
+use alloc::sync::Arc;
+
 use crate::billing::Bill;
 use crate::gemm;
 use crate::job::{Job, Outcome};
@@ -45,7 +47,7 @@ impl Server {
                 let bill = Bill::new(
                     job_id,
                     &usage,
-                    &self.config.tariff,
+                    Arc::clone(&self.config.tariff),
                     gemm::Kernel::of_this_machine().name(),
                     elapsed_ns,
                     now.unix_ns,

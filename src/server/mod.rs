@@ -23,6 +23,7 @@ mod timers;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -50,7 +51,7 @@ pub struct Config {
     pub memory_bytes: usize,
     /// Connections open at once.
     pub sessions_max: usize,
-    pub tariff: Tariff,
+    pub tariff: Arc<Tariff>,
     /// The machine that serves, as `GET /v1/version` names it.
     pub platform: &'static str,
     /// Threads that multiply.

@@ -207,7 +207,7 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
         .with_field_of("Gemmule-Job", |text| bill.job.push_to(text))
         .with_number("Gemmule-Flops", bill.flops)
         .with_number("Gemmule-Amount-Micros", bill.amount_micros)
-        .with_field("Gemmule-Currency", bill.currency)
+        .with_field("Gemmule-Currency", bill.tariff.currency.as_str())
 }
 
 /// Room for what stands behind the matrix, and for a bill's response fields, so that each is made in

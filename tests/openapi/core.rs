@@ -1,6 +1,6 @@
 //! The service itself, from which the examples of replies come.
 
-use gemmule::billing::tariff::STANDARD;
+use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::limits::{MEMORY_BYTES_DEFAULT, SESSIONS_MAX_DEFAULT};
 use gemmule::server::{Config, Server};
@@ -17,7 +17,7 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
     let config = Config {
         memory_bytes: MEMORY_BYTES_DEFAULT,
         sessions_max: SESSIONS_MAX_DEFAULT,
-        tariff: STANDARD,
+        tariff: Tariff::standard().into(),
         platform: "linux",
         threads: 2,
         peak: Peak { f64: 139_000_000_000, f32: 278_000_000_000 },

@@ -188,6 +188,6 @@ impl Server {
             "billed_micros_total",
             "Amounts of bills, in millionths of the currency unit.",
         )
-        .sample(&[("currency", self.config.tariff.currency)], counters.amount_micros.0);
+        .sample(&[("currency", self.config.tariff.currency.as_str())], counters.amount_micros.0);
     }
 }
