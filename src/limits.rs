@@ -51,6 +51,19 @@ pub const SMALL_JOB_BYTES: usize = 16 * KIB;
 /// See [`SMALL_JOB_BYTES`].
 pub const SMALL_JOB_FLOPS: u64 = 2_000_000;
 
+/// Bytes of an account's id.
+pub const ACCOUNT_ID_BYTES_MAX: usize = 32;
+/// Bytes of an account's name.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 256;
+/// Bytes of what a key says it is for.
+pub const KEY_LABEL_BYTES_MAX: usize = 128;
+/// Requests a second that an account's limit can be; more is no limit on any machine.
+pub const ACCOUNT_REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
+/// Requests at once, before the limit a second counts.
+pub const ACCOUNT_BURST_MAX: u32 = 1_000_000;
+/// Jobs in progress that an account's limit can be.
+pub const ACCOUNT_JOBS_AT_ONCE_MAX: u32 = 1_000_000;
+
 /// Shorter text is sent as it is, though its client takes it compressed: it fits a packet.
 pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;
 

@@ -13,6 +13,15 @@ pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
     text.push_str(core::str::from_utf8(bytes).expect("ASCII is UTF-8"));
 }
 
+/// Appends bytes as lower-case hexadecimal digits.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        let digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        push_ascii(text, &digits);
+    }
+}
+
 /// A number below 100 in two digits.
 pub(crate) fn two_digits(number: u8) -> [u8; 2] {
     debug_assert!(number < 100);

@@ -1,5 +1,12 @@
 //! The ledger: accounts and keys, what was charged, and the volume that all of it lasts on.
 
+pub mod account;
+pub mod key;
+
+pub mod hash;
+
 pub mod disk;
 
+pub use account::{Account, AccountId, AccountLimits};
 pub use disk::{Disk, DiskError};
+pub use key::{ApiKey, KeyRecord, Scope, Scopes};
