@@ -27,6 +27,6 @@ impl Clock {
 }
 
 /// Saturates after 584 years.
-fn as_ns(duration: std::time::Duration) -> u64 {
+pub fn as_ns(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

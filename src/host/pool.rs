@@ -6,7 +6,6 @@
 //! itself. Idle threads watch for work for a while before they sleep, since being woken takes longer
 //! than many a product.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::{hint, io, thread};
 
 use gemmule::gemm::Crew;
+use gemmule::job::queue::{AccountIndex, FairQueue};
 
 /// Looks that an idle thread takes for work before it sleeps: some tens of microseconds.
 const LOOKS: usize = 5000;
@@ -38,7 +38,7 @@ pub struct Pool<J> {
 }
 
 struct State<J> {
-    jobs: VecDeque<J>,
+    jobs: FairQueue<J>,
     gangs: Vec<GangRef>,
 }
 
@@ -97,7 +97,7 @@ impl Gang {
 impl<J> Pool<J> {
     pub fn new() -> Self {
         Self {
-            state: Mutex::new(State { jobs: VecDeque::new(), gangs: Vec::new() }),
+            state: Mutex::new(State { jobs: FairQueue::default(), gangs: Vec::new() }),
             filled: Condvar::new(),
             posts: AtomicUsize::new(0),
             watching: AtomicUsize::new(0),
@@ -105,15 +105,26 @@ impl<J> Pool<J> {
         }
     }
 
-    /// A job for whichever thread is idle first.
-    pub fn push(&self, job: J) {
-        self.state().jobs.push_back(job);
+    /// A job for whichever thread is idle first, when its account's turn comes.
+    pub fn push(&self, account: AccountIndex, job: J) {
+        self.state().jobs.push(account, job);
         self.posts.fetch_add(1, Ordering::Release);
         self.filled.notify_one();
     }
 
+    /// A thread has worked on a job of this account for so long. What others, who had nothing else to
+    /// do, have helped is not charged: nobody waited for it.
+    pub fn charge(&self, account: AccountIndex, work_ns: u64) {
+        self.state().jobs.charge(account, work_ns);
+    }
+
     pub fn has_jobs(&self) -> bool {
         !self.state().jobs.is_empty()
+    }
+
+    /// Whether a job of another account waits.
+    pub fn has_jobs_of_others(&self, account: AccountIndex) -> bool {
+        self.state().jobs.has_others(account)
     }
 
     /// Helps with the products of others until there is a job.
@@ -126,7 +137,7 @@ impl<J> Pool<J> {
                 help(gang);
                 continue;
             }
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(job) = state.jobs.pop() {
                 return job;
             }
             drop(state);
@@ -264,7 +275,7 @@ mod tests {
             };
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             test(&pool);
-            (0..threads).for_each(|_| pool.push(None));
+            (0..threads).for_each(|_| pool.push(0, None));
             workers.into_iter().map(|worker| worker.join().expect("a worker ends")).sum()
         })
     }
@@ -299,7 +310,7 @@ mod tests {
                 scope.spawn(|| (0..1000).for_each(|_| run_counted(pool, 3)));
                 scope.spawn(|| (0..1000).for_each(|_| run_counted(pool, 2)));
                 for job in 1..=1000 {
-                    pool.push(Some(job));
+                    pool.push(job as u32 % 3, Some(job));
                     if job % 250 == 0 {
                         thread::sleep(Duration::from_millis(5));
                     }
@@ -307,6 +318,44 @@ mod tests {
             });
         });
         assert_eq!(sum, 500_500);
+    }
+
+    /// Two threads, a job of one account beside a thousand of another, each of a hundred slices.
+    #[test]
+    fn an_account_waits_for_no_more_than_the_slices_that_have_begun() {
+        const THREADS: usize = 2;
+        let pool: Pool<(AccountIndex, usize)> = Pool::new();
+        let slices = AtomicUsize::new(0);
+        let (served, slices_begun) = mpsc::channel();
+        let work = || loop {
+            let (account, left) = pool.next_job();
+            match account {
+                0 if left == 0 => continue,
+                0 => {
+                    slices.fetch_add(1, Ordering::SeqCst);
+                    pool.charge(account, 7);
+                    pool.push(account, (account, left - 1));
+                }
+                1 => {
+                    served.send(slices.load(Ordering::SeqCst)).expect("the test listens");
+                    pool.charge(account, 7);
+                }
+                _ => return,
+            }
+        };
+        thread::scope(|scope| {
+            (0..1000).for_each(|_| pool.push(0, (0, 100)));
+            (0..THREADS).for_each(|_| drop(scope.spawn(work)));
+            for _ in 0..100 {
+                pool.push(1, (1, 1));
+                // It may have been served by now.
+                let before = slices.load(Ordering::SeqCst);
+                let begun = slices_begun.recv().expect("a thread serves it");
+                let waited = begun.saturating_sub(before);
+                assert!(waited <= THREADS, "it waited for {waited} slices");
+            }
+            (0..THREADS).for_each(|_| pool.push(2, (2, 0)));
+        });
     }
 
     #[test]

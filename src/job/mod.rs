@@ -3,6 +3,8 @@
 //! A job owns all it needs, so that it can move to another thread; its memory was promised before
 //! it came into being, and is given back when it is dropped.
 
+pub mod queue;
+
 pub mod reply;
 
 mod seal;
@@ -29,6 +31,7 @@ use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 
+use queue::AccountIndex;
 use reply::{Progress, ReplyForm, Writer, Written};
 use seal::Sealing;
 use timing::{Activity, Timing};
@@ -40,11 +43,15 @@ const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
 /// Operations that a thread is given at least, where several share a product.
 const PART_FLOPS_MIN: u64 = SMALL_JOB_FLOPS / 2;
 
+/// Whom jobs are of where nobody says who they are.
+const ANONYMOUS: AccountIndex = 0;
+
 /// One job on its way.
 #[derive(Debug)]
 pub struct Job {
     pub(crate) id: JobId,
     pub(crate) session: SessionId,
+    account: AccountIndex,
     /// When the request was whole, on the monotonic clock.
     pub(crate) received_ns: u64,
     /// Until somebody begins to work on it.
@@ -149,6 +156,7 @@ impl Job {
         Self {
             id,
             session,
+            account: ANONYMOUS,
             received_ns,
             waits: Some(waits),
             timing,
@@ -160,6 +168,11 @@ impl Job {
             is_done: false,
             stage,
         }
+    }
+
+    /// Whose it is.
+    pub fn account(&self) -> AccountIndex {
+        self.account
     }
 
     /// Tells the job the time, on the monotonic clock: before each [`Job::advance`], for the times

@@ -99,15 +99,8 @@ impl Server {
         let Some(session) = self.session_mut(id) else { return };
         session.job = Some(cancel.clone());
         let (received_ns, threads) = (now.monotonic_ns, self.config.threads);
-        self.ready_jobs.push_back(Job::new(
-            JobId(bytes),
-            id,
-            request,
-            cancel,
-            ticket,
-            received_ns,
-            threads,
-        ));
+        let job = Job::new(JobId(bytes), id, request, cancel, ticket, received_ns, threads);
+        self.ready_jobs.push(job.account(), job);
     }
 
     /// Queues a response; a request that is still coming in is forgotten.

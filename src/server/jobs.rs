@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use crate::billing::Bill;
 use crate::gemm;
+use crate::job::queue::AccountIndex;
 use crate::job::{Job, Outcome};
 use crate::server::{Server, SessionId, replies};
 use crate::time::Now;
@@ -17,7 +18,7 @@ impl Server {
 
     /// The next job to run, if one waits.
     pub fn next_job(&mut self) -> Option<Job> {
-        while let Some(job) = self.ready_jobs.pop_front() {
+        while let Some(job) = self.ready_jobs.pop() {
             // One whose client is gone needs no run.
             if self.session(job.session).is_some() {
                 self.jobs_out += 1;
@@ -26,6 +27,11 @@ impl Server {
             self.note_gone(&job);
         }
         None
+    }
+
+    /// What it took to run, or to pass on, a job that was taken from here: accounts take turns by it.
+    pub fn charge(&mut self, account: AccountIndex, work_ns: u64) {
+        self.ready_jobs.charge(account, work_ns);
     }
 
     /// A finished job comes back: posts its bill and queues its reply. The session whose output
@@ -61,7 +67,7 @@ impl Server {
                 if self.is_to_seal(id, &response) {
                     job.seal(response);
                     self.session_mut(id)?.job = cancel;
-                    self.ready_jobs.push_back(job);
+                    self.ready_jobs.push(job.account(), job);
                     return None;
                 }
                 self.answer(id, response, now);

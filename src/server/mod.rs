@@ -35,6 +35,7 @@ use crate::http::Cors;
 use crate::http::connection::Event;
 use crate::inference::stats;
 use crate::job::Job;
+use crate::job::queue::FairQueue;
 use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
@@ -92,7 +93,7 @@ pub struct Server {
     sessions: Slab<Session>,
     generation: u64,
     timers: Timers,
-    ready_jobs: VecDeque<Job>,
+    ready_jobs: FairQueue<Job>,
     /// Jobs that the host has taken and not brought back.
     jobs_out: usize,
     bills: RecentBills,
@@ -114,7 +115,7 @@ impl Server {
             sessions: Slab::new(),
             generation: 0,
             timers: Timers::default(),
-            ready_jobs: VecDeque::new(),
+            ready_jobs: FairQueue::default(),
             jobs_out: 0,
             bills: RecentBills::default(),
             counters: Counters::default(),
