@@ -38,6 +38,13 @@ problem_kinds! {
     DigestMismatch = "digest-mismatch", 400, "The content is not what its digest says";
     MalformedJson = "malformed-json", 400, "The body is not valid JSON";
     MalformedBody = "malformed-body", 400, "The body is not what its type says";
+    Unauthorized = "unauthorized", 401, "A key is required";
+    MalformedKey = "malformed-key", 401, "The key is mistyped";
+    UnknownKey = "unknown-key", 401, "The key is not known";
+    ExpiredKey = "expired-key", 401, "The key is not valid any more";
+    RevokedKey = "revoked-key", 401, "The key was revoked";
+    Forbidden = "forbidden", 403, "The key does not allow that";
+    AccountClosed = "account-closed", 403, "The account is closed";
     UnknownPath = "unknown-path", 404, "There is nothing at this path";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
     UnknownModel = "unknown-model", 404, "There is no such model or version";

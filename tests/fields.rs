@@ -186,7 +186,7 @@ fn a_browser_that_asks_first_is_told() {
     for (name, value) in [
         ("Access-Control-Allow-Origin", "*"),
         ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
-        ("Access-Control-Allow-Headers", "*"),
+        ("Access-Control-Allow-Headers", "Authorization, *"),
         ("Access-Control-Max-Age", "86400"),
         ("Allow", "POST, OPTIONS"),
     ] {

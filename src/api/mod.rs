@@ -1,6 +1,8 @@
-//! The API, version 1: where requests go, how a job is read, and how its reply is written.
+//! The API, version 1: where requests go, who may send them, how a job is read, and how its reply is written.
 
 pub mod routes;
+
+pub mod auth;
 
 pub mod operation;
 

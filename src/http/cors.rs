@@ -22,7 +22,8 @@ pub enum Cors {
 /// What a page may read besides the fields that every page may.
 const EXPOSED: &str = "Gemmule-Job, Gemmule-Flops, Gemmule-Amount-Micros, Gemmule-Currency, \
                        Gemmule-Shape, Gemmule-Dtype, Server-Timing, \
-                       Inference-Header-Content-Length, Content-Digest, traceparent, Retry-After";
+                       Inference-Header-Content-Length, Content-Digest, traceparent, \
+                       WWW-Authenticate, Retry-After";
 
 /// Seconds for which a browser may remember the answer to its question before the request.
 const PREFLIGHT_SECONDS: &str = "86400";
@@ -49,9 +50,10 @@ impl Cors {
         let mut preflight = head.field_values("access-control-request-method");
         if head.method == Method::Options && preflight.next().is_some() {
             // Permissions only: what a path does not take is still refused. No request has
-            // credentials, so that the asterisk stands for every field.
+            // credentials of the browser's, so that the asterisk stands for every field but the one
+            // that is never meant by it (Fetch, section 3.3.3): a page that has a key may show it.
             fields.push(("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS".into()));
-            fields.push(("Access-Control-Allow-Headers", "*".into()));
+            fields.push(("Access-Control-Allow-Headers", "Authorization, *".into()));
             fields.push(("Access-Control-Max-Age", PREFLIGHT_SECONDS.into()));
         } else {
             fields.push(("Access-Control-Expose-Headers", EXPOSED.into()));

@@ -1,5 +1,6 @@
 //! The document as a whole, and what all its operations share.
 
+use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,17 @@ const ANYWHERE: [ProblemKind; 8] = [
     ProblemKind::HeadTooLarge,
     ProblemKind::UnsupportedTransferCoding,
     ProblemKind::VersionNotSupported,
+];
+
+/// What can be wrong with a key.
+const KEY_PROBLEMS: [ProblemKind; 7] = [
+    ProblemKind::Unauthorized,
+    ProblemKind::MalformedKey,
+    ProblemKind::UnknownKey,
+    ProblemKind::ExpiredKey,
+    ProblemKind::RevokedKey,
+    ProblemKind::Forbidden,
+    ProblemKind::AccountClosed,
 ];
 
 const DESCRIPTION: &str = "Matrix multiplication as a service: a job is one request, and its reply \
@@ -37,6 +49,8 @@ pub struct Operation {
     pub reply: Value,
     /// What can go wrong, besides what can go wrong anywhere.
     pub problems: Vec<ProblemKind>,
+    /// What a key must let its holder do; nothing where none is needed.
+    pub scope: Option<Scope>,
 }
 
 /// The whole document.
@@ -75,6 +89,13 @@ pub fn document() -> Value {
             "schemas": schemas::schemas(),
             "headers": multiply::headers(),
             "responses": problems,
+            "securitySchemes": {"key": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "gml_ and 49 letters and digits",
+                "description": "A key of an account, with the scopes that its operator gave it. A \
+                    service that is run open needs none for jobs.",
+            }},
         },
     })
 }
@@ -91,7 +112,13 @@ impl Operation {
             body: None,
             reply,
             problems: Vec::new(),
+            scope: None,
         }
+    }
+
+    pub fn needs(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
     }
 
     pub fn with(mut self, parameters: Vec<Value>, problems: &[ProblemKind]) -> Self {
@@ -102,7 +129,8 @@ impl Operation {
 
     fn into_value(self, is_inference: bool, shared: &mut Map<String, Value>) -> Value {
         let mut responses = Map::from_iter([("200".to_owned(), self.reply)]);
-        let mut kinds = [ANYWHERE.as_slice(), &self.problems].concat();
+        let of_keys = if self.scope.is_some() { KEY_PROBLEMS.as_slice() } else { &[] };
+        let mut kinds = [ANYWHERE.as_slice(), &self.problems, of_keys].concat();
         kinds.sort_by_key(|kind| (kind.status(), *kind as usize));
         for kinds in kinds.chunk_by(|one, next| one.status() == next.status()) {
             let name = component_name(kinds, is_inference);
@@ -120,6 +148,9 @@ impl Operation {
             "summary": self.summary,
             "responses": responses,
         });
+        if let Some(scope) = self.scope {
+            operation["security"] = json!([{"key": [scope.name()]}]);
+        }
         if !self.description.is_empty() {
             operation["description"] = self.description.into();
         }
@@ -156,6 +187,10 @@ fn problem_response(kinds: &[ProblemKind], is_inference: bool) -> Value {
         }}},
     });
     match kinds[0].status() {
+        401 | 403 => {
+            response["headers"] =
+                json!({"WWW-Authenticate": {"$ref": "#/components/headers/WWW-Authenticate"}});
+        }
         405 => response["headers"] = json!({"Allow": {"$ref": "#/components/headers/Allow"}}),
         503 => {
             response["headers"] =

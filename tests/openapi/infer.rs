@@ -1,6 +1,7 @@
 //! Products by the Open Inference Protocol.
 
 use gemmule::inference::Model;
+use gemmule::ledger::Scope;
 use gemmule::limits::{DIMENSION_MAX, INFERENCE_HEADER_BYTES_MAX, INFERENCE_ID_BYTES_MAX};
 use gemmule::problem::ProblemKind;
 use serde_json::{Value, json};
@@ -57,6 +58,7 @@ pub fn operation(id: String, parameters: &[Value]) -> Operation {
         }})),
         reply: reply(),
         problems: shared.chain(here).collect(),
+        scope: Some(Scope::Submit),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use gemmule::formats::{Format, coding};
+use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
@@ -77,6 +78,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
         body: Some(json!({"required": true, "content": requests()})),
         reply: product_reply(),
         problems: JOB_PROBLEMS.to_vec(),
+        scope: Some(Scope::Submit),
     };
     let product = post(&examples()[0], &[]);
     let job = product.field("Gemmule-Job").expect("a job's id").to_owned();
@@ -84,7 +86,8 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let job = path_parameter("job", reference("JobId"), &job);
     let bill = json_reply("The bill of a recent job.", "Bill", example);
     let bill = Operation::get("jobs", "bill", "The bill of a recent job", bill)
-        .with(vec![job], &[ProblemKind::UnknownJob]);
+        .with(vec![job], &[ProblemKind::UnknownJob])
+        .needs(Scope::Submit);
     vec![("/v1/multiply".into(), vec![multiply]), ("/v1/jobs/{job}/bill".into(), vec![bill])]
 }
 
@@ -191,6 +194,7 @@ pub fn headers() -> Value {
     let binary = "where the format is not JSON";
     json!({
         "Allow": header("The methods that the path takes.", &text),
+        "WWW-Authenticate": header("How to show a key, or what is wrong with it.", &text),
         "Retry-After": header("Seconds until it is worth trying again.", &number),
         "Gemmule-Job": header("The job's id.", &reference("JobId")),
         "Gemmule-Flops": header("Floating-point operations on the bill.", &number),
