@@ -242,6 +242,23 @@ fn what_can_not_run_ends_with_a_status_and_a_reason() {
     }
 }
 
+#[test]
+fn a_damaged_image_says_so() {
+    let mut guest = Guest::image("");
+    let mut image = fs::read(&guest.kernel).expect("the image is there");
+    // The application fills all but the beginning.
+    let middle = image.len() / 2;
+    image[middle] ^= 1;
+    let path = env::temp_dir().join(format!("gemmule-damaged-{}", std::process::id()));
+    fs::write(&path, image).expect("a file");
+    guest.kernel = path.clone();
+    let mut vm = Vm::spawn(&VmOptions::new(Machine::Microvm, guest));
+    let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("{}", vm.describe()));
+    assert_eq!(status.code(), Some(qemu_status(20)), "{}", vm.describe());
+    assert!(vm.serial().contains("the embedded application is damaged"), "{}", vm.describe());
+    fs::remove_file(&path).expect("the file is there");
+}
+
 /// The emulator has AVX2 and no AVX-512.
 #[test]
 fn its_kernels_multiply_right() {

@@ -1,7 +1,28 @@
-//! Passes the linker script, which fixes where the stub lies in memory.
+//! Packs the application, and passes the linker script, which fixes where the stub lies in memory.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+#[path = "src/packed.rs"]
+mod packed;
 
 fn main() {
-    let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets the manifest directory");
+    let directory = variable("CARGO_MANIFEST_DIR");
     println!("cargo:rerun-if-changed=link.ld");
     println!("cargo:rustc-link-arg=-T{directory}/link.ld");
+
+    let path = variable("GEMMULE_APPLICATION");
+    println!("cargo:rerun-if-env-changed=GEMMULE_APPLICATION");
+    println!("cargo:rerun-if-changed={path}");
+    let application = fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let header = packed::Header::of(&application);
+    let mut packed = Vec::from(header.to_bytes());
+    packed.extend(lz4_flex::compress(&application));
+    let out = PathBuf::from(variable("OUT_DIR")).join("application.packed");
+    fs::write(&out, packed).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

@@ -1,8 +1,8 @@
 //! Boots the Hermit application embedded in this file.
 //!
 //! A hypervisor (PVH) or GRUB (multiboot2) enters in `entry.s`, which switches to 64-bit mode and
-//! calls `stub_main`. From there: find what the loader tells about the machine, place the
-//! embedded application in memory, describe the machine as a device tree, hand over.
+//! calls `stub_main`. From there: find what the loader tells about the machine, unpack
+//! the embedded application and place it in memory, describe the machine as a device tree, hand over.
 
 #![no_std]
 #![no_main]
@@ -12,6 +12,7 @@ extern crate alloc;
 // The steps, in their order.
 mod find;
 
+mod packed;
 mod place;
 
 mod describe;
@@ -26,10 +27,10 @@ mod heap;
 
 core::arch::global_asm!(include_str!("entry.s"));
 
-/// The application's file, in a place of its own: see `link.ld`.
+/// The application as `build.rs` packed it, in a place of its own: see `link.ld`.
 #[unsafe(link_section = ".application")]
-static APPLICATION: [u8; include_bytes!(env!("GEMMULE_APPLICATION")).len()] =
-    *include_bytes!(env!("GEMMULE_APPLICATION"));
+static APPLICATION: [u8; include_bytes!(concat!(env!("OUT_DIR"), "/application.packed")).len()] =
+    *include_bytes!(concat!(env!("OUT_DIR"), "/application.packed"));
 
 /// Called by `entry.s` with the boot protocol and the address of its information.
 #[unsafe(no_mangle)]

@@ -10,48 +10,74 @@ use core::{ptr, slice};
 use hermit_entry::elf::{KernelObject, LoadedKernel};
 
 use crate::console::fail;
+use crate::packed::Header;
 
 /// The kernel reserves itself in pages of this size.
 const APPLICATION_ALIGN: usize = 2 << 20;
 const PAGE_BYTES: usize = 4096;
+/// What `entry.s` has mapped.
+const MAPPED_END: u64 = 1 << 32;
 
 unsafe extern "C" {
     /// First address above what stays in use, set by `link.ld`.
     static stub_end: u8;
 }
 
-/// Loads the application from its file, which must not be used afterwards.
-pub fn load(file: *const [u8], ram: &[Range<u64>]) -> LoadedKernel {
-    // SAFETY: the file is a static of ours, and nothing has overwritten it yet.
-    let bytes = parse(unsafe { &*file }).mem_size();
+/// Loads the application from what `build.rs` packed, which must not be used afterwards.
+pub fn load(packed: *const [u8], ram: &[Range<u64>]) -> LoadedKernel {
     let start = (&raw const stub_end).addr().next_multiple_of(APPLICATION_ALIGN);
-    let end = start + bytes;
+    let Some(region) = ram.iter().find(|region| region.contains(&(start as u64))) else {
+        fail!("no RAM for the application at {start:#x}");
+    };
+    let ram_end = region.end.min(MAPPED_END) as usize;
 
-    // The file may reach into that range, so it is read from a copy above both.
-    let file_end = file.addr() + file.len();
-    let copy_start = end.max(file_end).next_multiple_of(PAGE_BYTES);
-    let copy_end = copy_start + file.len();
-    if !ram.iter().any(|region| region.start <= start as u64 && copy_end as u64 <= region.end) {
-        fail!("no RAM for the application at {start:#x}..{copy_end:#x}: add memory");
+    // The packed file may reach into the application's place, so it is unpacked far above both.
+    let packed_end = packed.addr() + packed.len();
+    // SAFETY: the packed file is a static of ours, and nothing has overwritten it yet.
+    let packed = unsafe { &*packed };
+    // SAFETY: the range is RAM, mapped, and nobody's: it lies above the stub, and what the loader
+    // left in RAM was copied by `find`.
+    let file = unsafe { unpack(packed, start.max(packed_end)..ram_end) };
+    let application = match KernelObject::parse(file) {
+        Ok(application) => application,
+        Err(error) => fail!("the embedded application is damaged: {error}"),
+    };
+
+    let bytes = application.mem_size();
+    if bytes > file.as_ptr().addr() - start {
+        fail!("no RAM for the application at {start:#x}..{:#x}: add memory", start + bytes);
     }
-    let copy = ptr::with_exposed_provenance_mut::<u8>(copy_start);
-    // SAFETY: the target is RAM (checked above), mapped (it ends below 4 GiB, as the stub starts
-    // at 1 MiB and all is small), above the file, and nobody's: it lies above the stub, and
-    // what the loader left in RAM was copied by `find`.
-    unsafe { ptr::copy_nonoverlapping(file.cast::<u8>(), copy, file.len()) };
-    // SAFETY: just written, and below nothing else is written there.
-    let copy = unsafe { slice::from_raw_parts(copy, file.len()) };
-
     let memory = ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(start);
-    // SAFETY: RAM, mapped and nobody's like the copy, which lies above it. The file that it may
-    // overlap is not used any more.
+    // SAFETY: RAM, mapped and nobody's like the unpacked file, which lies above it. The packed one,
+    // which it may overlap, is not used any more.
     let memory = unsafe { slice::from_raw_parts_mut(memory, bytes) };
-    parse(copy).load_kernel(memory, start as u64)
+    application.load_kernel(memory, start as u64)
 }
 
-fn parse(file: &[u8]) -> KernelObject<'_> {
-    match KernelObject::parse(file) {
-        Ok(application) => application,
+/// Unpacks the application's file to the end of the `free` addresses.
+///
+/// # Safety
+///
+/// These must be mapped RAM, and nobody else may use what is there.
+unsafe fn unpack(packed: &[u8], free: Range<usize>) -> &'static [u8] {
+    let Some((header, block)) = packed.split_first_chunk() else {
+        fail!("the embedded application is damaged: it has no header");
+    };
+    let header = Header::from_bytes(*header);
+    let bytes = header.file_bytes as usize;
+    let Some(start) = free.end.checked_sub(bytes).map(|start| start / PAGE_BYTES * PAGE_BYTES)
+    else {
+        fail!("the embedded application is damaged: its file has {bytes} bytes");
+    };
+    if start < free.start {
+        fail!("no RAM for the application's file of {bytes} bytes: add memory");
+    }
+    let file = ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the caller vouches for the range, and this is its end.
+    let file = unsafe { slice::from_raw_parts_mut(file, bytes) };
+    match lz4_flex::decompress_into(block, file) {
+        Ok(_) if Header::of(file) == header => file,
+        Ok(_) => fail!("the embedded application is damaged: its checksum is another"),
         Err(error) => fail!("the embedded application is damaged: {error}"),
     }
 }
