@@ -86,6 +86,19 @@ pub const INFERENCE_ID_BYTES_MAX: usize = KIB;
 /// `-2.2250738585072014e-308,` is 25 bytes.
 pub const JSON_NUMBER_BYTES_MAX: usize = 25;
 
+/// Bytes of the name of a tariff.
+pub const TARIFF_NAME_BYTES_MAX: usize = 32;
+/// The highest price of a tariff, in micro-units: a million units of the currency, for 10^12
+/// operations, for 10^9 bytes, or as a job's minimum. With it, sums are within 128 bits.
+pub const PRICE_MICROS_MAX: u64 = 1_000_000_000_000;
+/// The most that a job costs, in micro-units, whatever it used: the largest whole number that every
+/// reader of JSON takes to the last digit (RFC 8259, section 6).
+pub const AMOUNT_MICROS_MAX: u64 = (1 << 53) - 1;
+/// Rates of a tariff for those who multiply much.
+pub const VOLUME_TIERS_MAX: usize = 16;
+/// The last second of Unix time whose nanoseconds can be counted.
+pub const UNIX_SECONDS_MAX: u64 = u64::MAX / SECOND_NS;
+
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target is part of a head");
 const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize, "heads are indexed with u16");
 const _: () = assert!(HEAD_TIMEOUT_NS < IDLE_TIMEOUT_NS, "a started request is more urgent");

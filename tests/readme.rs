@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use gemmule::billing::Tariff;
 use gemmule::formats::Format;
 use gemmule::gemm::{Alone, Peak};
-use gemmule::limits::{NPY_HEADER_BYTES_MAX, SAFETENSORS_HEADER_BYTES_MAX, ZIP_RECORD_BYTES_MAX};
+use gemmule::limits::{
+    AMOUNT_MICROS_MAX, NPY_HEADER_BYTES_MAX, PRICE_MICROS_MAX, SAFETENSORS_HEADER_BYTES_MAX,
+    TARIFF_NAME_BYTES_MAX, VOLUME_TIERS_MAX, ZIP_RECORD_BYTES_MAX,
+};
 use gemmule::problem::ProblemKind;
 use gemmule::server::{Config, Server};
 use gemmule::time::Now;
@@ -173,4 +176,23 @@ fn the_prices_are_the_tariffs() {
     ];
     assert_eq!(prices, figures.map(|price| price.to_string()));
     assert_eq!((tariff.version, tariff.currency.as_str()), (1, "EUR"));
+}
+
+#[test]
+fn a_tariff_has_the_fields_and_limits_that_are_told() {
+    let written = serde_json::to_value(Tariff::standard()).expect("JSON");
+    let rows = rows("A tariff is a JSON object");
+    let told = rows.iter().flat_map(|row| row[0].split(", ")).map(|name| name.trim_matches('`'));
+    let fields = written.as_object().expect("an object").keys().map(String::as_str);
+    assert_eq!(told.collect::<BTreeSet<_>>(), fields.collect::<BTreeSet<_>>());
+    assert_eq!((PRICE_MICROS_MAX, AMOUNT_MICROS_MAX), (10_u64.pow(12), 2_u64.pow(53) - 1));
+    for told in [
+        format!("1 to {TARIFF_NAME_BYTES_MAX} of"),
+        format!("up to {VOLUME_TIERS_MAX} of"),
+        "Prices and the minimum are at most 10^12".to_owned(),
+        "never more than 2^53 - 1 millionths".to_owned(),
+    ] {
+        let words: Vec<&str> = README.split_whitespace().collect();
+        assert!(words.join(" ").contains(&told), "{told}");
+    }
 }

@@ -88,6 +88,7 @@ impl Bill {
         job: JobId,
         usage: &Usage,
         tariff: Arc<Tariff>,
+        amount_micros: u64,
         kernel: &'static str,
         elapsed_ns: u64,
         issued_unix_ns: u64,
@@ -101,8 +102,8 @@ impl Bill {
             flops: usage.flops,
             bytes_in: usage.bytes_in,
             bytes_out: usage.bytes_out,
-            amount_micros: tariff.amount_micros(usage),
             tariff,
+            amount_micros,
             kernel,
             elapsed_us: elapsed_ns / 1_000,
             issued_unix_ns,
@@ -244,7 +245,7 @@ mod tests {
     fn bill(number: u128, tariff: &Arc<Tariff>) -> Bill {
         let shape = Shape { m: 1, n: 1, k: 1 };
         let usage = Usage { dtype: Dtype::F64, shape, flops: 2, bytes_in: 0, bytes_out: 0 };
-        Bill::new(JobId(number.to_be_bytes()), &usage, Arc::clone(tariff), "none", 0, 0)
+        Bill::new(JobId(number.to_be_bytes()), &usage, Arc::clone(tariff), 1, "none", 0, 0)
     }
 
     #[test]

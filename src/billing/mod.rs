@@ -1,11 +1,19 @@
 //! Billing: how much work a job was, what it costs, and the bill that says so.
 
-pub mod bill;
-pub mod currency;
 pub mod meter;
+
+pub mod currency;
+
 pub mod tariff;
 
+pub mod terms;
+
+pub mod book;
+
+pub mod bill;
+
 pub use bill::{Bill, JobId, RecentBills};
+pub use book::TariffBook;
 pub use currency::Currency;
 pub use meter::Usage;
-pub use tariff::Tariff;
+pub use tariff::{MonthToDate, Tariff};

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use crate::billing::Bill;
+use crate::billing::{Bill, MonthToDate};
 use crate::gemm;
 use crate::job::queue::AccountIndex;
 use crate::job::{Job, Outcome};
@@ -50,10 +50,13 @@ impl Server {
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
         match job.take_outcome() {
             Outcome::Done { usage, written, reply } => {
+                let tariff = Arc::clone(&self.config.tariff);
+                let amount_micros = tariff.amount_micros(&usage, MonthToDate::default());
                 let bill = Bill::new(
                     job_id,
                     &usage,
-                    Arc::clone(&self.config.tariff),
+                    tariff,
+                    amount_micros,
                     gemm::Kernel::of_this_machine().name(),
                     elapsed_ns,
                     now.unix_ns,

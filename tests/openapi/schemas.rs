@@ -122,6 +122,9 @@ fn machine() -> Named {
         ("micros_per_gb_in", count()),
         ("micros_per_gb_out", count()),
         ("job_micros_min", count()),
+        ("free_flops_per_month", count()),
+        ("volume_tiers", array(object(&[("from_flops", count()), ("per_mille", count())]))),
+        ("in_force_from_unix_s", count()),
     ]);
     let health = object(&[
         ("status", json!({"const": "ok"})),
