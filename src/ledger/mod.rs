@@ -6,7 +6,9 @@ pub mod key;
 pub mod hash;
 
 pub mod disk;
+pub mod volume;
 
 pub use account::{Account, AccountId, AccountLimits};
 pub use disk::{Disk, DiskError};
 pub use key::{ApiKey, KeyRecord, Scope, Scopes};
+pub use volume::{Batch, Table, Volume, VolumeError};

@@ -1,0 +1,266 @@
+//! A volume: tables of bytes that last, on a disk.
+//!
+//! A [head](mod@head) of our own says what it is; behind it is a store of
+//! [redb](https://docs.rs/redb), a tree that is never changed in place: a commit writes new pages,
+//! flushes them, then turns over one sector that says which tree counts, and flushes that. Whatever
+//! of unflushed writes the power leaves behind, torn or out of order, either the old tree is found
+//! or the new one, whole.
+//!
+//! Commits are in two phases, with what pages are free written beside the tree ("quick repair"). The
+//! one-phase commit of redb saves a flush, but is known to be whole only by its checksums, so that
+//! after a power cut all of the volume would be read before it could be used.
+
+mod batch;
+mod error;
+pub mod head;
+mod storage;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+use spin::rwlock::RwLock;
+
+pub use batch::{Batch, Table};
+pub use error::VolumeError;
+use head::{Found, Id};
+pub use storage::DISK_BYTES_MIN;
+use storage::{Area, Storage};
+
+use crate::ledger::disk::Disk;
+
+/// A volume, open. Any number of threads may read while one commits.
+#[derive(Debug)]
+pub struct Volume {
+    /// Empty only where it could not be opened again.
+    database: RwLock<Option<Database>>,
+    area: Arc<Area>,
+    id: Id,
+    is_new: bool,
+    cache_bytes: usize,
+}
+
+impl Volume {
+    /// Opens the volume on `disk`, or makes one, named `id_if_new`, if there is nothing on it.
+    /// Up to `cache_bytes` of memory hold what was read and is to be written.
+    ///
+    /// While it is made, power may be cut anywhere: what is found then is a blank disk, or a volume
+    /// that was begun and does not count, and is made again.
+    pub fn open(
+        disk: Box<dyn Disk>,
+        id_if_new: Id,
+        cache_bytes: usize,
+    ) -> Result<Self, VolumeError> {
+        let found = head::find(&*disk)?;
+        let (id, area) = match found {
+            Found::Volume(id, extent) => (id, Area::open(disk, extent)),
+            Found::Blank | Found::Begun => {
+                if disk.bytes_max() < DISK_BYTES_MIN {
+                    return Err(VolumeError::TooSmall { bytes_min: DISK_BYTES_MIN });
+                }
+                disk.set_bytes(head::HEAD_BYTES)?;
+                head::begin(&*disk, id_if_new)?;
+                (id_if_new, Area::begin(disk))
+            }
+        };
+        let area = Arc::new(area);
+        let database = open_store(&area, cache_bytes)?;
+        let is_new = !matches!(found, Found::Volume(..));
+        if is_new {
+            area.seal()?;
+        }
+        Ok(Self { database: RwLock::new(Some(database)), area, id, is_new, cache_bytes })
+    }
+
+    /// The volume's name.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Whether it was made when it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Bytes of the disk that are taken: by rows, or by pages that are free for them.
+    pub fn bytes(&self) -> u64 {
+        self.area.bytes()
+    }
+
+    /// Bytes that it can grow to before it is [full](Volume::is_full).
+    pub fn bytes_max(&self) -> u64 {
+        self.area.bytes_max()
+    }
+
+    /// Whether all is used up but the reserve, which is for what is in progress: nothing new should
+    /// be begun. A full volume is opened as such until its disk is larger.
+    pub fn is_full(&self) -> bool {
+        self.area.is_full()
+    }
+
+    /// Makes all changes of `batch`, which are on the medium when this returns. One that fails may
+    /// have been made or not, but not in part.
+    pub fn commit(&self, batch: &Batch) -> Result<(), VolumeError> {
+        loop {
+            let result = self.with(|database| write(database, batch));
+            if !self.area.take_refusal() {
+                return result;
+            }
+            // redb doubles its storage and takes no for a failure of the disk. What is left of the
+            // disk is given to it while it is closed. The changes may have been made already, and
+            // to make them again makes no difference.
+            self.reopen_larger()?;
+        }
+    }
+
+    /// The value at `key`.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VolumeError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(table.definition())?;
+            Ok(ReadableTable::get(&table, key)?.map(|value| value.value().to_vec()))
+        })
+    }
+
+    /// Shows `visit` the rows from `from` until before `until`, or the table's end, in order, all as
+    /// of one moment, for as long as it says true. It must not commit.
+    pub fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), VolumeError> {
+        self.rows(table, from, until, Order::Forwards, visit)
+    }
+
+    /// The same rows, the last one first.
+    pub fn range_backwards(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), VolumeError> {
+        self.rows(table, from, until, Order::Backwards, visit)
+    }
+
+    /// Closes it, so that it is opened without a repair. One that is dropped is closed as well, but
+    /// what goes wrong is not told.
+    pub fn close(self) -> Result<(), VolumeError> {
+        match self.database.into_inner() {
+            Some(database) => database.close().map_err(|error| redb::Error::from(error).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn rows(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: Option<&[u8]>,
+        order: Order,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), VolumeError> {
+        if until.is_some_and(|until| until <= from) {
+            return Ok(());
+        }
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(table.definition())?;
+            let until = until.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut rows = ReadableTable::range(&table, (Bound::Included(from), until))?;
+            while let Some(row) = match order {
+                Order::Forwards => rows.next(),
+                Order::Backwards => rows.next_back(),
+            } {
+                let (key, value) = row?;
+                if !visit(key.value(), value.value()) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, VolumeError> {
+        match &*self.database.read() {
+            Some(database) => Ok(work(database)?),
+            None => Err(VolumeError::Damaged("it could not be opened again to grow".into())),
+        }
+    }
+
+    fn reopen_larger(&self) -> Result<(), VolumeError> {
+        let mut database = self.database.write();
+        drop(database.take());
+        let grown = self.area.grow_to_end();
+        // Also where there was nothing left to grow into: what is there can still be read.
+        *database = Some(open_store(&self.area, self.cache_bytes)?);
+        grown
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Forwards,
+    Backwards,
+}
+
+/// Opens or makes the store, with all tables: an older version may have had fewer.
+fn open_store(area: &Arc<Area>, cache_bytes: usize) -> Result<Database, VolumeError> {
+    let open = || -> Result<Database, redb::Error> {
+        let storage = Storage(area.clone());
+        let database =
+            Database::builder().set_cache_size(cache_bytes).create_with_backend(storage)?;
+        let transaction = database.begin_read()?;
+        let mut names: Vec<_> = transaction.list_tables()?.collect();
+        names.retain(|name| Table::ALL.iter().any(|table| table.name() == name.name()));
+        drop(transaction);
+        if names.len() < Table::ALL.len() {
+            change(&database, |transaction| {
+                for table in Table::ALL {
+                    transaction.open_table(table.definition())?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(database)
+    };
+    Ok(open()?)
+}
+
+fn write(database: &Database, batch: &Batch) -> Result<(), redb::Error> {
+    change(database, |transaction| {
+        for &table in Table::ALL {
+            let mut deletes = batch.deletes.iter().filter(|row| row.0 == table).peekable();
+            let mut puts = batch.puts.iter().filter(|row| row.0 == table).peekable();
+            if deletes.peek().is_none() && puts.peek().is_none() {
+                continue;
+            }
+            let mut rows = transaction.open_table(table.definition())?;
+            for (_, key) in deletes {
+                rows.remove(key.as_slice())?;
+            }
+            for (_, key, value) in puts {
+                rows.insert(key.as_slice(), value.as_slice())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Commits what `work` changes, so that it is on the medium, and so that the store is opened at once
+/// after a power cut.
+fn change(
+    database: &Database,
+    work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_quick_repair(true);
+    work(&transaction)?;
+    Ok(transaction.commit()?)
+}

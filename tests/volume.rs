@@ -1,0 +1,253 @@
+//! Volumes: what is opened, what is refused, and what a full one does.
+
+mod support;
+
+use gemmule::ledger::volume::{DISK_BYTES_MIN, head};
+use gemmule::ledger::{Batch, Disk, Table, Volume, VolumeError};
+
+use support::power::{Left, PowerCut};
+use support::random::Random;
+
+const CACHE_BYTES: usize = 1 << 20;
+const ID: [u8; 16] = *b"a volume of test";
+const DEVICE_BYTES: usize = DISK_BYTES_MIN as usize;
+
+fn open(disk: &PowerCut) -> Result<Volume, VolumeError> {
+    Volume::open(Box::new(disk.clone()), ID, CACHE_BYTES)
+}
+
+fn row(key: &str, value: impl Into<Vec<u8>>) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(Table::Jobs, key, value);
+    batch
+}
+
+fn keys(volume: &Volume, from: &str, until: Option<&str>, is_backwards: bool) -> String {
+    let mut keys = String::new();
+    let mut visit = |key: &[u8], _: &[u8]| {
+        keys.push_str(str::from_utf8(key).unwrap());
+        true
+    };
+    let until = until.map(str::as_bytes);
+    if is_backwards {
+        volume.range_backwards(Table::Jobs, from.as_bytes(), until, &mut visit).unwrap();
+    } else {
+        volume.range(Table::Jobs, from.as_bytes(), until, &mut visit).unwrap();
+    }
+    keys
+}
+
+/// Overwrites a part of what is on the disk.
+fn altered(disk: &PowerCut, offset: usize, bytes: &[u8]) -> PowerCut {
+    let mut contents = disk.contents();
+    contents[offset..offset + bytes.len()].copy_from_slice(bytes);
+    PowerCut::new(contents, disk.bytes_max())
+}
+
+#[test]
+fn rows_are_there_when_it_is_opened_again() {
+    for disk in [PowerCut::device(DEVICE_BYTES), PowerCut::file(1 << 30)] {
+        let volume = open(&disk).unwrap();
+        assert!(volume.is_new());
+        volume.commit(&row("a", "1")).unwrap();
+        volume.commit(&row("a", "2")).unwrap();
+        volume.close().unwrap();
+        let volume = Volume::open(Box::new(disk.clone()), [0; 16], CACHE_BYTES).unwrap();
+        assert!(!volume.is_new());
+        assert_eq!(volume.id(), ID, "the name is given once");
+        assert_eq!(volume.get(Table::Jobs, b"a").unwrap().unwrap(), b"2");
+        assert_eq!(volume.get(Table::Journal, b"a").unwrap(), None, "tables are apart");
+    }
+}
+
+#[test]
+fn a_file_and_a_device_have_the_same_bytes() {
+    let disks = [PowerCut::device(DEVICE_BYTES), PowerCut::file(DISK_BYTES_MIN)];
+    for disk in &disks {
+        let volume = open(disk).unwrap();
+        volume.commit(&row("a", "1")).unwrap();
+        volume.close().unwrap();
+    }
+    let [device, file] = disks.map(|disk| disk.contents());
+    assert!(file.len() < device.len());
+    assert_eq!(device[..file.len()], file);
+    assert!(device[file.len()..].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn deletes_go_before_puts_and_the_later_of_two_puts_counts() {
+    let volume = open(&PowerCut::device(DEVICE_BYTES)).unwrap();
+    volume.commit(&row("a", "1")).unwrap();
+    let mut batch = row("a", "2");
+    batch.put(Table::Jobs, "a", "3");
+    batch.put(Table::Jobs, "b", "1");
+    batch.delete(Table::Jobs, "a");
+    batch.delete(Table::Jobs, "was never there");
+    volume.commit(&batch).unwrap();
+    assert_eq!(volume.get(Table::Jobs, b"a").unwrap().unwrap(), b"3");
+    let mut batch = Batch::default();
+    batch.delete(Table::Jobs, "a");
+    volume.commit(&batch).unwrap();
+    assert_eq!(keys(&volume, "", None, false), "b");
+}
+
+#[test]
+fn ranges_go_both_ways_and_stop_when_told() {
+    let volume = open(&PowerCut::device(DEVICE_BYTES)).unwrap();
+    let mut batch = Batch::default();
+    for key in ["d", "a", "c", "b"] {
+        batch.put(Table::Jobs, key, key);
+    }
+    volume.commit(&batch).unwrap();
+    for (from, until, forwards, backwards) in [
+        ("", None, "abcd", "dcba"),
+        ("b", None, "bcd", "dcb"),
+        ("b", Some("d"), "bc", "cb"),
+        ("aa", Some("b"), "", ""),
+        ("c", Some("a"), "", ""),
+    ] {
+        assert_eq!(keys(&volume, from, until, false), forwards);
+        assert_eq!(keys(&volume, from, until, true), backwards);
+    }
+    let mut seen = 0;
+    let mut two = |_: &[u8], _: &[u8]| {
+        seen += 1;
+        seen < 2
+    };
+    volume.range(Table::Jobs, b"", None, &mut two).unwrap();
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn what_is_something_else_is_refused_and_stays() {
+    let mut text = PowerCut::file(1 << 20);
+    text = PowerCut::new(b"a letter".to_vec(), text.bytes_max());
+    let blank = PowerCut::device(DEVICE_BYTES);
+    // An ext4 file system, one of btrfs, an array's member, and one byte at the end.
+    let mut disks = vec![text];
+    for offset in [1080, 0x10040, DEVICE_BYTES - 65536, DEVICE_BYTES - 1] {
+        disks.push(altered(&blank, offset, b"\x53"));
+    }
+    for disk in disks {
+        let before = disk.contents();
+        assert_eq!(open(&disk).unwrap_err(), VolumeError::NotAVolume);
+        assert_eq!(disk.contents(), before);
+        assert_eq!(disk.moments(), 0, "nothing is written");
+    }
+}
+
+#[test]
+fn a_later_format_is_refused_and_stays() {
+    let disk = PowerCut::device(DEVICE_BYTES);
+    open(&disk).unwrap().close().unwrap();
+    let later = altered(&disk, 16, &(head::FORMAT_VERSION + 1).to_le_bytes());
+    let error = open(&later).unwrap_err();
+    assert_eq!(error, VolumeError::Newer { version: head::FORMAT_VERSION + 1 });
+    assert!(error.to_string().contains("open it with the version that wrote it"), "{error}");
+    assert_eq!(later.moments(), 0, "nothing is written");
+}
+
+#[test]
+fn damage_to_the_head_is_told_and_one_slot_is_enough() {
+    let disk = PowerCut::device(DEVICE_BYTES);
+    let volume = open(&disk).unwrap();
+    // The second of these commits flushes what the first has written of how much it grew.
+    for key in ["a", "b"] {
+        volume.commit(&row(key, vec![1; 600_000])).unwrap();
+    }
+    let slots = [4096, 8192];
+    for slot in slots {
+        let volume = open(&altered(&disk, slot, b"\xff\xff")).unwrap();
+        assert_eq!(volume.get(Table::Jobs, b"b").unwrap().unwrap().len(), 600_000);
+    }
+    let both = altered(&altered(&disk, slots[0], b"\xff\xff"), slots[1], b"\xff\xff");
+    let mut cut_off = disk.contents();
+    cut_off.truncate(1 << 20);
+    let cut_off = PowerCut::new(cut_off, DISK_BYTES_MIN);
+    for damaged in [altered(&disk, 24, b"\xff"), altered(&disk, 16, &[0; 4]), both, cut_off] {
+        let error = open(&damaged).unwrap_err();
+        assert!(matches!(error, VolumeError::Damaged(_)), "{error:?}");
+        assert_eq!(damaged.moments(), 0, "nothing is written");
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_refused() {
+    let disk = PowerCut::device(DEVICE_BYTES - 1);
+    assert_eq!(open(&disk).unwrap_err(), VolumeError::TooSmall { bytes_min: DISK_BYTES_MIN });
+    assert_eq!(disk.moments(), 0, "nothing is written");
+}
+
+/// Power is cut at every moment of making one: a volume is made by the next that opens it.
+#[test]
+fn power_may_be_cut_while_it_is_made() {
+    for blank in [|| PowerCut::device(DEVICE_BYTES), || PowerCut::file(1 << 30)] {
+        let mut moment = 1;
+        loop {
+            let disk = blank().cut_at(moment);
+            let made = open(&disk);
+            if !disk.is_off() {
+                made.unwrap();
+                break;
+            }
+            for left in Left::each(moment, 4) {
+                let volume = open(&disk.found(left)).unwrap();
+                assert_eq!(volume.id(), ID);
+                volume.commit(&row("a", "1")).unwrap();
+                assert_eq!(keys(&volume, "", None, false), "a");
+            }
+            moment += 1;
+        }
+        assert!(moment > 10, "making one takes more than {moment} writes and flushes");
+    }
+}
+
+/// Everything that fits is used, the reserve is told of, and what was committed stays.
+#[test]
+fn a_volume_that_fills_up_says_so_before_it_is_too_late() {
+    let disk = PowerCut::device(4 * DEVICE_BYTES + 12345);
+    let mut random = Random::new(1);
+    let mut volume = open(&disk).unwrap();
+    let mut full_at = None;
+    let mut rows = 0_u32;
+    let mut bytes = 0;
+    let error = loop {
+        let value = vec![rows as u8; 1 + random.below(40_000) as usize];
+        let mut batch = Batch::default();
+        batch.put(Table::Jobs, rows.to_be_bytes(), value.clone());
+        if let Err(error) = volume.commit(&batch) {
+            break error;
+        }
+        rows += 1;
+        bytes += value.len();
+        if volume.is_full() && full_at.is_none() {
+            full_at = Some(bytes);
+            // It is so for whoever opens it next.
+            drop(volume);
+            volume = open(&disk).unwrap();
+            assert!(volume.is_full());
+        }
+    };
+    assert_eq!(error, VolumeError::Full);
+    let full_at = full_at.expect("it was told first");
+    assert!(full_at > disk.contents().len() / 2, "{full_at} bytes of values");
+    assert!(bytes - full_at > 1 << 20, "the reserve took {} bytes", bytes - full_at);
+    // Reading goes on, and what frees room can be written.
+    let mut seen = 0_u32;
+    let mut visit = |key: &[u8], value: &[u8]| {
+        assert_eq!(key, seen.to_be_bytes());
+        assert!(value.iter().all(|&byte| byte == seen as u8));
+        seen += 1;
+        true
+    };
+    volume.range(Table::Jobs, b"", None, &mut visit).unwrap();
+    assert_eq!(seen, rows);
+    volume.close().unwrap();
+
+    // On a larger disk it is not full.
+    let mut contents = disk.contents();
+    contents.resize(8 * DEVICE_BYTES, 0);
+    let volume = open(&PowerCut::new(contents, 8 * DISK_BYTES_MIN)).unwrap();
+    assert!(!volume.is_full());
+    volume.commit(&row("a", vec![1; 40_000])).unwrap();
+}
