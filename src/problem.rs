@@ -79,6 +79,7 @@ problem_kinds! {
     DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
     ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";
     LengthMismatch = "length-mismatch", 422, "The body and its shapes have other lengths";
+    IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another request";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
     Overloaded = "overloaded", 503, "The machine is busy; try again";
     Draining = "draining", 503, "The machine is shutting down";

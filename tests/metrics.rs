@@ -310,6 +310,7 @@ fn times_are_from_the_head_and_from_the_last_byte() {
         ("gemmule_job_seconds_total{stage=\"queue\"}".into(), MS),
         ("gemmule_job_seconds_total{stage=\"parse\"}".into(), MS),
         ("gemmule_job_seconds_total{stage=\"gemm\"}".into(), 0),
+        ("gemmule_job_seconds_total{stage=\"proof\"}".into(), 0),
         ("gemmule_job_seconds_total{stage=\"encode\"}".into(), 0),
     ] {
         assert_eq!(metrics.get(&series), Some(&expected), "{series}");

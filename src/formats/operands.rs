@@ -12,7 +12,8 @@ use crate::api::encode::text_bytes_max;
 use crate::api::operation::{MultiplyRequest, check_shapes};
 use crate::formats::buffers::{Buffers, Plan, in_lines, place_of};
 use crate::formats::{ArrayHeader, Settings, Which};
-use crate::gemm::{Dtype, Element, Shape, workspace_bytes};
+use crate::gemm::{Dtype, Element, Shape};
+use crate::job;
 use crate::limits::{DIMENSION_MAX, SMALL_JOB_FLOPS};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
@@ -248,7 +249,7 @@ impl Operands {
             };
             let (a, b) =
                 (extent(a, self.settings.transpose_a), extent(b, self.settings.transpose_b));
-            besides_bytes += workspace_bytes::<T>(a, b, threads);
+            besides_bytes += job::besides_bytes::<T>(a, b, threads);
             text_bytes = match self.demand.reply_is_text {
                 true => text_bytes_max(shape).unwrap_or(usize::MAX),
                 false => 0,

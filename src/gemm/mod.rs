@@ -134,7 +134,8 @@ impl Extent {
         if self.transposed { view.reversed_axes() } else { view }
     }
 
-    fn elements<'a, T>(&self, buffer: &'a [T]) -> &'a [T] {
+    /// Its elements, as they lie.
+    pub(crate) fn elements<'a, T>(&self, buffer: &'a [T]) -> &'a [T] {
         &buffer[self.start..self.start + self.rows * self.columns]
     }
 }
@@ -309,6 +310,21 @@ impl<T: Element> Product<T> {
     /// Rows, columns and terms.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// The buffer that A and B lie in, and where.
+    pub(crate) fn operands(&self) -> (&[T], [Extent; 2]) {
+        (&self.operands, [self.a, self.b])
+    }
+
+    /// The result, row by row, as far as it has come: before the first advance, the caller's C.
+    pub(crate) fn c(&self) -> &[T] {
+        &self.c
+    }
+
+    /// Alpha and beta.
+    pub(crate) fn factors(&self) -> (T, T) {
+        (self.scale.alpha, self.scale.beta)
     }
 
     /// Multiplications and additions done, of 2 m n k.

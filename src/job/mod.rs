@@ -5,6 +5,12 @@
 
 pub mod queue;
 
+mod work;
+
+mod digest;
+
+pub mod fingerprint;
+
 pub mod reply;
 
 mod seal;
@@ -19,29 +25,32 @@ use alloc::vec::Vec;
 use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::api::{MultiplyReader, MultiplyRequest, Operation};
-use crate::billing::{JobId, Usage, meter};
+use crate::api::{MultiplyReader, MultiplyRequest};
+use crate::billing::{JobId, Usage};
 use crate::formats::Demand;
-use crate::gemm::{Crew, Element, Product, Shape, workspace_bytes};
-use crate::http::{Piece, Response};
+use crate::gemm::{Crew, Shape};
+use crate::http::Response;
 use crate::inference::Model;
 use crate::inference::load::{Loader, Need};
+use crate::ledger::Digests;
+use crate::ledger::hash::Hash;
 use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
 use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 
+use fingerprint::Fingerprinting;
 use queue::AccountIndex;
-use reply::{Progress, ReplyForm, Writer, Written};
+use reply::{ReplyForm, Written};
 use seal::Sealing;
 use timing::{Activity, Timing};
 use waiting::Ticket;
+use work::Work;
+
+pub(crate) use work::besides_bytes;
 
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
-
-/// Operations that a thread is given at least, where several share a product.
-const PART_FLOPS_MIN: u64 = SMALL_JOB_FLOPS / 2;
 
 /// Whom jobs are of where nobody says who they are.
 const ANONYMOUS: AccountIndex = 0;
@@ -63,6 +72,7 @@ pub struct Job {
     reply: ReplyForm,
     promise: Promise,
     cancelled: CancelFlag,
+    pub(crate) fingerprinting: Fingerprinting,
     /// It is done and billed, and only its reply is not ready.
     pub(crate) is_done: bool,
     stage: Stage,
@@ -104,31 +114,26 @@ enum Stage {
     Finished(Outcome),
 }
 
-#[derive(Debug)]
-struct Work<T: 'static> {
-    usage: Usage,
-    phase: Phase<T>,
-}
-
-#[derive(Debug)]
-enum Phase<T: 'static> {
-    Multiply(Product<T>),
-    Write(Writer<T>),
-}
-
 /// How a job ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Done {
-        usage: Usage,
-        written: Written,
-        reply: ReplyForm,
-    },
+    Done(Box<Done>),
     Failed(Problem),
     /// The reply to what was done has its digest.
     Sealed(Response),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
+}
+
+/// What has come of a job that was done.
+#[derive(Debug)]
+pub struct Done {
+    pub usage: Usage,
+    pub digests: Digests,
+    /// Of the request, where it was to be found.
+    pub fingerprint: Option<Hash>,
+    pub(crate) written: Written,
+    pub(crate) reply: ReplyForm,
 }
 
 impl CancelFlag {
@@ -165,6 +170,7 @@ impl Job {
             reply,
             promise,
             cancelled,
+            fingerprinting: Fingerprinting::Off,
             is_done: false,
             stage,
         }
@@ -181,13 +187,10 @@ impl Job {
         let activity = match &self.stage {
             Stage::Input(Input::Text(_) | Input::Inference(..)) => Activity::Parse,
             Stage::Input(Input::Tensors(loader)) if loader.need() == Need::Time => Activity::Parse,
-            Stage::F64(Work { phase: Phase::Write(_), .. })
-            | Stage::F32(Work { phase: Phase::Write(_), .. })
-            | Stage::Seal(_)
-            | Stage::Finished(_) => Activity::Encode,
-            Stage::Input(Input::Tensors(_) | Input::Operation(_))
-            | Stage::F64(_)
-            | Stage::F32(_) => Activity::Gemm,
+            Stage::Input(Input::Tensors(_) | Input::Operation(_)) => Activity::Gemm,
+            Stage::F64(work) => work.activity(),
+            Stage::F32(work) => work.activity(),
+            Stage::Seal(_) | Stage::Finished(_) => Activity::Encode,
         };
         self.timing.turn_to(activity, now_ns);
     }
@@ -200,9 +203,8 @@ impl Job {
             Stage::Input(Input::Tensors(loader)) => loader.text_bytes() <= SMALL_JOB_BYTES,
             Stage::Input(Input::Operation(MultiplyRequest::F64(it))) => is_small(it.shape),
             Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
-            Stage::F64(Work { usage, .. }) | Stage::F32(Work { usage, .. }) => {
-                is_small(usage.shape)
-            }
+            Stage::F64(work) => is_small(work.shape()),
+            Stage::F32(work) => is_small(work.shape()),
             Stage::Seal(_) => false,
             Stage::Finished(_) => true,
         }
@@ -216,8 +218,8 @@ impl Job {
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
     /// is asked between slices, some tiles of the product or some thousand elements of text, by
-    /// every thread of the crew that works on it. A call returns after each of reading, multiplying
-    /// and writing, though the job goes on.
+    /// every thread of the crew that works on it. A call returns after each of reading, hashing,
+    /// multiplying and writing, though the job goes on.
     pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
         self.waits = None;
         if self.cancelled.is_set() {
@@ -226,14 +228,15 @@ impl Job {
         let cancelled = self.cancelled.clone();
         let pause = &|| cancelled.is_set() || pause();
         let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
+        let (reply, fingerprinting) = (&self.reply, self.fingerprinting);
         self.stage = match stage {
             Stage::Input(input) => self.begin(input, pause).unwrap_or_else(failed),
-            Stage::F64(work) => {
-                work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F64)
-            }
-            Stage::F32(work) => {
-                work.advance(&self.reply, crew, pause).map_or_else(Stage::Finished, Stage::F32)
-            }
+            Stage::F64(work) => work
+                .advance(reply, fingerprinting, crew, pause)
+                .map_or_else(Stage::Finished, Stage::F64),
+            Stage::F32(work) => work
+                .advance(reply, fingerprinting, crew, pause)
+                .map_or_else(Stage::Finished, Stage::F32),
             Stage::Seal(sealing) => sealing
                 .advance(pause)
                 .map_or_else(Stage::Seal, |response| Stage::Finished(Outcome::Sealed(response))),
@@ -250,7 +253,7 @@ impl Job {
             _ => Outcome::Cancelled,
         };
         let held_bytes = match &outcome {
-            Outcome::Done { written, .. } => written.held_bytes(),
+            Outcome::Done(done) => done.written.held_bytes(),
             Outcome::Sealed(_) => return outcome,
             _ => 0,
         };
@@ -305,72 +308,15 @@ impl Job {
     }
 
     fn set_up(&mut self, request: MultiplyRequest) -> Result<Stage, Problem> {
+        let (threads, bytes_in) = (self.threads, self.bytes_in);
+        let (reply, promise) = (&self.reply, &mut self.promise);
         match request {
-            MultiplyRequest::F64(operation) => self.admit(operation).map(Stage::F64),
-            MultiplyRequest::F32(operation) => self.admit(operation).map(Stage::F32),
-        }
-    }
-
-    /// Promises the memory that the job needs now that its shapes are known, and sets it up.
-    fn admit<T: Element>(&mut self, operation: Operation<T>) -> Result<Work<T>, Problem> {
-        let Operation { elements, a, b, c, alpha, beta, shape } = operation;
-        // What is small is over before another thread would wake.
-        let parts_max = usize::try_from(shape.flops() / PART_FLOPS_MIN).unwrap_or(usize::MAX);
-        let threads = self.threads.min(parts_max).max(1);
-        let flops = meter::flops(shape, alpha != T::from_f64(1.0), c.is_some());
-        let workspace = workspace_bytes::<T>(a, b, threads);
-        let needed_bytes = memory_bytes::<T>(elements.capacity(), shape, workspace, &self.reply);
-        let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
-            return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
-        };
-        self.promise
-            .resize(needed_bytes)
-            .map_err(|shortage| memory_problem(shortage, needed_bytes))?;
-        let outputs = shape.m * shape.n;
-        let mut result = c.unwrap_or_default();
-        result
-            .try_reserve_exact(outputs - result.len())
-            .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
-        result.resize(outputs, T::from_f64(0.0));
-        let usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in: self.bytes_in, bytes_out: 0 };
-        let product = Product::new(elements, (a, b), (alpha, beta), result, threads)
-            .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
-        Ok(Work { usage, phase: Phase::Multiply(product) })
-    }
-}
-
-impl<T: Element> Work<T>
-where
-    Piece: From<Vec<T>>,
-{
-    /// One more stretch: what is left, or how it ended.
-    fn advance(
-        mut self,
-        reply: &ReplyForm,
-        crew: &dyn Crew,
-        pause: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Self, Outcome> {
-        match self.phase {
-            Phase::Multiply(mut product) => {
-                self.phase = if product.advance(crew, pause) {
-                    let writer = Writer::new(product.into_result(), self.usage.shape, reply);
-                    Phase::Write(writer.map_err(Outcome::Failed)?)
-                } else {
-                    Phase::Multiply(product)
-                };
-                Ok(self)
+            MultiplyRequest::F64(operation) => {
+                Work::new(operation, threads, bytes_in, reply, promise).map(Stage::F64)
             }
-            Phase::Write(writer) => match writer.advance(&mut || pause()) {
-                Ok(Progress::Paused(writer)) => {
-                    self.phase = Phase::Write(writer);
-                    Ok(self)
-                }
-                Ok(Progress::Whole(written)) => {
-                    self.usage.bytes_out = written.result_bytes();
-                    Err(Outcome::Done { usage: self.usage, written, reply: reply.clone() })
-                }
-                Err(problem) => Err(Outcome::Failed(problem)),
-            },
+            MultiplyRequest::F32(operation) => {
+                Work::new(operation, threads, bytes_in, reply, promise).map(Stage::F32)
+            }
         }
     }
 }
@@ -382,21 +328,6 @@ fn failed(problem: Problem) -> Stage {
 fn is_small(shape: Shape) -> bool {
     let encoding = FLOPS_PER_ENCODED_ELEMENT.saturating_mul((shape.m as u64) * (shape.n as u64));
     shape.flops().saturating_add(encoding) <= SMALL_JOB_FLOPS
-}
-
-/// The most memory that a job holds at once: its operands and the kernel's workspace with its
-/// result, or its result with what is written of it. `None` where that can't be counted, and so
-/// can't be had.
-fn memory_bytes<T>(
-    operand_elements: usize,
-    shape: Shape,
-    workspace: usize,
-    reply: &ReplyForm,
-) -> Option<usize> {
-    let element_bytes = mem::size_of::<T>();
-    let operands = operand_elements.checked_mul(element_bytes)?.checked_add(workspace)?;
-    let result = shape.m.checked_mul(shape.n)?.checked_mul(element_bytes)?;
-    result.checked_add(operands.max(reply.bytes_max(shape)?))
 }
 
 /// Too little memory, as a problem: forever, or for now.

@@ -10,6 +10,7 @@ pub(crate) enum Activity {
     Queue,
     Parse,
     Gemm,
+    Proof,
     Encode,
 }
 
@@ -17,7 +18,7 @@ pub(crate) enum Activity {
 const FIELD_VALUE_BYTES: usize = 96;
 
 /// Of the activities, as clients read them.
-pub(crate) const NAMES: [&str; 4] = ["queue", "parse", "gemm", "encode"];
+pub(crate) const NAMES: [&str; 5] = ["queue", "parse", "gemm", "proof", "encode"];
 
 /// The time that each activity took, from the request's last byte on.
 #[derive(Debug)]
@@ -72,9 +73,11 @@ mod tests {
         let mut timing = Timing::new(1_000_000);
         timing.turn_to(Activity::Gemm, 1_005_000);
         timing.turn_to(Activity::Gemm, 3_005_000);
-        timing.turn_to(Activity::Encode, 3_006_999);
-        timing.turn_to(Activity::Encode, 3_007_000);
-        let expected = "queue;dur=0.005, parse;dur=0.000, gemm;dur=2.001, encode;dur=0.000";
+        timing.turn_to(Activity::Proof, 3_006_999);
+        timing.turn_to(Activity::Encode, 3_056_999);
+        timing.turn_to(Activity::Encode, 3_057_000);
+        let expected =
+            "queue;dur=0.005, parse;dur=0.000, gemm;dur=2.001, proof;dur=0.050, encode;dur=0.000";
         assert_eq!(timing.field_value(), expected);
     }
 }

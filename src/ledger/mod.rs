@@ -3,12 +3,14 @@
 pub mod account;
 pub mod key;
 
+pub mod digest;
 pub mod hash;
 
 pub mod disk;
 pub mod volume;
 
 pub use account::{Account, AccountId, AccountLimits};
+pub use digest::Digests;
 pub use disk::{Disk, DiskError};
 pub use key::{ApiKey, KeyRecord, Scope, Scopes};
 pub use volume::{Batch, Table, Volume, VolumeError};

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use crate::billing::{Bill, MonthToDate};
 use crate::gemm;
 use crate::job::queue::AccountIndex;
-use crate::job::{Job, Outcome};
+use crate::job::{Done, Job, Outcome};
 use crate::server::{Server, SessionId, replies};
 use crate::time::Now;
 
@@ -49,7 +49,8 @@ impl Server {
         let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
         match job.take_outcome() {
-            Outcome::Done { usage, written, reply } => {
+            Outcome::Done(done) => {
+                let Done { usage, written, reply, .. } = *done;
                 let tariff = Arc::clone(&self.config.tariff);
                 let amount_micros = tariff.amount_micros(&usage, MonthToDate::default());
                 let bill = Bill::new(

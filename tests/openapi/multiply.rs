@@ -37,6 +37,7 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::DimensionTooLarge,
     ProblemKind::ShapeMismatch,
     ProblemKind::LengthMismatch,
+    ProblemKind::IdempotencyKeyReused,
     ProblemKind::ResultNotFinite,
     ProblemKind::Overloaded,
     ProblemKind::Draining,
@@ -204,7 +205,7 @@ pub fn headers() -> Value {
         "Gemmule-Shape": header(&format!("Rows and columns of the result, {binary}."), &shape),
         "Gemmule-Dtype": header(&format!("Of the result, {binary}."), &reference("Dtype")),
         "Server-Timing": header(
-            "Milliseconds from the request's last byte on: queue, parse, gemm, encode.",
+            "Milliseconds from the request's last byte on: queue, parse, gemm, proof, encode.",
             &text,
         ),
         "Content-Encoding": header("Of JSON, as Accept-Encoding lets it.", &coding_schema()),
