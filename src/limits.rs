@@ -37,6 +37,9 @@ pub const DRAIN_TIMEOUT_NS: u64 = 30 * SECOND_NS;
 
 /// Bytes of memory that requests of all clients may hold at once, where the host sets no other.
 pub const MEMORY_BYTES_DEFAULT: usize = 1024 * MIB;
+/// Bytes of memory for the pages of a volume, where the host sets no other. What a commit changes is
+/// less, and so is what it has to read but for rows of long ago.
+pub const VOLUME_CACHE_BYTES_DEFAULT: usize = 8 * MIB;
 /// The largest number of rows or columns of a matrix.
 pub const DIMENSION_MAX: usize = 1 << 24;
 /// Connections open at once, where the host sets no other.

@@ -2,9 +2,22 @@
 
 mod support;
 
+// The parts of the host that it is kept by, which are no library.
+#[path = "../src/linux/volume.rs"]
+mod file;
+#[allow(dead_code, reason = "the host asks for more than these tests")]
+#[path = "../src/host/keeper.rs"]
+mod keeper;
+
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::{env, fs, process};
+
 use gemmule::ledger::volume::{DISK_BYTES_MIN, head};
 use gemmule::ledger::{Batch, Disk, Table, Volume, VolumeError};
 
+use file::FileDisk;
+use keeper::Keeper;
 use support::power::{Left, PowerCut};
 use support::random::Random;
 
@@ -250,4 +263,84 @@ fn a_volume_that_fills_up_says_so_before_it_is_too_late() {
     let volume = open(&PowerCut::new(contents, 8 * DISK_BYTES_MIN)).unwrap();
     assert!(!volume.is_full());
     volume.commit(&row("a", vec![1; 40_000])).unwrap();
+}
+
+/// A path that nothing is at, and nothing will be after the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("gemmule-{name}-{}", process::id()));
+        Self(path)
+    }
+
+    fn disk(&self) -> Box<FileDisk> {
+        Box::new(FileDisk::open(&self.0).unwrap())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A test that fails early has made none.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_file_on_linux_is_a_disk() {
+    let scratch = Scratch::new("file");
+    let volume = Volume::open(scratch.disk(), ID, CACHE_BYTES).unwrap();
+    volume.commit(&row("a", vec![7; 600_000])).unwrap();
+    drop(volume);
+    let volume = Volume::open(scratch.disk(), ID, CACHE_BYTES).unwrap();
+    assert!(!volume.is_new());
+    assert_eq!(volume.get(Table::Jobs, b"a").unwrap().unwrap(), vec![7; 600_000]);
+    assert!(!volume.is_full());
+    volume.close().unwrap();
+    let bytes = fs::read(&scratch.0).unwrap();
+    let volume = open(&PowerCut::new(bytes, 1 << 30)).unwrap();
+    assert_eq!(volume.get(Table::Jobs, b"a").unwrap().unwrap(), vec![7; 600_000]);
+}
+
+#[test]
+fn a_file_is_opened_once_at_a_time() {
+    let scratch = Scratch::new("twice");
+    let volume = Volume::open(scratch.disk(), ID, CACHE_BYTES).unwrap();
+    let error = FileDisk::open(&scratch.0).unwrap_err();
+    assert_eq!(error.to_string(), "another process has it open");
+    volume.close().unwrap();
+    FileDisk::open(&scratch.0).unwrap();
+    let error = FileDisk::open(&env::temp_dir()).unwrap_err();
+    assert_eq!(error.to_string(), "neither a file nor a block device");
+}
+
+#[test]
+fn a_keeper_brings_batches_back_when_they_are_committed() {
+    let volume = Arc::new(open(&PowerCut::device(DEVICE_BYTES)).unwrap());
+    let (woken, wakes) = mpsc::channel();
+    let wake = Arc::new(move || woken.send(()).unwrap());
+    let keepers = [
+        ("in turn", Keeper::in_turn(volume.clone())),
+        ("thread", Keeper::start(volume.clone(), wake).unwrap()),
+    ];
+    for (name, mut keeper) in keepers {
+        for number in 0..10 {
+            assert!(!keeper.is_busy());
+            keeper.submit(number, row(name, number.to_string()));
+            assert!(keeper.is_busy());
+            if name == "thread" {
+                wakes.recv().unwrap();
+            } else {
+                assert!(keeper.has_work());
+            }
+            assert_eq!(keeper.poll(), Some(number));
+            assert!(!keeper.has_work());
+            let value = volume.get(Table::Jobs, name.as_bytes()).unwrap().unwrap();
+            assert_eq!(value, number.to_string().as_bytes());
+        }
+        assert_eq!(keeper.poll(), None);
+        keeper.submit(10, row(name, "last"));
+        keeper.finish();
+        assert_eq!(volume.get(Table::Jobs, name.as_bytes()).unwrap().unwrap(), b"last");
+    }
 }
