@@ -10,6 +10,8 @@ mod buffers;
 mod bus;
 #[path = "../src/hermit/demux.rs"]
 mod demux;
+#[path = "../src/hermit/disk.rs"]
+mod disk;
 #[path = "../src/hermit/fault.rs"]
 mod fault;
 #[path = "../src/hermit/heap.rs"]

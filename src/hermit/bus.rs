@@ -37,7 +37,8 @@ impl Bus {
             waiting.extend(open_mmio(start, bytes)?.map(Found::Mmio));
         }
         if waiting.is_empty() && !pci::is_present() {
-            for start in (MICROVM_START..MICROVM_END).step_by(MICROVM_SLOT_BYTES) {
+            for slot in (0..MICROVM_SLOTS).rev() {
+                let start = MICROVM_START + u64::from(slot) * MICROVM_SLOT_BYTES as u64;
                 waiting.extend(open_mmio(start, MICROVM_SLOT_BYTES)?.map(Found::Mmio));
             }
         }
@@ -50,7 +51,7 @@ impl Bus {
             Found::Pci(_, found) => *found == kind,
             Found::Mmio(transport) => transport.device_type() == kind,
         })?;
-        Some(match self.waiting.swap_remove(index) {
+        Some(match self.waiting.remove(index) {
             Found::Pci(function, _) => pci::open(function).map(|(transport, shortcuts)| Device {
                 transport: SomeTransport::from(transport),
                 shortcuts: Some(shortcuts),
@@ -62,11 +63,11 @@ impl Bus {
     }
 }
 
-/// Where QEMU's microvm has its 24 slots. It names them in arguments only when it has no ACPI, and
-/// in ACPI only to those who run its bytecode.
+/// Where QEMU's microvm has its 24 slots, which it fills from the last one down. It names them in
+/// arguments only when it has no ACPI, and in ACPI only to those who run its bytecode.
 const MICROVM_START: u64 = 0xfeb0_0000;
 const MICROVM_SLOT_BYTES: usize = 512;
-const MICROVM_END: u64 = MICROVM_START + 24 * MICROVM_SLOT_BYTES as u64;
+const MICROVM_SLOTS: u32 = 24;
 
 /// Opens the device with its registers at `start`, if there is one. Its interrupt needn't be known:
 /// the kernel routes every line to the core that drives the devices.
@@ -154,9 +155,20 @@ impl Device {
 
     /// A byte of the device's configuration space.
     pub fn config_byte(&self, offset: usize) -> Result<u8, Fault> {
-        self.transport
-            .read_config_space(offset)
-            .map_err(|error| Fault::Bus(format!("configuration byte {offset}: {error}")))
+        let byte = self.transport.read_config_space(offset);
+        byte.map_err(|error| config_fault(offset, error))
+    }
+
+    /// Words of the device's configuration space, all from one state of the device.
+    pub fn config_words<const N: usize>(&self, offset: usize) -> Result<[u32; N], Fault> {
+        let words = self.transport.read_consistent(|| {
+            let mut words = [0; N];
+            for (index, word) in words.iter_mut().enumerate() {
+                *word = self.transport.read_config_space(offset + index * size_of::<u32>())?;
+            }
+            Ok(words)
+        });
+        words.map_err(|error| config_fault(offset, error))
     }
 
     /// Tells the device that a queue has new buffers, unless it is looking anyway.
@@ -182,6 +194,10 @@ impl Device {
             self.transport.ack_interrupt();
         }
     }
+}
+
+fn config_fault(offset: usize, error: virtio_drivers::Error) -> Fault {
+    Fault::Bus(format!("configuration byte {offset}: {error}"))
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ pub enum Fault {
     Queue { index: u16, error: virtio_drivers::Error },
     /// The device returned a buffer it never had, or claims to have written past its end.
     Ring { index: u16 },
+    /// The device answered a request for a block with another status than success.
+    Request { what: &'static str, status: u8 },
+    /// The device is a disk that can't be written.
+    ReadOnly,
     /// The device didn't answer in time.
     Silent,
     /// Neither an entropy device nor the processor gave random numbers.
@@ -46,6 +50,10 @@ impl fmt::Display for Fault {
             Self::Features => f.write_str("the device takes back a feature it offered"),
             Self::Queue { index, error } => write!(f, "queue {index} can't be set up: {error}"),
             Self::Ring { index } => write!(f, "the device broke the protocol of queue {index}"),
+            Self::Request { what, status } => {
+                write!(f, "a {what} has failed: the device answers with status {status}")
+            }
+            Self::ReadOnly => f.write_str("the disk can only be read"),
             Self::Silent => f.write_str("the device doesn't answer"),
             Self::NoEntropy => f.write_str(
                 "no source of random numbers: add a virtio-rng device, or a processor with RDRAND",
