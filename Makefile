@@ -4,6 +4,8 @@ CARGO ?= cargo
 # Where `make run` serves, and on which of QEMU's machines: q35 or microvm.
 PORT ?= 8080
 MACHINE ?= microvm
+# A file that is the machine's disk, on which bills last; made if it is not there. None unless given.
+DISK ?=
 
 .PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json clean
 
@@ -23,11 +25,13 @@ help:
 	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and against axum'
 	@echo 'make bench-json   numbers read from JSON and printed to it, against serde_json'
 	@echo 'make clean     remove everything that was built'
-	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot.'
+	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot;'
+	@echo 'DISK=FILE gives `make run` a disk.'
 
 run: image
 	tools/install run
-	$(CARGO) run --quiet --release --example boot -- --machine $(MACHINE) --port $(PORT)
+	$(CARGO) run --quiet --release --example boot -- --machine $(MACHINE) --port $(PORT) \
+	    $(if $(DISK),--disk $(DISK))
 
 demo: image
 	tools/install run

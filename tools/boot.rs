@@ -1,11 +1,13 @@
 //! `make run` and `make demo`: boots the image in QEMU, posts the README's job with curl, and
-//! serves until interrupted, or powers off at once.
+//! serves until interrupted, or powers off at once. With a disk, bills are there the next time.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -18,15 +20,35 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(40);
 /// The README's job.
 const JOB: &str = r#"{"a": [[1, 2], [3, 4]], "b": [[5, 6], [7, 8]]}"#;
 
+/// Bytes of a disk that is made here. They take none of the host's disk before they are written.
+const DISK_BYTES: u64 = 256 << 20;
+
+const USAGE: &str = "usage: boot [--machine q35|microvm] [--port N] [--disk FILE] [--once]";
+
+struct Options {
+    machine: Machine,
+    port: u16,
+    disk: Option<PathBuf>,
+    is_demo: bool,
+}
+
 fn main() -> ExitCode {
-    let (machine, port, is_demo) = match parse(std::env::args().skip(1)) {
-        Ok(parsed) => parsed,
+    let options = match parse(std::env::args().skip(1)) {
+        Ok(options) => options,
         Err(error) => {
-            eprintln!("boot: {error}\nusage: boot [--machine q35|microvm] [--port N] [--once]");
+            eprintln!("boot: {error}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    let options = VmOptions { port, detached: true, ..VmOptions::new(machine, Guest::image("")) };
+    let Options { machine, port, disk, is_demo } = options;
+    if let Some(path) = &disk
+        && let Err(error) = make_disk(path)
+    {
+        eprintln!("boot: {}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    let guest = Guest::image("--anonymous");
+    let options = VmOptions { port, disk, detached: true, ..VmOptions::new(machine, guest) };
     let mut vm = Vm::boot(&options);
     let addr = vm.addr();
     println!("{} answers on http://{addr} after {:?}", machine.name(), vm.ready_after());
@@ -53,26 +75,39 @@ fn main() -> ExitCode {
     power_off(&mut vm)
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Machine, u16, bool), String> {
-    let (mut machine, mut port, mut is_demo) = (Machine::Microvm, 0, false);
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options { machine: Machine::Microvm, port: 0, disk: None, is_demo: false };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--machine" => {
                 let name = arguments.next().unwrap_or_default();
-                machine = Machine::ALL
+                options.machine = Machine::ALL
                     .into_iter()
                     .find(|machine| machine.name() == name)
                     .ok_or_else(|| format!("{name:?} is not a machine"))?;
             }
             "--port" => {
                 let number = arguments.next().unwrap_or_default();
-                port = number.parse().map_err(|_| format!("{number:?} is not a port"))?;
+                options.port = number.parse().map_err(|_| format!("{number:?} is not a port"))?;
             }
-            "--once" => is_demo = true,
+            "--disk" => {
+                let path = arguments.next().filter(|path| !path.is_empty());
+                options.disk = Some(path.ok_or("--disk needs a file")?.into());
+            }
+            "--once" => options.is_demo = true,
             _ => return Err(format!("{argument:?} is not an option")),
         }
     }
-    Ok((machine, port, is_demo))
+    Ok(options)
+}
+
+/// Makes an empty disk where there is none yet.
+fn make_disk(path: &Path) -> io::Result<()> {
+    match File::create_new(path) {
+        Ok(file) => file.set_len(DISK_BYTES),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns when the user interrupts, or when the machine has ended by itself.

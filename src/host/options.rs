@@ -24,6 +24,7 @@ To serve:
   --sessions N            connections open at once (default 1024)
   --cors ORIGIN           let pages of this origin read replies, as https://example.org, or of
                           any with *; may be given several times (default: of none)
+  --anonymous             serve clients without a key too, and bill them to one account
 To serve in a virtual machine:
   --address ADDRESS/BITS  a static IPv4 address (default: DHCP)
   --gateway ADDRESS       the way out of the network
@@ -62,6 +63,8 @@ pub struct ServeOptions {
     pub memory_bytes: Option<usize>,
     pub sessions_max: usize,
     pub cors: Cors,
+    /// Whether clients without a key are served.
+    pub anonymous: bool,
     /// The static address of a virtual machine and its prefix length; `None`: DHCP.
     pub address: Option<(Ipv4Addr, u8)>,
     pub gateway: Option<Ipv4Addr>,
@@ -78,6 +81,7 @@ impl Default for ServeOptions {
             memory_bytes: None,
             sessions_max: SESSIONS_MAX_DEFAULT,
             cors: Cors::Off,
+            anonymous: false,
             address: None,
             gateway: None,
             virtio_mmio: Vec::new(),
@@ -157,6 +161,7 @@ fn parse_serve(mut arguments: impl Iterator<Item = String>) -> Result<ServeOptio
                     return Err(OptionsError::BadValue { option: "--cors", value, wanted });
                 }
             }
+            "--anonymous" => options.anonymous = true,
             "--address" => {
                 let value = value_of("--address", &mut arguments)?;
                 options.address = Some(read_address(value)?);
@@ -274,11 +279,12 @@ mod tests {
             ("help", Command::Help),
             ("serve", Command::Serve(serve.clone())),
             (
-                "serve --address 10.0.2.15/24 --gateway 10.0.2.2 --listen :80 --threads 3 \
+                "serve --anonymous --address 10.0.2.15/24 --gateway 10.0.2.2 --listen :80 --threads 3 \
                  virtio_mmio.device=512@0xfeb00e00:12",
                 Command::Serve(ServeOptions {
                     listen: SocketAddr::from(([0, 0, 0, 0], 80)),
                     threads: Some(3),
+                    anonymous: true,
                     address: Some((Ipv4Addr::new(10, 0, 2, 15), 24)),
                     gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
                     virtio_mmio: vec![String::from("512@0xfeb00e00:12")],

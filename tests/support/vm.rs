@@ -104,9 +104,11 @@ pub struct VmOptions {
     pub debugger: bool,
     /// Keep QEMU out of the terminal's reach: an interrupt there is for this process alone.
     pub detached: bool,
+    /// A file that is the machine's disk.
+    pub disk: Option<PathBuf>,
     /// A disc to start from, by its own boot loader, instead of from the guest's files.
     pub disc: Option<PathBuf>,
-    /// Further QEMU options, for example a disk.
+    /// Further QEMU options.
     pub extra: Vec<String>,
     /// From spawning QEMU to the ready line.
     pub ready_timeout: Duration,
@@ -123,6 +125,7 @@ impl VmOptions {
             port: 0,
             debugger: false,
             detached: false,
+            disk: None,
             disc: None,
             extra: Vec::new(),
             ready_timeout: Duration::from_secs(60),

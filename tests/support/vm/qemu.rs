@@ -61,6 +61,17 @@ pub fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Ve
         let socket = format!("unix:{dir}/debugger,server=on,wait=off");
         arguments.extend(["-gdb".to_string(), socket]);
     }
+    if let Some(disk) = &options.disk {
+        // What the guest flushes, QEMU flushes to the file's medium before it answers. In an option a
+        // comma is written twice.
+        let file = disk.display().to_string().replace(',', ",,");
+        arguments.extend([
+            "-drive".to_string(),
+            format!("if=none,id=disk,format=raw,cache=writeback,file={file}"),
+            "-device".to_string(),
+            format!("virtio-blk-{bus},drive=disk{notify}"),
+        ]);
+    }
     match &options.disc {
         Some(disc) => arguments.extend(["-cdrom".to_string(), disc.display().to_string()]),
         None => arguments.extend(direct_boot(&options.guest)),
