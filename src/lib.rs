@@ -25,6 +25,7 @@ pub mod gemm;
 pub mod billing;
 pub mod ledger;
 
+mod base64;
 pub mod limits;
 pub mod memory;
 pub mod problem;

@@ -7,6 +7,7 @@ use alloc::string::String;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::base64;
 use crate::http::head::RequestHead;
 use crate::http::response::Response;
 
@@ -37,7 +38,7 @@ impl DigestCheck {
                 let digits = value
                     .strip_prefix(b":")
                     .and_then(|value| value.strip_suffix(b":"))
-                    .filter(|digits| is_base64(digits))
+                    .filter(|digits| base64::is_base64(digits))
                     .ok_or(MalformedDigest)?;
                 if key == ALGORITHM {
                     // The last of a key counts (RFC 8941, section 4.2.2).
@@ -85,19 +86,10 @@ pub fn with_digest(response: Response) -> Response {
 /// The value of `Content-Digest` for content that was hashed.
 pub fn field_value(hasher: Sha256) -> String {
     let mut text = String::from("sha-256=:");
-    for three in hasher.finalize().chunks(3) {
-        let bits = three.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let digit = BASE64[(bits >> (18 - 6 * place)) as usize & 63];
-            text.push(if place <= three.len() { digit as char } else { '=' });
-        }
-    }
+    base64::push(&mut text, &hasher.finalize());
     text.push(':');
     text
 }
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The members of a dictionary, key and value; `None` for what is none.
 fn members(field: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
@@ -127,29 +119,7 @@ fn is_key(text: &[u8]) -> bool {
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'))
 }
 
-fn is_base64(text: &[u8]) -> bool {
-    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    padding <= 2 && text[..text.len() - padding].iter().all(|digit| BASE64.contains(digit))
-}
-
 /// The 32 bytes that 43 digits, and a `=` that may be left out, stand for.
 fn decode(digits: &[u8]) -> Option<[u8; 32]> {
-    let digits = digits.strip_suffix(b"=").unwrap_or(digits);
-    if digits.len() != 43 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    let (mut bits, mut bit_count) = (0_u32, 0);
-    let mut places = bytes.iter_mut();
-    for digit in digits {
-        let value = BASE64.iter().position(|known| known == digit)?;
-        bits = bits << 6 | value as u32;
-        bit_count += 6;
-        if bit_count >= 8 {
-            bit_count -= 8;
-            *places.next()? = (bits >> bit_count) as u8;
-        }
-    }
-    // What is left over must be nothing, so that a digest has one spelling.
-    (bits & 3 == 0).then_some(bytes)
+    base64::parse_unpadded(digits.strip_suffix(b"=").unwrap_or(digits))
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod key;
+pub mod receipt;
 
 pub mod digest;
 pub mod hash;
