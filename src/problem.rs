@@ -43,6 +43,8 @@ problem_kinds! {
     UnknownKey = "unknown-key", 401, "The key is not known";
     ExpiredKey = "expired-key", 401, "The key is not valid any more";
     RevokedKey = "revoked-key", 401, "The key was revoked";
+    SpendingCapReached = "spending-cap-reached", 402, "The account's spending cap is reached";
+    CreditExhausted = "credit-exhausted", 402, "The account's credit is used up";
     Forbidden = "forbidden", 403, "The key does not allow that";
     AccountClosed = "account-closed", 403, "The account is closed";
     UnknownPath = "unknown-path", 404, "There is nothing at this path";
@@ -59,6 +61,9 @@ problem_kinds! {
     UnsupportedContentCoding = "unsupported-content-coding", 415, "The content coding is unknown";
     UnsupportedTransferCoding = "unsupported-transfer-coding", 501, "The transfer coding is unknown";
     ExpectationFailed = "expectation-failed", 417, "The expectation is unknown";
+    DailyFlopsExceeded = "daily-flops-exceeded", 429, "The account's operations of a day are used up";
+    TooManyJobs = "too-many-jobs", 429, "The account has too many jobs in progress";
+    RateLimited = "rate-limited", 429, "The account asks too often";
     HeadTooLarge = "head-too-large", 431, "The request's fields are too large";
     NotOffered = "not-offered", 501, "This service does not offer that";
     VersionNotSupported = "version-not-supported", 505, "HTTP/1.0 and 1.1 are spoken";

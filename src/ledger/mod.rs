@@ -1,6 +1,8 @@
 //! The ledger: accounts and keys, what was charged, and the volume that all of it lasts on.
 
 pub mod account;
+pub mod allowance;
+pub mod hold;
 pub mod key;
 pub mod receipt;
 

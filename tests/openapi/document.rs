@@ -192,6 +192,10 @@ fn problem_response(kinds: &[ProblemKind], is_inference: bool) -> Value {
                 json!({"WWW-Authenticate": {"$ref": "#/components/headers/WWW-Authenticate"}});
         }
         405 => response["headers"] = json!({"Allow": {"$ref": "#/components/headers/Allow"}}),
+        429 => {
+            let names = ["Retry-After", "RateLimit-Policy", "RateLimit"];
+            response["headers"] = super::multiply::product_headers(&names).into();
+        }
         503 => {
             response["headers"] =
                 json!({"Retry-After": {"$ref": "#/components/headers/Retry-After"}});

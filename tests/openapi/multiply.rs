@@ -18,6 +18,8 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::DigestMismatch,
     ProblemKind::MalformedJson,
     ProblemKind::MalformedBody,
+    ProblemKind::SpendingCapReached,
+    ProblemKind::CreditExhausted,
     ProblemKind::NotAcceptable,
     ProblemKind::BodyTooLarge,
     ProblemKind::MemoryExceeded,
@@ -39,12 +41,15 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::LengthMismatch,
     ProblemKind::IdempotencyKeyReused,
     ProblemKind::ResultNotFinite,
+    ProblemKind::DailyFlopsExceeded,
+    ProblemKind::TooManyJobs,
+    ProblemKind::RateLimited,
     ProblemKind::Overloaded,
     ProblemKind::Draining,
 ];
 
 /// Response fields of every product.
-pub const PRODUCT_FIELDS: [&str; 8] = [
+pub const PRODUCT_FIELDS: [&str; 10] = [
     "Gemmule-Job",
     "Gemmule-Flops",
     "Gemmule-Amount-Micros",
@@ -53,6 +58,8 @@ pub const PRODUCT_FIELDS: [&str; 8] = [
     "Content-Encoding",
     "Content-Digest",
     "traceparent",
+    "RateLimit-Policy",
+    "RateLimit",
 ];
 
 const DESCRIPTION: &str = "A is m x k and B is k x n, after `transpose_a` and `transpose_b`. Matrices \
@@ -211,6 +218,12 @@ pub fn headers() -> Value {
         "Content-Encoding": header("Of JSON, as Accept-Encoding lets it.", &coding_schema()),
         "Content-Digest": header("Where it is wanted (RFC 9530).", &text),
         "traceparent": header("As in the request, where it is valid.", &text),
+        "RateLimit-Policy": header(
+            "The limits of the account, where it has some \
+             (draft-ietf-httpapi-ratelimit-headers-10).",
+            &text,
+        ),
+        "RateLimit": header("What is left of them.", &text),
     })
 }
 
