@@ -74,6 +74,10 @@ pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;
 /// itself, and the numbers in it. A number takes at least two bytes of text (`1,`) and at most
 /// eight of memory.
 pub const JSON_MEMORY_FACTOR: usize = 1 + 8 / 2;
+/// The memory promised for the smallest JSON body, so that reading it has a few bytes of room.
+pub const JSON_MEMORY_BYTES_MIN: usize = 64;
+/// Bytes of a JSON body in which no matrix comes.
+pub const SMALL_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of the header of one NumPy array; as many as NumPy itself reads.
 pub const NPY_HEADER_BYTES_MAX: usize = 10_000;
 /// Bytes of one header in a zip archive, with its names and comments.
@@ -105,6 +109,7 @@ pub const UNIX_SECONDS_MAX: u64 = u64::MAX / SECOND_NS;
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target is part of a head");
 const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize, "heads are indexed with u16");
 const _: () = assert!(HEAD_TIMEOUT_NS < IDLE_TIMEOUT_NS, "a started request is more urgent");
+const _: () = assert!(SMALL_BODY_BYTES_MAX as u64 <= DISCARD_BYTES_MAX, "a small body is small");
 const _: () = assert!(
     (SMALL_JOB_BYTES as u64) <= DISCARD_BYTES_MAX,
     "a job small enough to run at once is small enough to drop"

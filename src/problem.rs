@@ -78,6 +78,7 @@ problem_kinds! {
     NumberOutOfRange = "number-out-of-range", 422, "The number overflows the dtype";
     UnknownDtype = "unknown-dtype", 422, "The dtype is unknown";
     WrongType = "wrong-type", 422, "A value of another type is required";
+    InvalidValue = "invalid-value", 422, "The value is not one that is taken";
     UnknownTensor = "unknown-tensor", 422, "The model has no tensor of this name";
     TextTooLong = "text-too-long", 422, "A text is too long";
     NotABoolean = "not-a-boolean", 422, "true or false is required";

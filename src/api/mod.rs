@@ -18,10 +18,17 @@ pub(crate) mod refusal;
 
 pub mod encode;
 
+pub mod body;
+
+mod sizes;
+
+pub mod quote;
+
 use alloc::vec::Vec;
 
 use serde::Serialize;
 
+pub use body::SmallBody;
 pub use encode::Encoder;
 pub use operation::{MultiplyRequest, Operation};
 pub use request::MultiplyReader;

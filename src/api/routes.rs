@@ -13,6 +13,8 @@ use crate::problem::{Problem, ProblemKind};
 pub enum Route {
     /// `POST /v1/multiply`
     Multiply,
+    /// `POST /v1/quote`
+    Quote,
     /// `GET /v1/jobs/{id}/bill`
     JobBill(JobId),
     /// `GET /healthz`
@@ -62,6 +64,7 @@ const fn row(
 /// Every path. The first that matches counts.
 const TABLE: &[Row] = &[
     row("/v1/multiply", Methods::Post, |_| Ok(Route::Multiply)),
+    row("/v1/quote", Methods::Post, |_| Ok(Route::Quote)),
     row("/v1/jobs/{}/bill", Methods::Get, job_bill),
     row("/healthz", Methods::Get, |_| Ok(Route::Health)),
     row("/v1/version", Methods::Get, |_| Ok(Route::Version)),
@@ -144,6 +147,13 @@ impl Route {
             .with_response_field("Allow", allow));
         }
         (row.find)(variables)
+    }
+}
+
+impl Route {
+    /// Whether its request has a small body in JSON.
+    pub fn takes_small_body(&self) -> bool {
+        matches!(self, Self::Quote)
     }
 }
 

@@ -30,6 +30,8 @@ mod zip;
 use alloc::format;
 use alloc::string::String;
 
+pub(crate) use buffers::in_lines;
+
 pub use array::{ArrayHeader, ByteOrder, Scalar, Which};
 pub use operands::{Demand, Operands};
 pub use reader::{Reader, STRIDE_BYTES};

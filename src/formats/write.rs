@@ -73,20 +73,13 @@ pub fn around(
     }
 }
 
-fn element_bytes(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::F64 => size_of::<f64>(),
-        Dtype::F32 => size_of::<f32>(),
-    }
-}
-
 fn result_bytes(dtype: Dtype, Shape { m, n, .. }: Shape) -> usize {
-    m * n * element_bytes(dtype)
+    m * n * dtype.bytes()
 }
 
 fn npy_head(dtype: Dtype, shape: Shape) -> Vec<u8> {
     let Shape { m, n, .. } = shape;
-    let bytes = element_bytes(dtype);
+    let bytes = dtype.bytes();
     let mut dictionary =
         format!("{{'descr': '<f{bytes}', 'fortran_order': False, 'shape': ({m}, {n}), }}");
     // The length and the line end are part of what is aligned.
@@ -102,7 +95,7 @@ fn npy_head(dtype: Dtype, shape: Shape) -> Vec<u8> {
 
 fn safetensors_head(dtype: Dtype, shape: Shape) -> Vec<u8> {
     let Shape { m, n, .. } = shape;
-    let (bits, end) = (8 * element_bytes(dtype), result_bytes(dtype, shape));
+    let (bits, end) = (8 * dtype.bytes(), result_bytes(dtype, shape));
     let mut text: String = format!(
         "{{\"c\":{{\"dtype\":\"F{bits}\",\"shape\":[{m},{n}],\"data_offsets\":[0,{end}]}}}}"
     );

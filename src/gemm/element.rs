@@ -21,6 +21,14 @@ impl Dtype {
         }
     }
 
+    /// Of one element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F64 => size_of::<f64>(),
+            Self::F32 => size_of::<f32>(),
+        }
+    }
+
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::F64, Self::F32].into_iter().find(|dtype| dtype.name() == name)
     }

@@ -47,7 +47,7 @@ use timing::{Activity, Timing};
 use waiting::Ticket;
 use work::Work;
 
-pub(crate) use work::besides_bytes;
+pub(crate) use work::{besides_bytes, memory_bytes, threads_of};
 
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;

@@ -59,13 +59,10 @@ where
         promise: &mut Promise,
     ) -> Result<Self, Problem> {
         let Operation { elements, a, b, c, alpha, beta, shape } = operation;
-        // What is small is over before another thread would wake.
-        let parts_max = usize::try_from(shape.flops() / PART_FLOPS_MIN).unwrap_or(usize::MAX);
-        let threads = threads.min(parts_max).max(1);
+        let threads = threads_of(shape, threads);
         let adds_c = c.is_some();
         let flops = meter::flops(shape, alpha != T::from_f64(1.0), adds_c);
-        let besides = besides_bytes::<T>(a, b, threads);
-        let needed_bytes = memory_bytes::<T>(elements.capacity(), shape, besides, reply);
+        let needed_bytes = memory_bytes::<T>(elements.capacity(), (a, b), threads, reply);
         let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
             return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
         };
@@ -222,19 +219,27 @@ pub(crate) fn besides_bytes<T: Element>(a: Extent, b: Extent, threads: usize) ->
     workspace_bytes::<T>(a, b, threads) + gathered
 }
 
+/// Threads, of so many, that share a product: what is small is over before another would wake.
+pub(crate) fn threads_of(shape: Shape, threads: usize) -> usize {
+    let parts_max = usize::try_from(shape.flops() / PART_FLOPS_MIN).unwrap_or(usize::MAX);
+    threads.min(parts_max).max(1)
+}
+
 /// The most memory that a job holds at once: its operands and what the product takes besides with
 /// its result, or its result with what is written of it. `None` where that can't be counted, and so
 /// can't be had.
-fn memory_bytes<T>(
+pub(crate) fn memory_bytes<T: Element>(
     operand_elements: usize,
-    shape: Shape,
-    besides: usize,
+    (a, b): (Extent, Extent),
+    threads: usize,
     reply: &ReplyForm,
 ) -> Option<usize> {
+    let ((m, k), (_, n)) = (a.shape(), b.shape());
     let element_bytes = mem::size_of::<T>();
+    let besides = besides_bytes::<T>(a, b, threads);
     let operands = operand_elements.checked_mul(element_bytes)?.checked_add(besides)?;
-    let result = shape.m.checked_mul(shape.n)?.checked_mul(element_bytes)?;
-    result.checked_add(operands.max(reply.bytes_max(shape)?))
+    let result = m.checked_mul(n)?.checked_mul(element_bytes)?;
+    result.checked_add(operands.max(reply.bytes_max(Shape { m, n, k })?))
 }
 
 #[cfg(test)]

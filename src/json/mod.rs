@@ -3,7 +3,8 @@
 //! A [`Cursor`] is a place in a text that is held whole: it reads tokens, and what it doesn't copy
 //! it borrows. What can be long has a reader that is resumed, so that no slice of work is long:
 //! [`NumberArray`] appends numbers, flat or nested, to a vector, and [`Skip`] passes over a value.
-//! [`commas_before_quote`] says beforehand how many numbers there can be.
+//! [`commas_before_quote`] says beforehand how many numbers there can be. What is short is read at
+//! once by [`read`], into any type that serde knows.
 //!
 //! Numbers are rounded once, from their decimal text to the type that is wanted.
 
@@ -14,6 +15,7 @@ mod digits;
 mod error;
 mod number;
 mod powers;
+mod read;
 mod skip;
 mod string;
 
@@ -22,4 +24,5 @@ pub use cursor::{Cursor, is_white_space};
 pub use decimal::Number;
 pub use digits::commas_before_quote;
 pub use error::{Error, Kind};
+pub use read::{Fault, ReadError, read};
 pub use skip::{NESTING_MAX, Skip};

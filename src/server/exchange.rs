@@ -2,14 +2,15 @@
 
 use rand_chacha::rand_core::RngCore;
 
-use crate::api::Route;
+use crate::api::{Route, SmallBody};
 use crate::billing::JobId;
 use crate::http::digest::{self, DigestCheck, MalformedDigest};
 use crate::http::{RequestHead, Response, trace};
 use crate::inference::{self, Call};
-use crate::job::{CancelFlag, Job};
+use crate::job::{CancelFlag, Job, Request};
 use crate::limits::SMALL_JOB_BYTES;
 use crate::problem::{Problem, ProblemKind};
+use crate::server::session::Pending;
 use crate::server::{Server, SessionId};
 use crate::time::Now;
 
@@ -42,13 +43,27 @@ impl Server {
         let model = match route {
             Route::Multiply => None,
             Route::Inference(Call::Infer(model)) => Some(*model),
+            route if route.takes_small_body() => {
+                let body = SmallBody::admit(head, &self.memory)?;
+                return self.await_body(id, head, Pending::Other(route.clone(), body));
+            }
             _ => return self.reply(route).map(Some),
         };
         if let Some(session) = self.session_mut(id) {
             session.product_asked_ns = Some(now.monotonic_ns);
             session.model = model;
         }
-        let pending = self.admit(head, model)?;
+        let intake = self.admit(head, model)?;
+        self.await_body(id, head, Pending::Product(intake))
+    }
+
+    /// Lets the body of a request in that was taken.
+    fn await_body(
+        &mut self,
+        id: SessionId,
+        head: &RequestHead,
+        pending: Pending,
+    ) -> Result<Option<Response>, Problem> {
         let digest = DigestCheck::of(head).map_err(|MalformedDigest| {
             let detail = "no dictionary of byte sequences, or no SHA-256 in it where it should be";
             Problem::new(ProblemKind::MalformedDigest, detail).at(digest::FIELD)
@@ -80,7 +95,8 @@ impl Server {
         }
     }
 
-    pub(super) fn begin_job(&mut self, id: SessionId, now: Now) {
+    /// The body is whole.
+    pub(super) fn end_request(&mut self, id: SessionId, now: Now) {
         let Some(session) = self.session_mut(id) else { return };
         let Some(pending) = session.pending.take() else { return };
         if session.digest.take().is_some_and(|digest| !digest.is_met()) {
@@ -88,10 +104,19 @@ impl Server {
             let problem = Problem::new(ProblemKind::DigestMismatch, detail).at(digest::FIELD);
             return self.refuse(id, problem, now);
         }
-        let request = match pending.finish() {
-            Ok(request) => request,
-            Err(problem) => return self.refuse(id, problem, now),
+        let begun = match pending {
+            Pending::Product(intake) => intake.finish().map(|it| self.begin_job(id, it, now)),
+            Pending::Other(route, body) => body
+                .finish()
+                .and_then(|text| self.reply_to(&route, &text))
+                .map(|response| self.answer(id, response, now)),
         };
+        if let Err(problem) = begun {
+            self.refuse(id, problem, now);
+        }
+    }
+
+    fn begin_job(&mut self, id: SessionId, request: Request, now: Now) {
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
         let cancel = CancelFlag::default();

@@ -13,7 +13,7 @@ use crate::inference::{self, Model};
 use crate::job::memory_problem;
 use crate::job::reply::ReplyForm;
 use crate::job::{Input, Request};
-use crate::limits::JSON_MEMORY_FACTOR;
+use crate::limits::{JSON_MEMORY_BYTES_MIN, JSON_MEMORY_FACTOR};
 use crate::memory::{MemoryBudget, Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 
@@ -40,9 +40,6 @@ enum Destination {
     /// JSON, and bytes straight into the matrices.
     Tensors(Box<inference::Reader>),
 }
-
-/// What the smallest request is promised, so that parsing has a few bytes of room.
-const REQUEST_BYTES_MIN: usize = 64;
 
 /// The first reservation for a body whose length is not known.
 const TEXT_BYTES_FIRST: usize = 16 * 1024;
@@ -229,7 +226,8 @@ fn push_text(text: &mut Vec<u8>, content: &[u8], promise: &mut Promise) -> Resul
 /// Makes room for a text of `length` bytes, after promising the memory that it and the numbers in
 /// it may take.
 fn reserve(text: &mut Vec<u8>, length: usize, promise: &mut Promise) -> Result<(), Problem> {
-    let needed_bytes = length.saturating_mul(JSON_MEMORY_FACTOR).saturating_add(REQUEST_BYTES_MIN);
+    let needed_bytes =
+        length.saturating_mul(JSON_MEMORY_FACTOR).saturating_add(JSON_MEMORY_BYTES_MIN);
     promise.resize(needed_bytes).map_err(|shortage| match shortage {
         Shortage::Never { total_bytes } => too_large(length as u128, total_bytes),
         Shortage::Now => memory_problem(shortage, needed_bytes),
@@ -240,7 +238,7 @@ fn reserve(text: &mut Vec<u8>, length: usize, promise: &mut Promise) -> Result<(
 
 /// The largest JSON body that a budget of `total_bytes` admits.
 pub(super) fn text_bytes_max(total_bytes: usize) -> usize {
-    total_bytes.saturating_sub(REQUEST_BYTES_MIN) / JSON_MEMORY_FACTOR
+    total_bytes.saturating_sub(JSON_MEMORY_BYTES_MIN) / JSON_MEMORY_FACTOR
 }
 
 fn too_large(length: u128, total_bytes: usize) -> Problem {

@@ -186,7 +186,7 @@ impl Server {
                         break;
                     }
                 }
-                Event::End => self.begin_job(id, now),
+                Event::End => self.end_request(id, now),
                 Event::More if taken == 0 || used == bytes.len() => break,
                 Event::More => {}
             }

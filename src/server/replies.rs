@@ -6,8 +6,9 @@ use alloc::string::String;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::api::{OPENAPI, Route, to_json};
-use crate::billing::{Bill, Tariff};
+use crate::api::quote::{Machine, Quote, QuoteRequest};
+use crate::api::{OPENAPI, Route, body, to_json};
+use crate::billing::{Bill, MonthToDate, Tariff};
 use crate::gemm::{self, Peak, Shape};
 use crate::http::connection::Broken;
 use crate::http::head::HeadError;
@@ -16,8 +17,8 @@ use crate::inference::{self, Model};
 use crate::job::reply::{ReplyForm, Written};
 use crate::limits::{
     DIMENSION_MAX, DRAIN_TIMEOUT_NS, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
-    INFERENCE_HEADER_BYTES_MAX, INFERENCE_ID_BYTES_MAX, RECENT_BILLS_MAX, TARGET_BYTES_MAX,
-    TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
+    INFERENCE_HEADER_BYTES_MAX, INFERENCE_ID_BYTES_MAX, RECENT_BILLS_MAX, SMALL_BODY_BYTES_MAX,
+    TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
@@ -67,6 +68,7 @@ struct Limits {
     target_bytes: usize,
     inference_header_bytes: usize,
     inference_id_bytes: usize,
+    small_body_bytes: usize,
     sessions: usize,
     recent_bills: usize,
     head_seconds: u64,
@@ -127,9 +129,27 @@ impl Server {
             ),
             Route::Options(allow) => Response::empty(204).with_field("Allow", allow),
             Route::Inference(call) => return self.reply_inference(*call),
-            Route::Multiply => unreachable!("a multiplication is a job"),
+            Route::Multiply | Route::Quote => unreachable!("these have a body"),
         };
         Ok(response)
+    }
+
+    /// The reply to a request whose small body has this text.
+    pub(super) fn reply_to(&self, route: &Route, body: &[u8]) -> Result<Response, Problem> {
+        match route {
+            Route::Quote => {
+                let machine = Machine {
+                    threads: self.config.threads,
+                    peak: self.config.peak,
+                    memory_bytes: self.config.memory_bytes,
+                };
+                let request: QuoteRequest = body::read(body)?;
+                let tariff = &self.config.tariff;
+                let quote = Quote::new(&request, tariff, MonthToDate::default(), machine)?;
+                Ok(Response::json(200, to_json(&quote)))
+            }
+            _ => unreachable!("the others have none: see Route::takes_small_body"),
+        }
     }
 
     fn version(&self) -> Version<'_> {
@@ -155,6 +175,7 @@ impl Server {
                 target_bytes: TARGET_BYTES_MAX,
                 inference_header_bytes: INFERENCE_HEADER_BYTES_MAX,
                 inference_id_bytes: INFERENCE_ID_BYTES_MAX,
+                small_body_bytes: SMALL_BODY_BYTES_MAX,
                 sessions: self.config.sessions_max,
                 recent_bills: RECENT_BILLS_MAX,
                 head_seconds: HEAD_TIMEOUT_NS / SECOND_NS,

@@ -1,5 +1,6 @@
 //! One client's connection, and the request it is in.
 
+use crate::api::{Route, SmallBody};
 use crate::http::digest::DigestCheck;
 use crate::http::{Connection, Output};
 use crate::inference::Model;
@@ -9,6 +10,7 @@ use crate::limits::{
     TRANSFER_GRACE_NS,
 };
 use crate::memory::Promise;
+use crate::problem::Problem;
 use crate::server::intake::Intake;
 use crate::time::Now;
 
@@ -18,7 +20,7 @@ pub(super) struct Session {
     pub connection: Connection,
     pub output: Output,
     /// The request whose body is coming in.
-    pub pending: Option<Intake>,
+    pub pending: Option<Pending>,
     /// When the head of a request for a product had come, until it is answered.
     pub product_asked_ns: Option<u64>,
     /// The model that is asked for it.
@@ -39,6 +41,29 @@ pub(super) struct Session {
     last_bytes_ns: u64,
     /// The earliest timer set for this session.
     pub armed_ns: Option<u64>,
+}
+
+/// A request whose head was taken, while its body comes in.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// For a product.
+    Product(Intake),
+    /// For anything else, with a small body.
+    Other(Route, SmallBody),
+}
+
+impl Pending {
+    /// Takes content: how many bytes of it were used.
+    ///
+    /// # Errors
+    ///
+    /// A problem with what came.
+    pub fn push(&mut self, content: &[u8]) -> Result<usize, Problem> {
+        match self {
+            Self::Product(intake) => intake.push(content),
+            Self::Other(_, body) => body.push(content).map(|()| content.len()),
+        }
+    }
 }
 
 /// What a session waits for, and so how long it may.

@@ -4,7 +4,7 @@ use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
-use super::{inference, machine, multiply, schemas};
+use super::{inference, machine, multiply, quote, schemas};
 
 /// Problems that any request can meet, before or after its path is known.
 const ANYWHERE: [ProblemKind; 8] = [
@@ -57,7 +57,7 @@ pub struct Operation {
 pub fn document() -> Value {
     let mut problems = Map::new();
     let mut paths = Map::new();
-    let all = [multiply::paths(), machine::paths(), inference::paths()];
+    let all = [multiply::paths(), quote::paths(), machine::paths(), inference::paths()];
     for (path, operations) in all.into_iter().flatten() {
         let operations = operations.into_iter().map(|operation| {
             (

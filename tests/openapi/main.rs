@@ -9,6 +9,8 @@ mod document;
 
 mod multiply;
 
+mod quote;
+
 mod machine;
 
 mod inference;

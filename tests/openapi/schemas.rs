@@ -4,10 +4,10 @@ use gemmule::inference::Model;
 use gemmule::limits::{DIMENSION_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
-use super::infer;
+use super::{infer, quote};
 
 pub fn schemas() -> Value {
-    let all = [jobs(), machine(), problems(), inference(), infer::schemas()];
+    let all = [jobs(), machine(), problems(), inference(), infer::schemas(), quote::schemas()];
     let mut schemas = Map::new();
     for (name, schema) in all.into_iter().flatten() {
         assert!(schemas.insert(name.into(), schema).is_none(), "{name} is there twice");
