@@ -7,7 +7,7 @@ MACHINE ?= microvm
 # A file that is the machine's disk, on which bills last; made if it is not there. None unless given.
 DISK ?=
 
-.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json clean
+.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json crash clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
 	@echo 'make sim       many simulated days of good and bad clients; SEED=N RUNS=N'
+	@echo 'make crash     power cuts at every write of a ledger; SEED=N'
 	@echo 'make lint      format and lints'
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
 	@echo 'make bench-gemm   the multiply against every library one could link instead'
@@ -77,6 +78,11 @@ sim: RUNS ?= 20000
 sim:
 	tools/install host
 	SEED=$(SEED) RUNS=$(RUNS) $(CARGO) test --release --test sim
+
+# A bounded part of this is among the tests.
+crash:
+	tools/install host
+	SEED=$(or $(SEED),1) CUTS=all $(CARGO) test --test crash -- --nocapture
 
 lint:
 	$(CARGO) fmt --check

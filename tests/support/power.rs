@@ -2,6 +2,7 @@
 //! left behind.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use gemmule::ledger::{Disk, DiskError};
@@ -131,6 +132,68 @@ impl PowerCut {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no test goes on after a panic")
+    }
+}
+
+/// Cuts of the power through a piece of work, and what was found wrong after any.
+pub struct Cuts {
+    seed: u64,
+    /// Of so many moments one is cut at; where, the seed decides.
+    every: u64,
+    /// What is left behind in so many ways besides the extremes.
+    lefts: u64,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    disks: u64,
+    wrong: Option<String>,
+}
+
+impl Cuts {
+    pub fn new(seed: u64, every: u64, lefts: u64) -> Arc<Self> {
+        Arc::new(Self { seed, every, lefts, tally: Mutex::default() })
+    }
+
+    /// Has `check` look at each disk that would be found, were the power cut at any of the moments
+    /// to come. The work itself goes on undisturbed.
+    pub fn watch(
+        self: &Arc<Self>,
+        disk: PowerCut,
+        check: impl Fn(&PowerCut) -> Result<(), String> + Send + Sync + 'static,
+    ) -> PowerCut {
+        let cuts = self.clone();
+        disk.watched(move |number, moment| {
+            let mut random = Random::new(cuts.seed.wrapping_add(number));
+            if random.below(cuts.every) != 0 {
+                return;
+            }
+            for left in Left::each(random.next(), cuts.lefts) {
+                let found = moment.found(left);
+                // What a disk that lied leaves behind may be more than the store can take.
+                let result = panic::catch_unwind(AssertUnwindSafe(|| check(&found)))
+                    .unwrap_or_else(|_| Err("it panicked".into()));
+                let mut tally = cuts.tally();
+                tally.disks += 1;
+                if let (Err(error), None) = (result, &tally.wrong) {
+                    let seed = cuts.seed;
+                    tally.wrong = Some(format!(
+                        "seed {seed}, cut at moment {number}, left {left:?}: {error}"
+                    ));
+                }
+            }
+        })
+    }
+
+    /// How many disks were looked at, or the first thing that was wrong.
+    pub fn result(&self) -> Result<u64, String> {
+        let tally = self.tally();
+        tally.wrong.clone().map_or(Ok(tally.disks), Err)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().expect("nothing panics that holds it")
     }
 }
 

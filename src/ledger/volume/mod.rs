@@ -146,6 +146,19 @@ impl Volume {
         self.rows(table, from, until, Order::Backwards, visit)
     }
 
+    /// Reads all of it and holds every page against its checksum, and what is noted as free against
+    /// what is.
+    pub fn verify(&mut self) -> Result<(), VolumeError> {
+        let checked = match self.database.get_mut() {
+            Some(database) => database.check_integrity().map_err(redb::Error::from)?,
+            None => return Err(closed()),
+        };
+        if checked {
+            return Ok(());
+        }
+        Err(VolumeError::Damaged("pages did not agree with each other; they were repaired".into()))
+    }
+
     /// Closes it, so that it is opened without a repair. One that is dropped is closed as well, but
     /// what goes wrong is not told.
     pub fn close(self) -> Result<(), VolumeError> {
@@ -189,7 +202,7 @@ impl Volume {
     ) -> Result<T, VolumeError> {
         match &*self.database.read() {
             Some(database) => Ok(work(database)?),
-            None => Err(VolumeError::Damaged("it could not be opened again to grow".into())),
+            None => Err(closed()),
         }
     }
 
@@ -201,6 +214,10 @@ impl Volume {
         *database = Some(open_store(&self.area, self.cache_bytes)?);
         grown
     }
+}
+
+fn closed() -> VolumeError {
+    VolumeError::Damaged("it could not be opened again to grow".into())
 }
 
 #[derive(Clone, Copy, Debug)]
