@@ -277,6 +277,10 @@ fn a_small_body_is_of_bounded_length_and_of_json() {
     let (status, problem) = ask(&padded(SMALL_BODY_BYTES_MAX + 1));
     assert_eq!((status, &problem["type"]), (413, &json!("/problems/body-too-large")));
     assert_eq!(problem["limit"], SMALL_BODY_BYTES_MAX);
+    let (status, _, problem) =
+        reply(&mut server(MIB, PEAK), "/v1/quote?k=1", JSON, shape.as_bytes());
+    let problem: Value = serde_json::from_slice(&problem).expect("JSON");
+    assert_eq!((status, &problem["field"]), (422, &json!("?k")));
     for (fields, expected) in [
         ("Content-Type: application/json; charset=utf-8", 200),
         ("Content-Type: text/plain", 415),

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 
 use crate::api::refusal::pointer_part;
-use crate::formats::Format;
 use crate::formats::coding::{Coding, DECODER_BYTES, Decoder};
+use crate::formats::{Format, Settings};
 use crate::http::RequestHead;
 use crate::http::head::Framing;
 use crate::job::memory_problem;
@@ -34,7 +34,7 @@ impl SmallBody {
     ///
     /// # Errors
     ///
-    /// A problem where it is not JSON, is too long, or there is no memory for it.
+    /// A problem where it is not JSON, has a query as well, is too long, or there is no memory for it.
     pub fn admit(head: &RequestHead, memory: &MemoryBudget) -> Result<Self, Problem> {
         let json = Format::Json.media_type();
         let media_type = head.media_type();
@@ -47,6 +47,7 @@ impl SmallBody {
                 .at("Content-Type")
                 .with_response_field("Accept-Post", json));
         }
+        Settings::parse(&head.query, Format::Json)?;
         let coding = Coding::of_request(head.field_values("content-encoding"))?;
         let body_bytes = match head.framing {
             Framing::Length(length) if coding.is_none() => {

@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::billing::tariff::{PER_MILLE, Terms};
 use crate::limits::{PRICE_MICROS_MAX, TARIFF_NAME_BYTES_MAX, UNIX_SECONDS_MAX, VOLUME_TIERS_MAX};
+use crate::problem::{Problem, ProblemKind};
 
 /// Why terms can't be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,13 @@ impl Illegal {
 impl fmt::Display for Illegal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (at {})", self.detail, self.field)
+    }
+}
+
+impl From<Illegal> for Problem {
+    fn from(illegal: Illegal) -> Self {
+        let problem = Self::new(ProblemKind::InvalidValue, illegal.detail).at(illegal.field);
+        Self { limit: illegal.limit, ..problem }
     }
 }
 
