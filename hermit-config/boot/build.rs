@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+mod pack;
 #[path = "src/packed.rs"]
 mod packed;
 
@@ -18,7 +19,10 @@ fn main() {
     let application = fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let header = packed::Header::of(&application);
     let mut packed = Vec::from(header.to_bytes());
-    packed.extend(lz4_flex::compress(&application));
+    let block = pack::pack(&application);
+    let unpacked = lz4_flex::decompress(&block, application.len());
+    assert!(unpacked.is_ok_and(|unpacked| unpacked == application), "packed wrong");
+    packed.extend(block);
     let out = PathBuf::from(variable("OUT_DIR")).join("application.packed");
     fs::write(&out, packed).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
 }

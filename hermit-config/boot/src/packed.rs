@@ -1,7 +1,7 @@
 //! What stands before the packed application. Shared with `build.rs`, which writes it.
 //!
 //! LZ4 was taken for its speed: it unpacks two megabytes in about one millisecond, or seven on an
-//! emulator. Deflate, whose result would be a quarter smaller, takes ten times as long.
+//! emulator. Deflate, whose result would be a tenth smaller, takes ten times as long.
 
 /// Tells how long the application's file is, and what its checksum.
 #[derive(Clone, Copy, PartialEq, Eq)]
