@@ -46,6 +46,10 @@ pub const DIMENSION_MAX: usize = 1 << 24;
 pub const SESSIONS_MAX_DEFAULT: usize = 1024;
 /// Bills kept for `GET /v1/jobs/{id}/bill`.
 pub const RECENT_BILLS_MAX: usize = 4096;
+/// Idempotency keys kept where there is no volume.
+pub const RECENT_KEYS_MAX: usize = 65_536;
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Console lines kept for a host that prints more slowly than jobs finish.
 pub const CONSOLE_LINES_MAX: usize = 8192;
 /// A job whose body is at most this long, and whose product takes at most [`SMALL_JOB_FLOPS`], is

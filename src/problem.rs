@@ -85,6 +85,11 @@ problem_kinds! {
     DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
     ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";
     LengthMismatch = "length-mismatch", 422, "The body and its shapes have other lengths";
+    NoTariff = "no-tariff", 503, "The account has no tariff";
+    MalformedIdempotencyKey = "malformed-idempotency-key", 400, "The Idempotency-Key can't be read";
+    IdempotencyKeyInUse = "idempotency-key-in-use", 409, "A request with this key is being served";
+    ReplyChanged = "reply-changed", 409, "The reply can't be made again";
+    LedgerUnavailable = "ledger-unavailable", 503, "The ledger can't be read";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another request";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
     Overloaded = "overloaded", 503, "The machine is busy; try again";

@@ -67,6 +67,15 @@ impl<'a> JsonObject<'a> {
         self
     }
 
+    /// An object within this one.
+    pub fn object(&mut self, name: &str, write: impl FnOnce(&mut JsonObject<'_>)) -> &mut Self {
+        self.name(name);
+        let mut object = JsonObject::begin(self.text);
+        write(&mut object);
+        object.end();
+        self
+    }
+
     pub fn end(&mut self) {
         self.text.push('}');
     }

@@ -25,6 +25,19 @@ pub struct Civil {
     weekday: u8,
 }
 
+/// Nanoseconds of an hour.
+pub const HOUR_NS: u64 = 3_600_000_000_000;
+
+/// The hour of a Unix time in nanoseconds, in hours since 1970 in UTC.
+pub fn hour_of(unix_ns: u64) -> u32 {
+    (unix_ns / HOUR_NS) as u32
+}
+
+/// The day of a Unix time in nanoseconds, in days since 1970 in UTC.
+pub fn day_of(unix_ns: u64) -> u32 {
+    hour_of(unix_ns) / 24
+}
+
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -58,6 +71,12 @@ impl Civil {
             // 1970-01-01 was a Thursday.
             weekday: ((days + 3) % 7) as u8,
         }
+    }
+
+    /// The first hour of the calendar month of a Unix time in nanoseconds, in hours since 1970.
+    pub fn month_first_hour(unix_ns: u64) -> u32 {
+        let days_before = u32::from(Self::from_unix_ns(unix_ns).day) - 1;
+        (day_of(unix_ns) - days_before) * 24
     }
 
     /// Appends an IMF-fixdate, the form of HTTP's `Date` (RFC 9110, section 5.6.7).
@@ -98,6 +117,16 @@ impl Civil {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn months_begin_on_their_first_day() {
+        const DAY_NS: u64 = 24 * HOUR_NS;
+        for (days, first) in [(0, 0), (30, 0), (31, 31), (58, 31), (59, 59), (11_016, 10_988)] {
+            for ns in [0, DAY_NS - 1] {
+                assert_eq!(Civil::month_first_hour(days * DAY_NS + ns), first * 24, "{days}");
+            }
+        }
+    }
 
     #[test]
     fn known_dates_in_both_forms() {

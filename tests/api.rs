@@ -4,7 +4,7 @@
 use gemmule::api::{MultiplyReader, MultiplyRequest};
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ fn server(memory_bytes: usize) -> Server {
         memory_bytes,
         sessions_max: 4,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "test",
         threads: 1,
         peak: Peak::default(),

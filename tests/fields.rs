@@ -4,7 +4,7 @@
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::http::Cors;
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,7 @@ fn server() -> Server {
         memory_bytes: 64 << 20,
         sessions_max: 1,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "test",
         threads: 1,
         peak: Peak::default(),

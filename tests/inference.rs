@@ -3,7 +3,7 @@
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use serde_json::Value;
 
@@ -50,6 +50,7 @@ fn exchange<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reply {
         memory_bytes: 16 * MIB,
         sessions_max: 4,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "test",
         threads: 1,
         peak: Peak::default(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 1_700_000_000_000_000_000 };
@@ -116,6 +116,7 @@ fn serve<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (String, bool) {
         memory_bytes: 1 << 20,
         sessions_max: 1,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "test",
         threads: 1,
         peak: Peak::default(),

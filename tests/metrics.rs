@@ -10,7 +10,7 @@ use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Kernel, Peak, caches};
 use gemmule::limits::HEAD_TIMEOUT_NS;
 use gemmule::problem::ProblemKind;
-use gemmule::server::{Config, Expired, Server, SessionId};
+use gemmule::server::{Access, Config, Expired, Server, SessionId};
 use gemmule::time::Now;
 use support::http::{Response, parse_response, write_job, write_request};
 
@@ -30,6 +30,7 @@ impl Bench {
             memory_bytes: MEMORY_BYTES,
             sessions_max: 4,
             tariff: Tariff::standard().into(),
+            access: Access::Anonymous,
             platform: "test",
             threads: 3,
             peak: PEAK,

@@ -3,7 +3,7 @@
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::limits::SMALL_BODY_BYTES_MAX;
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ fn server(memory_bytes: usize, peak: Peak) -> Server {
         memory_bytes,
         sessions_max: 4,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "test",
         threads: 1,
         peak,

@@ -11,7 +11,7 @@ use gemmule::limits::{
     TARIFF_NAME_BYTES_MAX, VOLUME_TIERS_MAX, ZIP_RECORD_BYTES_MAX,
 };
 use gemmule::problem::ProblemKind;
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use serde_json::Value;
 
@@ -27,6 +27,7 @@ fn reply_text(request: &str) -> String {
         memory_bytes: 1 << 20,
         sessions_max: 1024,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "test",
         threads: 1,
         peak: Peak::default(),

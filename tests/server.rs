@@ -7,7 +7,7 @@ use gemmule::limits::{
     DRAIN_TIMEOUT_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
     TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
-use gemmule::server::{Config, Expired, Server, SessionId};
+use gemmule::server::{Access, Config, Expired, Server, SessionId};
 use gemmule::time::Now;
 
 const MIB: usize = 1 << 20;
@@ -26,6 +26,7 @@ impl Bench {
             memory_bytes,
             sessions_max,
             tariff: Tariff::standard().into(),
+            access: Access::Anonymous,
             platform: "test",
             threads: 1,
             peak: Peak::default(),

@@ -14,7 +14,7 @@ use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::job::Job as RunningJob;
 use gemmule::limits::{IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS};
-use gemmule::server::{Config, Expired, Server, SessionId};
+use gemmule::server::{Access, Config, Expired, Server, SessionId};
 use gemmule::time::Now;
 use support::http::parse_response;
 use support::load::Shape;
@@ -59,6 +59,7 @@ impl World {
             memory_bytes: 1 << 20,
             sessions_max: CLIENTS_AT_ONCE,
             tariff: Tariff::standard().into(),
+            access: Access::Anonymous,
             platform: "sim",
             threads: 1,
             peak: Peak::default(),

@@ -5,7 +5,7 @@ mod support;
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
-use gemmule::server::{Config, Server, SessionId};
+use gemmule::server::{Access, Config, Server, SessionId};
 use gemmule::time::Now;
 use support::host::Host;
 use support::transcript::{MEMORY_MIB, SocketWire, Wire, bless_all, replay_all};
@@ -27,6 +27,7 @@ impl CoreWire {
             memory_bytes: MEMORY_MIB << 20,
             sessions_max: 1024,
             tariff: Tariff::standard().into(),
+            access: Access::Anonymous,
             platform: "core",
             threads: 1,
             peak: Peak::default(),

@@ -5,19 +5,14 @@ mod support;
 // The parts of the host that it is kept by, which are no library.
 #[path = "../src/linux/volume.rs"]
 mod file;
-#[allow(dead_code, reason = "the host asks for more than these tests")]
-#[path = "../src/host/keeper.rs"]
-mod keeper;
-
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+
 use std::{env, fs, process};
 
 use gemmule::ledger::volume::{DISK_BYTES_MIN, head};
 use gemmule::ledger::{Batch, Disk, Table, Volume, VolumeError};
 
 use file::FileDisk;
-use keeper::Keeper;
 use support::power::{Left, PowerCut};
 use support::random::Random;
 
@@ -312,35 +307,4 @@ fn a_file_is_opened_once_at_a_time() {
     FileDisk::open(&scratch.0).unwrap();
     let error = FileDisk::open(&env::temp_dir()).unwrap_err();
     assert_eq!(error.to_string(), "neither a file nor a block device");
-}
-
-#[test]
-fn a_keeper_brings_batches_back_when_they_are_committed() {
-    let volume = Arc::new(open(&PowerCut::device(DEVICE_BYTES)).unwrap());
-    let (woken, wakes) = mpsc::channel();
-    let wake = Arc::new(move || woken.send(()).unwrap());
-    let keepers = [
-        ("in turn", Keeper::in_turn(volume.clone())),
-        ("thread", Keeper::start(volume.clone(), wake).unwrap()),
-    ];
-    for (name, mut keeper) in keepers {
-        for number in 0..10 {
-            assert!(!keeper.is_busy());
-            keeper.submit(number, row(name, number.to_string()));
-            assert!(keeper.is_busy());
-            if name == "thread" {
-                wakes.recv().unwrap();
-            } else {
-                assert!(keeper.has_work());
-            }
-            assert_eq!(keeper.poll(), Some(number));
-            assert!(!keeper.has_work());
-            let value = volume.get(Table::Jobs, name.as_bytes()).unwrap().unwrap();
-            assert_eq!(value, number.to_string().as_bytes());
-        }
-        assert_eq!(keeper.poll(), None);
-        keeper.submit(10, row(name, "last"));
-        keeper.finish();
-        assert_eq!(volume.get(Table::Jobs, name.as_bytes()).unwrap().unwrap(), b"last");
-    }
 }

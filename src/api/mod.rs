@@ -32,7 +32,7 @@ pub use body::SmallBody;
 pub use encode::Encoder;
 pub use operation::{MultiplyRequest, Operation};
 pub use request::MultiplyReader;
-pub use routes::Route;
+pub use routes::{Needs, Route};
 
 /// What `GET /openapi.json` gives. `tests/openapi` makes it of the route table, the limits, the
 /// problems and replies of the service, and fails where it is not what they say.

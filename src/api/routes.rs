@@ -6,6 +6,7 @@ use alloc::string::String;
 use crate::billing::JobId;
 use crate::http::{Method, RequestHead};
 use crate::inference::{Call, Model};
+use crate::ledger::Scope;
 use crate::problem::{Problem, ProblemKind};
 
 /// What a request asks for.
@@ -31,6 +32,15 @@ pub enum Route {
     Inference(Call),
     /// `OPTIONS` of any path: the methods it takes.
     Options(String),
+}
+
+/// Who may ask for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody.
+    Nothing,
+    /// Whoever has a key with this scope.
+    Scope(Scope),
 }
 
 /// What a path takes: `GET` brings `HEAD` with it, and every path takes `OPTIONS`.
@@ -116,6 +126,29 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 impl Route {
+    /// Who may ask for it.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::Multiply | Self::Inference(Call::Infer(_)) | Self::Quote => {
+                Needs::Scope(Scope::Submit)
+            }
+            Self::JobBill(_) => Needs::Scope(Scope::Read),
+            Self::Health
+            | Self::Version
+            | Self::Metrics
+            | Self::OpenApi
+            | Self::Problem(_)
+            | Self::Inference(_)
+            | Self::Options(_) => Needs::Nothing,
+        }
+    }
+
+    /// Whether the reply tells what the ledger's entries come to, and so waits until they are
+    /// durable.
+    pub fn reads_ledger(&self) -> bool {
+        matches!(self, Self::JobBill(_))
+    }
+
     /// Finds what the head asks for.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Bills, and the recent ones by job.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -7,40 +8,55 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::billing::{Tariff, Usage};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ledger::entry::Charge;
 use crate::limits::RECENT_BILLS_MAX;
-use crate::text::{JsonObject, push_ascii, push_number};
+use crate::text::{JsonObject, push_hex, push_number};
 use crate::time::Civil;
 
 /// Room for a line of the console, so that it is made in one piece.
 const CONSOLE_LINE_BYTES: usize = 256;
 
-/// A job's name: 128 random bits in hexadecimal, so that nobody reads a stranger's bill by
-/// counting.
+/// A job's name: the time and 80 random bits in hexadecimal, so that nobody guesses a stranger's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobId(pub [u8; 16]);
 
 impl JobId {
-    /// Its 32 digits.
-    fn digits(self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut digits = [0; 32];
-        for (two, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            two[0] = DIGITS[usize::from(byte >> 4)];
-            two[1] = DIGITS[usize::from(byte & 15)];
-        }
-        digits
+    /// A new one: 48 bits of milliseconds, so that the ledger's rows are in the order of time, and
+    /// 80 of `random`.
+    pub fn new(unix_ns: u64, random: [u8; 10]) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&(unix_ns / 1_000_000).to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&random);
+        Self(bytes)
     }
 
-    /// Appends its digits.
+    /// Appends its 32 digits.
     pub fn push_to(self, text: &mut String) {
-        push_ascii(text, &self.digits());
+        push_hex(text, &self.0);
     }
 }
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(core::str::from_utf8(&self.digits()).expect("ASCII is UTF-8"))
+        let mut digits = String::with_capacity(32);
+        self.push_to(&mut digits);
+        f.write_str(&digits)
+    }
+}
+
+impl Serialize for JobId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|()| D::Error::custom("a job's id is 32 hexadecimal digits"))
     }
 }
 
@@ -56,78 +72,39 @@ impl FromStr for JobId {
     }
 }
 
-/// What one job is charged.
+/// What one job is charged, as its client sees it: an entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
-    pub job: JobId,
-    /// Rows of the result.
-    pub m: usize,
-    /// Columns of the result.
-    pub n: usize,
-    /// The inner dimension.
-    pub k: usize,
-    pub dtype: &'static str,
-    pub flops: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// What it was priced by.
-    pub tariff: Arc<Tariff>,
-    pub amount_micros: u64,
-    pub kernel: &'static str,
-    /// Microseconds from the request's last byte to the encoded result.
-    pub elapsed_us: u64,
-    /// When the bill was made out, in nanoseconds of Unix time.
+    /// The entry's number.
+    pub sequence: u64,
+    /// When it was made, in nanoseconds of Unix time.
     pub issued_unix_ns: u64,
-    /// `ephemeral`: this machine keeps its bills in memory only.
+    pub charge: Arc<Charge>,
+    /// `durable`, or `ephemeral`: this machine keeps its ledger in memory only.
     pub ledger: &'static str,
 }
 
 impl Bill {
-    /// Makes out the bill of a finished job.
-    pub fn new(
-        job: JobId,
-        usage: &Usage,
-        tariff: Arc<Tariff>,
-        amount_micros: u64,
-        kernel: &'static str,
-        elapsed_ns: u64,
-        issued_unix_ns: u64,
-    ) -> Self {
-        Self {
-            job,
-            m: usage.shape.m,
-            n: usage.shape.n,
-            k: usage.shape.k,
-            dtype: usage.dtype.name(),
-            flops: usage.flops,
-            bytes_in: usage.bytes_in,
-            bytes_out: usage.bytes_out,
-            tariff,
-            amount_micros,
-            kernel,
-            elapsed_us: elapsed_ns / 1_000,
-            issued_unix_ns,
-            ledger: "ephemeral",
-        }
-    }
-
     /// Appends the bill as a JSON object.
     pub fn push_json(&self, text: &mut String) {
+        let charge = &*self.charge;
         JsonObject::begin(text)
-            .text_of("job", |text| self.job.push_to(text))
-            .number("m", self.m as u64)
-            .number("n", self.n as u64)
-            .number("k", self.k as u64)
-            .word("dtype", self.dtype)
-            .number("flops", self.flops)
-            .number("bytes_in", self.bytes_in)
-            .number("bytes_out", self.bytes_out)
-            .word("tariff", &self.tariff.name)
-            .number("tariff_version", self.tariff.version.into())
-            .number("amount_micros", self.amount_micros)
-            .word("currency", self.tariff.currency.as_str())
-            .word("kernel", self.kernel)
-            .number("elapsed_us", self.elapsed_us)
+            .text_of("job", |text| charge.job.push_to(text))
+            .word("account", charge.account.as_str())
+            .number("sequence", self.sequence)
+            .number("m", charge.m as u64)
+            .number("n", charge.n as u64)
+            .number("k", charge.k as u64)
+            .word("dtype", charge.dtype.name())
+            .number("flops", charge.flops)
+            .number("bytes_in", charge.bytes_in)
+            .number("bytes_out", charge.bytes_out)
+            .word("tariff", &charge.tariff)
+            .number("tariff_version", charge.tariff_version.into())
+            .number("amount_micros", charge.amount_micros)
+            .word("currency", charge.currency.as_str())
+            .word("kernel", &charge.kernel)
+            .number("elapsed_us", charge.elapsed_us)
             .text_of("issued_at", |text| {
                 Civil::from_unix_ns(self.issued_unix_ns).push_rfc3339(text)
             })
@@ -137,9 +114,10 @@ impl Bill {
 
     /// The bill as one line for the console.
     pub fn console_line(&self) -> String {
+        let charge = &*self.charge;
         let mut text = String::with_capacity(CONSOLE_LINE_BYTES);
         text.push_str("bill job=");
-        self.job.push_to(&mut text);
+        charge.job.push_to(&mut text);
         let number = |text: &mut String, name, number| {
             text.push_str(name);
             push_number(text, number);
@@ -148,24 +126,25 @@ impl Bill {
             text.push_str(name);
             text.push_str(word);
         };
-        number(&mut text, " m=", self.m as u64);
-        number(&mut text, " n=", self.n as u64);
-        number(&mut text, " k=", self.k as u64);
-        word(&mut text, " dtype=", self.dtype);
-        number(&mut text, " flops=", self.flops);
-        number(&mut text, " bytes_in=", self.bytes_in);
-        number(&mut text, " bytes_out=", self.bytes_out);
-        word(&mut text, " tariff=", &self.tariff.name);
-        number(&mut text, "/", self.tariff.version.into());
-        number(&mut text, " amount_micros=", self.amount_micros);
-        word(&mut text, " currency=", self.tariff.currency.as_str());
-        word(&mut text, " kernel=", self.kernel);
-        number(&mut text, " elapsed_us=", self.elapsed_us);
+        word(&mut text, " account=", charge.account.as_str());
+        number(&mut text, " m=", charge.m as u64);
+        number(&mut text, " n=", charge.n as u64);
+        number(&mut text, " k=", charge.k as u64);
+        word(&mut text, " dtype=", charge.dtype.name());
+        number(&mut text, " flops=", charge.flops);
+        number(&mut text, " bytes_in=", charge.bytes_in);
+        number(&mut text, " bytes_out=", charge.bytes_out);
+        word(&mut text, " tariff=", &charge.tariff);
+        number(&mut text, "/", charge.tariff_version.into());
+        number(&mut text, " amount_micros=", charge.amount_micros);
+        word(&mut text, " currency=", charge.currency.as_str());
+        word(&mut text, " kernel=", &charge.kernel);
+        number(&mut text, " elapsed_us=", charge.elapsed_us);
         text
     }
 }
 
-/// The last [`RECENT_BILLS_MAX`] bills, by job: a hash table, since ids are random already. Its
+/// The last [`RECENT_BILLS_MAX`] bills, by job: a hash table, since the ends of ids are random. Its
 /// links lie apart from the bills, so that following them stays in the nearest cache.
 #[derive(Debug)]
 pub struct RecentBills {
@@ -189,7 +168,7 @@ impl Default for RecentBills {
 
 impl RecentBills {
     pub fn post(&mut self, bill: Bill) {
-        let bucket = bucket(bill.job);
+        let bucket = bucket(bill.charge.job);
         let at = if self.bills.len() < RECENT_BILLS_MAX {
             self.bills.push(bill);
             self.bills.len() - 1
@@ -206,7 +185,7 @@ impl RecentBills {
     pub fn of_job(&self, job: JobId) -> Option<&Bill> {
         let mut place = self.first[bucket(job)];
         while let Some(at) = place.map(usize::from) {
-            if self.bills[at].job == job {
+            if self.bills[at].charge.job == job {
                 return Some(&self.bills[at]);
             }
             place = self.next[at];
@@ -216,7 +195,7 @@ impl RecentBills {
 
     /// Takes the bill at a place out of its bucket.
     fn unlink(&mut self, at: usize) {
-        let bucket = bucket(self.bills[at].job);
+        let bucket = bucket(self.bills[at].charge.job);
         let after = self.next[at];
         let mut before = None;
         let mut place = self.first[bucket];
@@ -232,7 +211,7 @@ impl RecentBills {
 }
 
 fn bucket(job: JobId) -> usize {
-    usize::from(u16::from_be_bytes([job.0[0], job.0[1]])) % RECENT_BILLS_MAX
+    usize::from(u16::from_be_bytes([job.0[14], job.0[15]])) % RECENT_BILLS_MAX
 }
 
 #[cfg(test)]
@@ -240,26 +219,46 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::gemm::{Dtype, Shape};
+    use crate::billing::Currency;
+    use crate::gemm::Dtype;
+    use crate::ledger::Digests;
+    use crate::ledger::hash::Hash;
 
-    fn bill(number: u128, tariff: &Arc<Tariff>) -> Bill {
-        let shape = Shape { m: 1, n: 1, k: 1 };
-        let usage = Usage { dtype: Dtype::F64, shape, flops: 2, bytes_in: 0, bytes_out: 0 };
-        Bill::new(JobId(number.to_be_bytes()), &usage, Arc::clone(tariff), 1, "none", 0, 0)
+    fn bill(number: u128) -> Bill {
+        let none = Hash::ZERO;
+        let charge = Charge {
+            account: "anonymous".parse().unwrap(),
+            job: JobId(number.to_be_bytes()),
+            m: 1,
+            n: 1,
+            k: 1,
+            dtype: Dtype::F64,
+            flops: 2,
+            bytes_in: 0,
+            bytes_out: 0,
+            tariff: "standard".into(),
+            tariff_version: 1,
+            amount_micros: 1,
+            currency: Currency::EUR,
+            kernel: "none".into(),
+            elapsed_us: 0,
+            digests: Digests { a: none, b: none, c: None, result: none },
+            idempotency: None,
+        };
+        Bill { sequence: 0, issued_unix_ns: 0, charge: Arc::new(charge), ledger: "ephemeral" }
     }
 
     #[test]
     fn the_oldest_bills_make_room() {
         let mut bills = RecentBills::default();
-        let tariff = Arc::new(Tariff::standard());
         // Ids that share buckets, and ids that don't.
-        let number = |at: usize| ((at as u128 % 700) << 112) | at as u128;
+        let number = |at: usize| ((at as u128) << 16) | (at as u128 % 700);
         let count = 3 * RECENT_BILLS_MAX + 5;
         for at in 0..count {
-            bills.post(bill(number(at), &tariff));
+            bills.post(bill(number(at)));
         }
         for at in 0..count {
-            let expected = (at >= count - RECENT_BILLS_MAX).then(|| bill(number(at), &tariff));
+            let expected = (at >= count - RECENT_BILLS_MAX).then(|| bill(number(at)));
             assert_eq!(bills.of_job(JobId(number(at).to_be_bytes())), expected.as_ref(), "{at}");
         }
         assert_eq!(bills.bills.len(), RECENT_BILLS_MAX);

@@ -3,11 +3,13 @@
 use core::ops::Mul;
 
 use ndarray::LinalgScalar;
+use serde::{Deserialize, Serialize};
 
 use super::kernel::{self, Isa, Microkernel};
 
 /// Names of the element types, as in requests and bills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dtype {
     F64,
     F32,

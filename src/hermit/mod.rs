@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::thread;
 
 use gemmule::billing::Tariff;
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use smoltcp::wire::Ipv4Cidr;
 
 use crate::host::clock::Clock;
@@ -109,6 +109,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         platform: NAME,
         // With one core, the loop's thread multiplies.
         threads: threads(options).max(1),
+        access: if options.anonymous { Access::Anonymous } else { Access::Keys },
         peak: peak::at_start(),
     };
     let port = options.listen.port();

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::Peak;
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 
 use super::clock::Clock;
 use super::runner::Runner;
@@ -48,6 +48,7 @@ fn reply_to(body: &[u8], memory_bytes: Option<usize>) -> Result<(String, Vec<u8>
         tariff: Tariff::standard().into(),
         platform: platform::NAME,
         threads: threads.max(1),
+        access: Access::Anonymous,
         // Nobody asks for it.
         peak: Peak::default(),
     };

@@ -8,40 +8,45 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::{io, process, thread};
 
-use gemmule::ledger::{Batch, Volume};
+use gemmule::ledger::Volume;
+use gemmule::ledger::journal::{Committed, Pending};
+use gemmule::server::{Server, SessionId};
 
-/// Commits batches one at a time. With each goes a `T` that says whose it is, and comes back.
-pub struct Keeper<T> {
+use super::clock::Clock;
+
+/// Commits what a server's ledger gathers, one batch at a time.
+pub struct Keeper {
     volume: Arc<Volume>,
     /// To the thread and back; `None`: the I/O thread commits.
-    thread: Option<Commits<T>>,
+    thread: Option<Commits>,
     /// The batch that the I/O thread is to commit in its next turn.
-    waiting: Option<(T, Batch)>,
+    waiting: Option<Pending>,
     is_busy: bool,
 }
 
-struct Commits<T> {
-    batches: Sender<(T, Batch)>,
-    committed: Receiver<T>,
+struct Commits {
+    batches: Sender<Pending>,
+    committed: Receiver<Committed>,
     handle: thread::JoinHandle<()>,
 }
 
-impl<T: Send + 'static> Keeper<T> {
+impl Keeper {
     /// One that commits when it is [polled](Keeper::poll).
+    #[cfg_attr(not(target_os = "hermit"), expect(dead_code, reason = "Linux has threads"))]
     pub fn in_turn(volume: Arc<Volume>) -> Self {
         Self { volume, thread: None, waiting: None, is_busy: false }
     }
 
     /// One with a thread, from which `wake` is called when a batch is committed.
     pub fn start(volume: Arc<Volume>, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
-        let (batches, submitted) = mpsc::channel::<(T, Batch)>();
+        let (batches, submitted) = mpsc::channel::<Pending>();
         let (done, committed) = mpsc::channel();
         let shared = volume.clone();
         let handle = thread::Builder::new().name("keeper".into()).spawn(move || {
-            for (whose, batch) in submitted {
-                commit(&shared, &batch);
+            for pending in submitted {
+                let committed = commit(&shared, pending);
                 // Where nobody waits for it, the process is about to end.
-                if done.send(whose).is_err() {
+                if done.send(committed).is_err() {
                     break;
                 }
                 wake();
@@ -51,42 +56,52 @@ impl<T: Send + 'static> Keeper<T> {
         Ok(Self { volume, thread, waiting: None, is_busy: false })
     }
 
-    /// Whether a batch is under way. The next can be submitted when it has come back.
-    pub fn is_busy(&self) -> bool {
-        self.is_busy
-    }
-
     /// Whether the I/O thread is to take another turn instead of waiting for the network.
+    #[cfg_attr(not(target_os = "hermit"), expect(dead_code, reason = "Linux has threads"))]
     pub fn has_work(&self) -> bool {
         self.waiting.is_some()
     }
 
+    /// Brings the server what is committed, and takes what it has gathered: the sessions that have
+    /// output now.
+    pub fn turn(&mut self, server: &mut Server, clock: &Clock) -> Vec<SessionId> {
+        let mut sessions = Vec::new();
+        if let Some(committed) = self.poll() {
+            sessions = server.committed(committed, clock.now());
+        }
+        if !self.is_busy {
+            match server.take_pending(clock.now()) {
+                Ok(Some(pending)) => self.submit(pending),
+                Ok(None) => {}
+                Err(error) => end(&error.to_string()),
+            }
+        }
+        sessions
+    }
+
     /// Takes a batch to commit.
-    pub fn submit(&mut self, whose: T, batch: Batch) {
+    fn submit(&mut self, pending: Pending) {
         assert!(!self.is_busy, "one batch at a time");
         self.is_busy = true;
         match &self.thread {
-            None => self.waiting = Some((whose, batch)),
+            None => self.waiting = Some(pending),
             Some(thread) => {
-                if thread.batches.send((whose, batch)).is_err() {
+                if thread.batches.send(pending).is_err() {
                     end("the thread that commits is gone");
                 }
             }
         }
     }
 
-    /// Whose batch is on the medium now, if one has been committed since the last time.
-    pub fn poll(&mut self) -> Option<T> {
+    /// What is on the medium now, if a batch has been committed since the last time.
+    fn poll(&mut self) -> Option<Committed> {
         let committed = match &self.thread {
             Some(thread) => match thread.committed.try_recv() {
-                Ok(whose) => Some(whose),
+                Ok(committed) => Some(committed),
                 Err(mpsc::TryRecvError::Empty) => None,
                 Err(mpsc::TryRecvError::Disconnected) => end("the thread that commits is gone"),
             },
-            None => self.waiting.take().map(|(whose, batch)| {
-                commit(&self.volume, &batch);
-                whose
-            }),
+            None => self.waiting.take().map(|pending| commit(&self.volume, pending)),
         };
         self.is_busy &= committed.is_none();
         committed
@@ -110,10 +125,8 @@ impl<T: Send + 'static> Keeper<T> {
 /// The exit status of a process that could not commit; in a virtual machine, the monitor sees it.
 const EXIT_NOT_COMMITTED: i32 = 19;
 
-fn commit(volume: &Volume, batch: &Batch) {
-    if let Err(error) = volume.commit(batch) {
-        end(&error.to_string());
-    }
+fn commit(volume: &Volume, pending: Pending) -> Committed {
+    pending.commit(volume).unwrap_or_else(|error| end(&error.to_string()))
 }
 
 /// Ends the process: what is in memory is ahead of the volume, and nothing of it was told to anybody.

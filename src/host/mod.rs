@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod clock;
 pub mod job_file;
+pub mod keeper;
 pub mod lines;
 pub mod options;
 pub mod peak;

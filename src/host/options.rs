@@ -25,6 +25,8 @@ To serve:
   --cors ORIGIN           let pages of this origin read replies, as https://example.org, or of
                           any with *; may be given several times (default: of none)
   --anonymous             serve clients without a key too, and bill them to one account
+  --data PATH             keep accounts and ledger in this file or block device (default: in memory;
+                          a virtual machine keeps them on its first disk)
 To serve in a virtual machine:
   --address ADDRESS/BITS  a static IPv4 address (default: DHCP)
   --gateway ADDRESS       the way out of the network
@@ -65,6 +67,8 @@ pub struct ServeOptions {
     pub cors: Cors,
     /// Whether clients without a key are served.
     pub anonymous: bool,
+    /// The file or block device of the ledger; a virtual machine has its disk.
+    pub data: Option<String>,
     /// The static address of a virtual machine and its prefix length; `None`: DHCP.
     pub address: Option<(Ipv4Addr, u8)>,
     pub gateway: Option<Ipv4Addr>,
@@ -82,6 +86,7 @@ impl Default for ServeOptions {
             sessions_max: SESSIONS_MAX_DEFAULT,
             cors: Cors::Off,
             anonymous: false,
+            data: None,
             address: None,
             gateway: None,
             virtio_mmio: Vec::new(),
@@ -162,6 +167,7 @@ fn parse_serve(mut arguments: impl Iterator<Item = String>) -> Result<ServeOptio
                 }
             }
             "--anonymous" => options.anonymous = true,
+            "--data" => options.data = Some(value_of("--data", &mut arguments)?),
             "--address" => {
                 let value = value_of("--address", &mut arguments)?;
                 options.address = Some(read_address(value)?);

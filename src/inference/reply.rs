@@ -72,10 +72,10 @@ impl Reply {
 fn end(bill: &Bill, text: &mut String) {
     text.push_str("}],\"parameters\":");
     JsonObject::begin(text)
-        .text_of("gemmule_job", |text| bill.job.push_to(text))
-        .number("gemmule_flops", bill.flops)
-        .number("gemmule_amount_micros", bill.amount_micros)
-        .word("gemmule_currency", bill.tariff.currency.as_str())
+        .text_of("gemmule_job", |text| bill.charge.job.push_to(text))
+        .number("gemmule_flops", bill.charge.flops)
+        .number("gemmule_amount_micros", bill.charge.amount_micros)
+        .word("gemmule_currency", bill.charge.currency.as_str())
         .end();
     text.push('}');
 }

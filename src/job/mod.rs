@@ -38,6 +38,7 @@ use crate::limits::{SMALL_JOB_BYTES, SMALL_JOB_FLOPS};
 use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
+use crate::server::payer::Payer;
 
 use fingerprint::Fingerprinting;
 use queue::AccountIndex;
@@ -52,15 +53,14 @@ pub(crate) use work::{besides_bytes, memory_bytes, threads_of};
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
 
-/// Whom jobs are of where nobody says who they are.
-const ANONYMOUS: AccountIndex = 0;
-
 /// One job on its way.
 #[derive(Debug)]
 pub struct Job {
     pub(crate) id: JobId,
     pub(crate) session: SessionId,
     account: AccountIndex,
+    /// Until the job is charged.
+    payer: Option<Payer>,
     /// When the request was whole, on the monotonic clock.
     pub(crate) received_ns: u64,
     /// Until somebody begins to work on it.
@@ -75,7 +75,19 @@ pub struct Job {
     pub(crate) fingerprinting: Fingerprinting,
     /// It is done and billed, and only its reply is not ready.
     pub(crate) is_done: bool,
+    /// The entry of the ledger after the one that its reply rests on.
+    pub(crate) charged_until: u64,
     stage: Stage,
+}
+
+/// Where a job comes from.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub id: JobId,
+    pub session: SessionId,
+    pub payer: Payer,
+    /// When the request was whole, on the monotonic clock.
+    pub received_ns: u64,
 }
 
 /// A whole request.
@@ -148,20 +160,21 @@ impl CancelFlag {
 
 impl Job {
     pub(crate) fn new(
-        id: JobId,
-        session: SessionId,
+        origin: Origin,
         request: Request,
         cancelled: CancelFlag,
         waits: Ticket,
-        received_ns: u64,
         threads: usize,
     ) -> Self {
+        let Origin { id, session, payer, received_ns } = origin;
         let Request { input, reply, promise, bytes_in } = request;
         let (timing, stage) = (Timing::new(received_ns), Stage::Input(input));
         Self {
             id,
             session,
-            account: ANONYMOUS,
+            account: payer.account,
+            fingerprinting: payer.fingerprinting(),
+            payer: Some(payer),
             received_ns,
             waits: Some(waits),
             timing,
@@ -170,8 +183,8 @@ impl Job {
             reply,
             promise,
             cancelled,
-            fingerprinting: Fingerprinting::Off,
             is_done: false,
+            charged_until: 0,
             stage,
         }
     }
@@ -179,6 +192,11 @@ impl Job {
     /// Whose it is.
     pub fn account(&self) -> AccountIndex {
         self.account
+    }
+
+    /// Who pays for it, once.
+    pub(crate) fn take_payer(&mut self) -> Option<Payer> {
+        self.payer.take()
     }
 
     /// Tells the job the time, on the monotonic clock: before each [`Job::advance`], for the times

@@ -2,9 +2,13 @@
 
 pub mod account;
 pub mod allowance;
+pub mod book;
+pub mod entry;
 pub mod hold;
+pub mod journal;
 pub mod key;
 pub mod receipt;
+pub mod usage;
 
 pub mod digest;
 pub mod hash;

@@ -1,13 +1,17 @@
 //! The event loop.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gemmule::billing::Tariff;
-use gemmule::server::{Config, Expired, Server};
+use gemmule::ledger::Volume;
+use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
+use gemmule::server::{Access, Config, Expired, Server};
 use gemmule::time::Now;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -15,7 +19,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::connection::{Connection, Served};
 use super::heap;
+use super::volume::FileDisk;
 use crate::host::clock::Clock;
+use crate::host::keeper::Keeper;
 use crate::host::options::ServeOptions;
 use crate::host::peak;
 use crate::host::runner::Runner;
@@ -47,6 +53,8 @@ struct EventLoop {
     listener: TcpListener,
     signals: mio::net::UnixStream,
     server: Server,
+    /// `None`: the ledger is in memory.
+    keeper: Option<Keeper>,
     runner: Runner,
     clock: Clock,
     /// When this turn of the loop began, or its jobs were done. Reading the clocks for every packet
@@ -81,16 +89,29 @@ impl EventLoop {
             platform: super::NAME,
             // Without compute threads, the one that does I/O multiplies.
             threads: threads.max(1),
+            access: if options.anonymous { Access::Anonymous } else { Access::Keys },
             peak: peak::at_start(),
         };
-        println!("gemmule: serving on {}", listener.local_addr()?);
         let clock = Clock::new();
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
+        let mut server = Server::new(config, super::seed()?).with_cors(options.cors.clone());
+        let keeper = match &options.data {
+            None => None,
+            Some(path) => {
+                let volume = open_volume(path)?;
+                server =
+                    server.with_volume(volume.clone(), clock.now()).map_err(io::Error::other)?;
+                Some(Keeper::start(volume, wake.clone())?)
+            }
+        };
+        println!("gemmule: serving on {}", listener.local_addr()?);
         Ok(Self {
             poll,
             listener,
             signals,
-            server: Server::new(config, super::seed()?).with_cors(options.cors.clone()),
-            runner: Runner::new(threads, clock, Arc::new(wake))?,
+            server,
+            keeper,
+            runner: Runner::new(threads, clock, wake)?,
             now: clock.now(),
             clock,
             connections: Vec::new(),
@@ -136,12 +157,27 @@ impl EventLoop {
             for id in turn.sessions {
                 self.serve(id.index());
             }
+            if let Some(keeper) = &mut self.keeper {
+                for id in keeper.turn(&mut self.server, &self.clock) {
+                    self.serve(id.index());
+                }
+            }
             self.expire();
             self.print()?;
             is_busy = turn.more || self.server.has_ready_jobs();
             if self.server.is_drained(self.now) {
-                return Ok(());
+                return self.close();
             }
+        }
+    }
+
+    /// The volume is closed, so that it opens without a repair.
+    fn close(self) -> io::Result<()> {
+        let Self { server, keeper, .. } = self;
+        drop(server);
+        match keeper.map(Keeper::finish).and_then(Arc::into_inner) {
+            Some(volume) => volume.close().map_err(io::Error::other),
+            None => Ok(()),
         }
     }
 
@@ -255,6 +291,15 @@ impl EventLoop {
         }
         Ok(())
     }
+}
+
+fn open_volume(path: &str) -> io::Result<Arc<Volume>> {
+    let named = |error: &dyn Display| io::Error::other(format!("{path}: {error}"));
+    let disk = FileDisk::open(Path::new(path)).map_err(|error| named(&error))?;
+    let mut id = [0; 16];
+    id.copy_from_slice(&super::seed()?[..16]);
+    let volume = Volume::open(Box::new(disk), id, VOLUME_CACHE_BYTES_DEFAULT);
+    volume.map(Arc::new).map_err(|error| named(&error))
 }
 
 /// A stream that becomes readable when the process is told to stop.

@@ -7,9 +7,10 @@ use crate::billing::JobId;
 use crate::http::digest::{self, DigestCheck, MalformedDigest};
 use crate::http::{RequestHead, Response, trace};
 use crate::inference::{self, Call};
-use crate::job::{CancelFlag, Job, Request};
+use crate::job::{CancelFlag, Job, Origin, Request};
 use crate::limits::SMALL_JOB_BYTES;
 use crate::problem::{Problem, ProblemKind};
+use crate::server::payer::Payer;
 use crate::server::session::Pending;
 use crate::server::{Server, SessionId};
 use crate::time::Now;
@@ -27,34 +28,43 @@ impl Server {
         }
         match Route::find(head).and_then(|route| self.begin(id, &route, head, now)) {
             Ok(None) => {}
-            Ok(Some(response)) => self.answer(id, response, now),
+            Ok(Some((response, until))) => {
+                self.answer_when_durable(id, response, None, until, now);
+            }
             Err(problem) => self.refuse(id, problem, now),
         }
     }
 
-    /// Answers what needs no body; `None` where the body is to be read first.
+    /// Answers what needs no body, and from which entry of the ledger on the answer does not rest
+    /// on it; `None` where the body is to be read first.
     fn begin(
         &mut self,
         id: SessionId,
         route: &Route,
         head: &RequestHead,
         now: Now,
-    ) -> Result<Option<Response>, Problem> {
+    ) -> Result<Option<(Response, u64)>, Problem> {
+        let caller = self.caller(head, route.needs(), now)?;
         let model = match route {
             Route::Multiply => None,
             Route::Inference(Call::Infer(model)) => Some(*model),
             route if route.takes_small_body() => {
                 let body = SmallBody::admit(head, &self.memory)?;
-                return self.await_body(id, head, Pending::Other(route.clone(), body));
+                return self.await_body(id, head, Pending::Other(route.clone(), body, caller));
             }
-            _ => return self.reply(route).map(Some),
+            _ => {
+                let until = if route.reads_ledger() { self.book.sequence() } else { 0 };
+                return self.reply(route, caller).map(|response| Some((response, until)));
+            }
         };
+        let caller = caller.expect("a product needs a scope");
         if let Some(session) = self.session_mut(id) {
             session.product_asked_ns = Some(now.monotonic_ns);
             session.model = model;
         }
         let intake = self.admit(head, model)?;
-        self.await_body(id, head, Pending::Product(intake))
+        let payer = self.payer(head, caller, now)?;
+        self.await_body(id, head, Pending::Product(intake, payer))
     }
 
     /// Lets the body of a request in that was taken.
@@ -63,7 +73,7 @@ impl Server {
         id: SessionId,
         head: &RequestHead,
         pending: Pending,
-    ) -> Result<Option<Response>, Problem> {
+    ) -> Result<Option<(Response, u64)>, Problem> {
         let digest = DigestCheck::of(head).map_err(|MalformedDigest| {
             let detail = "no dictionary of byte sequences, or no SHA-256 in it where it should be";
             Problem::new(ProblemKind::MalformedDigest, detail).at(digest::FIELD)
@@ -105,26 +115,32 @@ impl Server {
             return self.refuse(id, problem, now);
         }
         let begun = match pending {
-            Pending::Product(intake) => intake.finish().map(|it| self.begin_job(id, it, now)),
-            Pending::Other(route, body) => body
+            Pending::Product(intake, payer) => {
+                intake.finish().map(|request| self.begin_job(id, request, payer, now))
+            }
+            Pending::Other(route, body, caller) => body
                 .finish()
-                .and_then(|text| self.reply_to(&route, &text))
-                .map(|response| self.answer(id, response, now)),
+                .and_then(|text| self.reply_to(&route, &text, caller, now))
+                .map(|response| {
+                    let until = self.book.sequence();
+                    self.answer_when_durable(id, response, None, until, now);
+                }),
         };
         if let Err(problem) = begun {
             self.refuse(id, problem, now);
         }
     }
 
-    fn begin_job(&mut self, id: SessionId, request: Request, now: Now) {
-        let mut bytes = [0; 16];
-        self.random.fill_bytes(&mut bytes);
+    fn begin_job(&mut self, id: SessionId, request: Request, payer: Payer, now: Now) {
+        let mut random = [0; 10];
+        self.random.fill_bytes(&mut random);
+        let job = JobId::new(now.unix_ns, random);
         let cancel = CancelFlag::default();
         let ticket = self.counters.jobs_waiting.enter();
         let Some(session) = self.session_mut(id) else { return };
         session.job = Some(cancel.clone());
-        let (received_ns, threads) = (now.monotonic_ns, self.config.threads);
-        let job = Job::new(JobId(bytes), id, request, cancel, ticket, received_ns, threads);
+        let origin = Origin { id: job, session: id, payer, received_ns: now.monotonic_ns };
+        let job = Job::new(origin, request, cancel, ticket, self.config.threads);
         self.ready_jobs.push(job.account(), job);
     }
 

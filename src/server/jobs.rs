@@ -1,11 +1,12 @@
 //! Jobs on their way to the host's threads and back.
 
-use alloc::sync::Arc;
-
-use crate::billing::{Bill, MonthToDate};
-use crate::gemm;
+use crate::billing::{Bill, JobId};
+use crate::http::Response;
 use crate::job::queue::AccountIndex;
 use crate::job::{Done, Job, Outcome};
+use crate::ledger::Digests;
+use crate::problem::{Problem, ProblemKind};
+use crate::server::ledger::Finished;
 use crate::server::{Server, SessionId, replies};
 use crate::time::Now;
 
@@ -46,50 +47,93 @@ impl Server {
         };
         let cancel = session.job.take();
         job.note_time(now.monotonic_ns);
-        let job_id = job.id;
         let elapsed_ns = now.monotonic_ns.saturating_sub(job.received_ns);
-        match job.take_outcome() {
+        let response = match job.take_outcome() {
             Outcome::Done(done) => {
-                let Done { usage, written, reply, .. } = *done;
-                let tariff = Arc::clone(&self.config.tariff);
-                let amount_micros = tariff.amount_micros(&usage, MonthToDate::default());
-                let bill = Bill::new(
-                    job_id,
-                    &usage,
-                    tariff,
-                    amount_micros,
-                    gemm::Kernel::of_this_machine().name(),
-                    elapsed_ns,
-                    now.unix_ns,
-                );
-                self.print(bill.console_line());
-                self.counters.billed(&usage, &bill);
-                let response = replies::product(written, &reply, &bill)
-                    .with_field("Server-Timing", &job.timing().field_value());
-                self.bills.post(bill);
                 self.counters.finished(elapsed_ns, job.timing());
-                if self.is_to_seal(id, &response) {
-                    job.seal(response);
-                    self.session_mut(id)?.job = cancel;
-                    self.ready_jobs.push(job.account(), job);
-                    return None;
+                match self.reply_to_done(&mut job, *done, elapsed_ns, now) {
+                    Ok(response) if self.is_to_seal(id, &response) => {
+                        job.seal(response);
+                        self.session_mut(id)?.job = cancel;
+                        self.ready_jobs.push(job.account(), job);
+                        return None;
+                    }
+                    Ok(response) => response,
+                    Err(problem) => {
+                        self.refuse(id, problem, now);
+                        self.note_progress(id, 0, now);
+                        return Some(id);
+                    }
                 }
-                self.answer(id, response, now);
             }
-            Outcome::Sealed(response) => self.answer(id, response, now),
+            Outcome::Sealed(response) => response,
             Outcome::Failed(problem) => {
                 self.counters.jobs_failed.add(1);
                 self.counters.finished(elapsed_ns, job.timing());
                 self.refuse(id, problem, now);
+                self.session_mut(id)?.reply_promise = Some(job.into_promise());
+                self.note_progress(id, 0, now);
+                return Some(id);
             }
             Outcome::Cancelled => {
                 self.counters.jobs_cancelled.add(1);
                 return None;
             }
+        };
+        let until = job.charged_until;
+        let promise = Some(job.into_promise());
+        self.answer_when_durable(id, response, promise, until, now).then_some(id)
+    }
+
+    /// Charges for what was done, unless it was charged for before, and makes the reply.
+    fn reply_to_done(
+        &mut self,
+        job: &mut Job,
+        done: Done,
+        elapsed_ns: u64,
+        now: Now,
+    ) -> Result<Response, Problem> {
+        let Done { usage, digests, fingerprint, written, reply } = done;
+        let payer = job.take_payer().expect("a job is done once");
+        let before = payer.done();
+        let bill = match before {
+            Some(before) => self.bill_of_retry(before.job, &digests)?,
+            None => {
+                let finished = Finished { job: job.id, usage, digests, fingerprint, elapsed_ns };
+                self.charge_job(payer, finished, now)
+            }
+        };
+        job.is_done = true;
+        job.charged_until = bill.sequence + 1;
+        let response = replies::product(written, &reply, &bill)
+            .with_field("Server-Timing", &job.timing().field_value());
+        Ok(match before {
+            Some(_) => response.with_field("Idempotency-Replayed", "true"),
+            None => response,
+        })
+    }
+
+    /// The bill of the request that this one repeats.
+    ///
+    /// # Errors
+    ///
+    /// A problem where the product has other bits now, so that the bill, which names them, would not
+    /// be true of it: another kernel multiplies here than did then.
+    fn bill_of_retry(&mut self, job: JobId, digests: &Digests) -> Result<Bill, Problem> {
+        match self.bill_of(job)? {
+            Some(bill) if bill.charge.digests.result == digests.result => Ok(bill),
+            Some(bill) => {
+                let detail = alloc::format!(
+                    "job {job} was multiplied by the kernel {}, whose bits this machine does not make",
+                    bill.charge.kernel
+                );
+                Err(Problem::new(ProblemKind::ReplyChanged, detail))
+            }
+            None => {
+                let detail = alloc::format!("the bill of job {job} is not kept any more");
+                Err(Problem::new(ProblemKind::ReplyChanged, detail))
+            }
         }
-        self.session_mut(id)?.reply_promise = Some(job.into_promise());
-        self.note_progress(id, 0, now);
-        Some(id)
     }
 
     /// Nobody waits for a job any more. One that is billed already counts as done.

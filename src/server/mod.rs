@@ -13,6 +13,10 @@ mod exchange;
 
 mod jobs;
 
+mod ledger;
+
+pub(crate) mod payer;
+
 mod replies;
 
 mod inference;
@@ -21,6 +25,7 @@ mod metrics;
 
 mod timers;
 
+use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -35,7 +40,10 @@ use crate::http::Cors;
 use crate::http::connection::Event;
 use crate::inference::stats;
 use crate::job::Job;
-use crate::job::queue::FairQueue;
+use crate::job::queue::{AccountIndex, FairQueue};
+use crate::ledger::book::{Book, BookError};
+use crate::ledger::entry::{Opened, Record};
+use crate::ledger::{Account, AccountId, AccountLimits, Volume};
 use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
@@ -52,7 +60,10 @@ pub struct Config {
     pub memory_bytes: usize,
     /// Connections open at once.
     pub sessions_max: usize,
+    /// The tariff of a book that has none.
     pub tariff: Arc<Tariff>,
+    /// Whom it serves.
+    pub access: Access,
     /// The machine that serves, as `GET /v1/version` names it.
     pub platform: &'static str,
     /// Threads that multiply.
@@ -60,6 +71,18 @@ pub struct Config {
     /// What one core can do, as the host has measured it.
     pub peak: gemm::Peak,
 }
+
+/// Whom a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever has a key.
+    Keys,
+    /// Anybody: without a key, on the account [`ANONYMOUS`].
+    Anonymous,
+}
+
+/// The account of those who come without a key.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// Names a session; one that is over is never mistaken for a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +120,10 @@ pub struct Server {
     /// Jobs that the host has taken and not brought back.
     jobs_out: usize,
     bills: RecentBills,
+    book: Book,
+    /// The account [`ANONYMOUS`], where it is served.
+    anonymous: Option<AccountIndex>,
+    waiting: ledger::Waiting,
     counters: Counters,
     /// What the models of the inference protocol have done.
     inference: stats::Counters,
@@ -110,7 +137,7 @@ pub struct Server {
 impl Server {
     /// A server without sessions. `seed` must be unpredictable: job ids are drawn from it.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
-        Self {
+        let mut server = Self {
             memory: MemoryBudget::new(config.memory_bytes),
             sessions: Slab::new(),
             generation: 0,
@@ -118,6 +145,9 @@ impl Server {
             ready_jobs: FairQueue::default(),
             jobs_out: 0,
             bills: RecentBills::default(),
+            book: Book::ephemeral(),
+            anonymous: None,
+            waiting: ledger::Waiting::default(),
             counters: Counters::default(),
             inference: stats::Counters::default(),
             random: ChaCha12Rng::from_seed(seed),
@@ -126,6 +156,47 @@ impl Server {
             drain_until_ns: None,
             cors: Cors::Off,
             config,
+        };
+        server.begin_book(0);
+        server
+    }
+
+    /// The same, with its ledger on a volume.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the volume.
+    pub fn with_volume(mut self, volume: Arc<Volume>, now: Now) -> Result<Self, BookError> {
+        self.book = Book::open(volume, now.unix_ns)?;
+        self.anonymous = None;
+        self.begin_book(now.unix_ns);
+        Ok(self)
+    }
+
+    /// What a book has before anything is asked for.
+    fn begin_book(&mut self, now_unix_ns: u64) {
+        let version = Cow::Borrowed(env!("CARGO_PKG_VERSION"));
+        let opened = Opened { version, platform: Cow::Borrowed(self.config.platform) };
+        self.book.record(now_unix_ns, Record::Opened(opened));
+        if self.book.tariffs().is_none() {
+            let tariff = Tariff::clone(&self.config.tariff);
+            self.book.record(now_unix_ns, Record::Tariff(tariff));
+        }
+        if self.config.access == Access::Anonymous {
+            let id: AccountId = ANONYMOUS.parse().expect("the name is an id");
+            if self.book.account_index(&id).is_none() {
+                let account = Account {
+                    id: id.clone(),
+                    name: String::from("whoever comes without a key"),
+                    tariff: self.config.tariff.name.clone(),
+                    limits: AccountLimits::default(),
+                    prepaid: false,
+                    closed: false,
+                    created_unix_ns: now_unix_ns,
+                };
+                self.book.record(now_unix_ns, Record::Account(account));
+            }
+            self.anonymous = self.book.account_index(&id);
         }
     }
 
@@ -312,9 +383,8 @@ impl Server {
         let is_idle = |session: &Session| {
             session.pending.is_none() && session.job.is_none() && session.output.is_empty()
         };
-        self.drain_until_ns.is_some_and(|until_ns| {
-            now.monotonic_ns >= until_ns || self.sessions.iter().all(|(_, it)| is_idle(it))
-        })
+        let is_idle = || self.waiting.is_empty() && self.sessions.iter().all(|(_, it)| is_idle(it));
+        self.drain_until_ns.is_some_and(|until_ns| now.monotonic_ns >= until_ns || is_idle())
     }
 
     fn print(&mut self, line: String) {

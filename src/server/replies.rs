@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::api::quote::{Machine, Quote, QuoteRequest};
 use crate::api::{OPENAPI, Route, body, to_json};
-use crate::billing::{Bill, MonthToDate, Tariff};
+use crate::billing::{Bill, JobId, Tariff};
 use crate::gemm::{self, Peak, Shape};
 use crate::http::connection::Broken;
 use crate::http::head::HeadError;
@@ -23,6 +23,8 @@ use crate::limits::{
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
 use crate::server::intake::{Intake, text_bytes_max};
+use crate::server::payer::Caller;
+use crate::time::Now;
 
 /// `GET /healthz`.
 #[derive(Serialize)]
@@ -93,24 +95,23 @@ impl Server {
     }
 
     /// The reply to a request that needs no job.
-    pub(super) fn reply(&self, route: &Route) -> Result<Response, Problem> {
+    pub(super) fn reply(
+        &mut self,
+        route: &Route,
+        caller: Option<Caller>,
+    ) -> Result<Response, Problem> {
         let response = match route {
-            Route::JobBill(job) => match self.bills.of_job(*job) {
-                Some(bill) => {
-                    let mut text = String::new();
-                    bill.push_json(&mut text);
-                    Response::json(200, text.into_bytes())
-                }
-                None => {
-                    let detail = format!("{job} is not among the last {RECENT_BILLS_MAX} jobs");
-                    return Err(Problem::new(ProblemKind::UnknownJob, detail));
-                }
-            },
+            Route::JobBill(job) => {
+                let bill = self.bill_for(*job, caller)?;
+                let mut text = String::new();
+                bill.push_json(&mut text);
+                Response::json(200, text.into_bytes())
+            }
             Route::Health if self.is_draining() => return Err(draining()),
             Route::Health => {
                 let health = Health {
                     status: "ok",
-                    ledger: "ephemeral",
+                    ledger: self.book.kind(),
                     sessions_open: self.sessions(),
                     memory_bytes_promised: self.promised_bytes(),
                 };
@@ -135,7 +136,13 @@ impl Server {
     }
 
     /// The reply to a request whose small body has this text.
-    pub(super) fn reply_to(&self, route: &Route, body: &[u8]) -> Result<Response, Problem> {
+    pub(super) fn reply_to(
+        &mut self,
+        route: &Route,
+        body: &[u8],
+        caller: Option<Caller>,
+        now: Now,
+    ) -> Result<Response, Problem> {
         match route {
             Route::Quote => {
                 let machine = Machine {
@@ -144,12 +151,32 @@ impl Server {
                     memory_bytes: self.config.memory_bytes,
                 };
                 let request: QuoteRequest = body::read(body)?;
-                let tariff = &self.config.tariff;
-                let quote = Quote::new(&request, tariff, MonthToDate::default(), machine)?;
+                let caller = caller.expect("a quote needs a scope");
+                let tariff = self.tariff_of(caller.account, now)?;
+                let month = self.book.account(caller.account).month_at(now.unix_ns).to_date();
+                let quote = Quote::new(&request, &tariff, month, machine)?;
                 Ok(Response::json(200, to_json(&quote)))
             }
             _ => unreachable!("the others have none: see Route::takes_small_body"),
         }
+    }
+
+    /// The bill of a job of the caller.
+    pub(super) fn bill_for(&mut self, job: JobId, caller: Option<Caller>) -> Result<Bill, Problem> {
+        let bill = self.bill_of(job)?;
+        let is_theirs = |bill: &Bill| {
+            caller.is_some_and(|caller| {
+                let account = self.book.account_index(&bill.charge.account);
+                caller.is_admin || account == Some(caller.account)
+            })
+        };
+        bill.filter(is_theirs).ok_or_else(|| {
+            let detail = match self.book.volume() {
+                Some(_) => format!("no job {job} of this account was done"),
+                None => format!("{job} is not among the last {RECENT_BILLS_MAX} jobs"),
+            };
+            Problem::new(ProblemKind::UnknownJob, detail)
+        })
     }
 
     fn version(&self) -> Version<'_> {
@@ -207,7 +234,7 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
                 .with_field("Content-Encoding", coding)
         }
         Written::Binary { payload, .. } if let Some(reply) = &reply.inference => {
-            let shape = Shape { m: bill.m, n: bill.n, k: bill.k };
+            let shape = Shape { m: bill.charge.m, n: bill.charge.n, k: bill.charge.k };
             let json = reply.before_bytes(shape, payload.bytes(), bill);
             let json_bytes = json.len() as u64;
             let mut body = Payload::from(json.into_bytes());
@@ -219,16 +246,16 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
         Written::Binary { format, payload } => {
             let content_type = format.media_type();
             Response { status: 200, content_type, fields: String::new(), body: payload }
-                .with_field("Gemmule-Shape", &format!("{}x{}", bill.m, bill.n))
-                .with_field("Gemmule-Dtype", bill.dtype)
+                .with_field("Gemmule-Shape", &format!("{}x{}", bill.charge.m, bill.charge.n))
+                .with_field("Gemmule-Dtype", bill.charge.dtype.name())
         }
     };
     response.fields.reserve(FIELDS_BYTES);
     response
-        .with_field_of("Gemmule-Job", |text| bill.job.push_to(text))
-        .with_number("Gemmule-Flops", bill.flops)
-        .with_number("Gemmule-Amount-Micros", bill.amount_micros)
-        .with_field("Gemmule-Currency", bill.tariff.currency.as_str())
+        .with_field_of("Gemmule-Job", |text| bill.charge.job.push_to(text))
+        .with_number("Gemmule-Flops", bill.charge.flops)
+        .with_number("Gemmule-Amount-Micros", bill.charge.amount_micros)
+        .with_field("Gemmule-Currency", bill.charge.currency.as_str())
 }
 
 /// Room for what stands behind the matrix, and for a bill's response fields, so that each is made in

@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::memory::Promise;
 use crate::problem::Problem;
 use crate::server::intake::Intake;
+use crate::server::payer::{Caller, Payer};
 use crate::time::Now;
 
 #[derive(Debug)]
@@ -47,9 +48,9 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) enum Pending {
     /// For a product.
-    Product(Intake),
+    Product(Intake, Payer),
     /// For anything else, with a small body.
-    Other(Route, SmallBody),
+    Other(Route, SmallBody, Option<Caller>),
 }
 
 impl Pending {
@@ -60,8 +61,8 @@ impl Pending {
     /// A problem with what came.
     pub fn push(&mut self, content: &[u8]) -> Result<usize, Problem> {
         match self {
-            Self::Product(intake) => intake.push(content),
-            Self::Other(_, body) => body.push(content).map(|()| content.len()),
+            Self::Product(intake, _) => intake.push(content),
+            Self::Other(_, body, _) => body.push(content).map(|()| content.len()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::limits::{MEMORY_BYTES_DEFAULT, SESSIONS_MAX_DEFAULT};
-use gemmule::server::{Config, Server};
+use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
         memory_bytes: MEMORY_BYTES_DEFAULT,
         sessions_max: SESSIONS_MAX_DEFAULT,
         tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
         platform: "linux",
         threads: 2,
         peak: Peak { f64: 139_000_000_000, f32: 278_000_000_000 },

@@ -39,7 +39,12 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::DimensionTooLarge,
     ProblemKind::ShapeMismatch,
     ProblemKind::LengthMismatch,
+    ProblemKind::MalformedIdempotencyKey,
+    ProblemKind::IdempotencyKeyInUse,
     ProblemKind::IdempotencyKeyReused,
+    ProblemKind::ReplyChanged,
+    ProblemKind::NoTariff,
+    ProblemKind::LedgerUnavailable,
     ProblemKind::ResultNotFinite,
     ProblemKind::DailyFlopsExceeded,
     ProblemKind::TooManyJobs,
@@ -49,7 +54,8 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
 ];
 
 /// Response fields of every product.
-pub const PRODUCT_FIELDS: [&str; 10] = [
+pub const PRODUCT_FIELDS: [&str; 11] = [
+    "Idempotency-Replayed",
     "Gemmule-Job",
     "Gemmule-Flops",
     "Gemmule-Amount-Micros",

@@ -88,6 +88,8 @@ pub fn number() -> Value {
 fn bill() -> Value {
     let mut bill = object(&[
         ("job", reference("JobId")),
+        ("account", text()),
+        ("sequence", count()),
         ("m", count()),
         ("n", count()),
         ("k", count()),
@@ -102,10 +104,11 @@ fn bill() -> Value {
         ("kernel", text()),
         ("elapsed_us", count()),
         ("issued_at", json!({"type": "string", "format": "date-time"})),
-        ("ledger", json!({"const": "ephemeral"})),
+        ("ledger", json!({"enum": ["durable", "ephemeral"]})),
     ]);
     bill["description"] = format!(
-        "What was multiplied, what it took and what it costs. The last {RECENT_BILLS_MAX} are kept.",
+        "What was multiplied, what it took and what it costs. Without a volume, the last \
+         {RECENT_BILLS_MAX} are kept.",
     )
     .into();
     bill

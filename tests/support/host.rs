@@ -20,7 +20,7 @@ impl Host {
         // Cargo names it to tests and benchmarks, which are all that start one.
         let binary = option_env!("CARGO_BIN_EXE_gemmule").unwrap_or_default();
         let mut child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--anonymous", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()

@@ -214,6 +214,7 @@ fn mask(reply: String) -> String {
     for (before, after) in [
         ("\r\nDate: ", "\r\n"),
         ("\r\nServer-Timing: ", "\r\n"),
+        ("\"sequence\":", ","),
         ("\"elapsed_us\":", ","),
         ("\"issued_at\":\"", "\""),
         ("\"platform\":\"", "\""),

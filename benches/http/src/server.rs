@@ -62,7 +62,7 @@ impl Name {
             // Without compute threads the one that does I/O multiplies too, as the peers' does.
             Self::Ours => {
                 let listen = format!("127.0.0.1:{port}");
-                command.args(["serve", "--threads", "0", "--listen", &listen]);
+                command.args(["serve", "--anonymous", "--threads", "0", "--listen", &listen]);
             }
             Self::FastApi | Self::FastApiDeclared => {
                 command.args(["peer:app", "--loop", "uvloop", "--http", "httptools"]);

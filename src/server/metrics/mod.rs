@@ -11,7 +11,7 @@ use alloc::collections::BTreeMap;
 
 use alloc::string::{String, ToString};
 
-use crate::billing::{Bill, Usage};
+use crate::billing::Usage;
 use crate::gemm::{self, Dtype};
 use crate::http::Response;
 use crate::job::timing::{NAMES, Timing};
@@ -88,7 +88,7 @@ impl Counters {
     }
 
     /// A job is done, and its bill made out.
-    pub fn billed(&mut self, usage: &Usage, bill: &Bill) {
+    pub fn billed(&mut self, usage: &Usage, amount_micros: u64) {
         self.jobs_done.add(1);
         match usage.dtype {
             Dtype::F64 => self.flops_f64.add(usage.flops),
@@ -96,7 +96,7 @@ impl Counters {
         }
         self.bytes_in.add(usage.bytes_in);
         self.bytes_out.add(usage.bytes_out);
-        self.amount_micros.add(bill.amount_micros);
+        self.amount_micros.add(amount_micros);
     }
 }
 

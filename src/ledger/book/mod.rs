@@ -1,0 +1,372 @@
+//! The book: what the entries come to, in memory, and what of it is not durable yet.
+//!
+//! An entry takes effect here at once, and is announced only when it is durable: whoever answers a
+//! client on the strength of the book waits until [`Book::durable_until`] has passed the entries that
+//! the answer rests on.
+
+mod open;
+
+mod retries;
+
+mod rows;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::billing::{JobId, MonthToDate, Tariff, TariffBook};
+use crate::job::queue::AccountIndex;
+use crate::ledger::account::{Account, AccountId};
+use crate::ledger::entry::{Charge, Entry, Record};
+use crate::ledger::hash::Hash;
+use crate::ledger::journal::{Committed, Journal, Pending, line_of};
+use crate::ledger::key::KeyRecord;
+use crate::ledger::usage::{Totals, UsageKey};
+use crate::ledger::volume::{Table, Volume, VolumeError};
+use crate::limits::RECENT_BILLS_MAX;
+use crate::time::{Civil, hour_of};
+
+pub use open::BookError;
+pub use retries::{Attempt, Done};
+
+/// All that the service knows about accounts and money.
+#[derive(Debug)]
+pub struct Book {
+    /// `None`: everything is in memory.
+    volume: Option<Arc<Volume>>,
+    accounts: Vec<AccountState>,
+    account_by_id: BTreeMap<AccountId, AccountIndex>,
+    keys: BTreeMap<Hash, KeyRecord>,
+    /// `None` until the first is recorded.
+    tariffs: Option<TariffBook>,
+    /// Of this month; without a volume, all.
+    usage: BTreeMap<UsageKey, Totals>,
+    /// The first hour of those in memory.
+    usage_loaded_from: u32,
+    retries: retries::Retries,
+    /// Where the chain ends, unless it is with the entries that are being made durable.
+    journal: Option<Journal>,
+    /// Of the entry that comes next.
+    sequence: u64,
+    /// Every entry before this one is durable; without a volume, every one.
+    durable_until: u64,
+    /// Entries that are not with the volume yet.
+    records: Vec<(u64, Record)>,
+    dirty: Dirty,
+    /// The last lines, where there is no volume to read them from.
+    lines: VecDeque<String>,
+    /// The jobs of those lines.
+    line_of_job: BTreeMap<JobId, u64>,
+}
+
+/// An account, and what its entries come to.
+#[derive(Debug)]
+pub struct AccountState {
+    pub account: Account,
+    /// Everything it was ever charged, less what was given back.
+    pub charged_micros: i128,
+    /// Everything it was ever given in advance.
+    pub credited_micros: i128,
+    pub month: Month,
+}
+
+/// What an account has used in a calendar month, in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Month {
+    /// Its first hour.
+    pub first_hour: u32,
+    pub flops: u128,
+    pub amount_micros: u128,
+    /// The day of the last job, in days since 1970, and the operations of that day.
+    pub day: u32,
+    pub day_flops: u128,
+}
+
+/// Rows that have changed since they were last written.
+#[derive(Debug, Default)]
+struct Dirty {
+    accounts: BTreeSet<AccountIndex>,
+    keys: BTreeSet<Hash>,
+    tariffs: BTreeSet<(Arc<str>, u32)>,
+    usage: BTreeSet<UsageKey>,
+}
+
+impl AccountState {
+    fn new(account: Account) -> Self {
+        Self { account, charged_micros: 0, credited_micros: 0, month: Month::default() }
+    }
+
+    /// What it has used in the month of that time.
+    pub fn month_at(&self, unix_ns: u64) -> Month {
+        self.month.at(unix_ns)
+    }
+}
+
+impl Month {
+    /// The same where it is still that month, and that day; else a new one.
+    fn at(mut self, unix_ns: u64) -> Self {
+        let hour = hour_of(unix_ns);
+        let first_hour = Civil::month_first_hour(unix_ns);
+        if self.first_hour != first_hour {
+            self = Self { first_hour, ..Self::default() };
+        }
+        if self.day != hour / 24 {
+            self.day = hour / 24;
+            self.day_flops = 0;
+        }
+        self
+    }
+
+    /// As tariffs ask for it.
+    pub fn to_date(&self) -> MonthToDate {
+        MonthToDate { flops: self.flops }
+    }
+
+    fn add(&mut self, hour: u32, totals: &Totals) {
+        self.flops += totals.flops;
+        self.amount_micros += totals.amount_micros;
+        if hour / 24 == self.day {
+            self.day_flops += totals.flops;
+        }
+    }
+}
+
+impl Book {
+    /// An empty book in memory.
+    pub fn ephemeral() -> Self {
+        Self {
+            volume: None,
+            accounts: Vec::new(),
+            account_by_id: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            tariffs: None,
+            usage: BTreeMap::new(),
+            usage_loaded_from: 0,
+            retries: retries::Retries::default(),
+            journal: Some(Journal::EMPTY),
+            sequence: 0,
+            durable_until: 0,
+            records: Vec::new(),
+            dirty: Dirty::default(),
+            lines: VecDeque::new(),
+            line_of_job: BTreeMap::new(),
+        }
+    }
+
+    /// Where it lasts.
+    pub fn volume(&self) -> Option<&Arc<Volume>> {
+        self.volume.as_ref()
+    }
+
+    /// `durable` or `ephemeral`.
+    pub fn kind(&self) -> &'static str {
+        if self.volume.is_some() { "durable" } else { "ephemeral" }
+    }
+
+    /// The sequence number of the entry that comes next.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Every entry before this one may be announced.
+    pub fn durable_until(&self) -> u64 {
+        self.durable_until
+    }
+
+    pub fn account_index(&self, id: &AccountId) -> Option<AccountIndex> {
+        self.account_by_id.get(id).copied()
+    }
+
+    /// An account of this book.
+    pub fn account(&self, index: AccountIndex) -> &AccountState {
+        &self.accounts[index as usize]
+    }
+
+    /// All accounts, by id.
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountState> {
+        self.account_by_id.values().map(|index| self.account(*index))
+    }
+
+    /// The key with this hash.
+    pub fn key(&self, hash: &Hash) -> Option<&KeyRecord> {
+        self.keys.get(hash)
+    }
+
+    /// All keys, in no order that means anything.
+    pub fn keys(&self) -> impl Iterator<Item = &KeyRecord> {
+        self.keys.values()
+    }
+
+    /// All tariffs; `None` until one is recorded.
+    pub fn tariffs(&self) -> Option<&TariffBook> {
+        self.tariffs.as_ref()
+    }
+
+    /// An entry is made: its sequence number.
+    pub fn record(&mut self, at_unix_ns: u64, record: Record) -> u64 {
+        self.apply(at_unix_ns, &record);
+        self.mark_dirty(at_unix_ns, &record);
+        let sequence = self.sequence;
+        self.sequence += 1;
+        if self.volume.is_some() {
+            self.records.push((at_unix_ns, record));
+        } else {
+            self.keep_line(at_unix_ns, record);
+            self.durable_until = self.sequence;
+        }
+        sequence
+    }
+
+    /// The chain in memory: its last lines.
+    fn keep_line(&mut self, at_unix_ns: u64, record: Record) {
+        let journal = self.journal.as_mut().expect("without a volume, the chain stays here");
+        if let Record::Charge(charge) = &record {
+            self.line_of_job.insert(charge.job, journal.sequence);
+        }
+        self.lines.push_back(journal.append(at_unix_ns, record));
+        if self.lines.len() > RECENT_BILLS_MAX
+            && let Some(line) = self.lines.pop_front()
+            && let Ok(Entry { record: Record::Charge(charge), .. }) = Entry::parse(&line)
+        {
+            self.line_of_job.remove(&charge.job);
+        }
+    }
+
+    /// What an entry changes: the fold that opening a volume, and verifying one, repeat.
+    fn apply(&mut self, at_unix_ns: u64, record: &Record) {
+        let hour = hour_of(at_unix_ns);
+        match record {
+            Record::Opened(_) | Record::ReceiptKey(_) => {}
+            Record::Account(account) => self.set_account(account.clone()),
+            Record::Key(key) => {
+                self.keys.insert(key.hash, key.clone());
+            }
+            Record::Tariff(tariff) => {
+                self.add_tariff(tariff.clone());
+            }
+            Record::Charge(charge) => {
+                let Some(account) = self.account_index(&charge.account) else { return };
+                let totals = Totals::of_job(&charge.usage(), charge.amount_micros);
+                let key = UsageKey { hour, account, dtype: charge.dtype };
+                *self.usage.entry(key).or_default() += &totals;
+                let state = &mut self.accounts[account as usize];
+                state.charged_micros += i128::from(charge.amount_micros);
+                state.month = state.month.at(at_unix_ns);
+                state.month.add(hour, &totals);
+            }
+            Record::Credit(credit) => {
+                if let Some(account) = self.account_index(&credit.account) {
+                    let state = &mut self.accounts[account as usize];
+                    state.credited_micros += i128::from(credit.amount_micros);
+                }
+            }
+            Record::Correction(correction) => {
+                let Some(account) = self.account_index(&correction.account) else { return };
+                let key = UsageKey { hour, account, dtype: correction.dtype };
+                let totals = Totals::of_correction(correction.amount_micros);
+                *self.usage.entry(key).or_default() += &totals;
+                let state = &mut self.accounts[account as usize];
+                state.charged_micros -= i128::from(correction.amount_micros);
+            }
+        }
+    }
+
+    /// One that was checked against the others when it was new.
+    fn add_tariff(&mut self, tariff: Tariff) {
+        match &mut self.tariffs {
+            None => self.tariffs = Some(TariffBook::new(tariff)),
+            Some(tariffs) => {
+                let added = tariffs.add(tariff, 0);
+                debug_assert!(added.is_ok(), "{added:?}");
+            }
+        }
+    }
+
+    fn set_account(&mut self, account: Account) {
+        match self.account_index(&account.id) {
+            Some(index) => self.accounts[index as usize].account = account,
+            None => {
+                let index = self.accounts.len() as AccountIndex;
+                self.account_by_id.insert(account.id.clone(), index);
+                self.accounts.push(AccountState::new(account));
+            }
+        }
+    }
+
+    /// The entries that were made since the last call, to be made durable; `None` where there are
+    /// none, or where those of the last call are still on their way.
+    ///
+    /// # Errors
+    ///
+    /// What the volume says.
+    pub fn take_pending(&mut self, now_unix_ns: u64) -> Result<Option<Pending>, VolumeError> {
+        if self.records.is_empty() {
+            return Ok(None);
+        }
+        let Some(journal) = self.journal.take() else { return Ok(None) };
+        self.purge_keys(now_unix_ns)?;
+        let rows = self.take_dirty_rows();
+        Ok(Some(Pending { journal, records: core::mem::take(&mut self.records), rows }))
+    }
+
+    /// They are durable.
+    pub fn committed(&mut self, committed: Committed, now_unix_ns: u64) {
+        self.durable_until = committed.journal.sequence;
+        self.journal = Some(committed.journal);
+        self.retries.committed(self.durable_until);
+        self.forget_old_usage(now_unix_ns);
+    }
+
+    /// The line of an entry that may be announced, and is still kept.
+    ///
+    /// # Errors
+    ///
+    /// What the volume says.
+    pub fn line(&self, sequence: u64) -> Result<Option<String>, VolumeError> {
+        if sequence >= self.durable_until {
+            return Ok(None);
+        }
+        if let Some(volume) = &self.volume {
+            return line_of(volume, sequence);
+        }
+        let first = self.sequence - self.lines.len() as u64;
+        let nth = sequence.checked_sub(first).and_then(|nth| usize::try_from(nth).ok());
+        Ok(nth.and_then(|nth| self.lines.get(nth)).cloned())
+    }
+
+    /// The sequence number of a job's charge.
+    ///
+    /// # Errors
+    ///
+    /// What the volume says.
+    pub fn sequence_of_job(&self, job: JobId) -> Result<Option<u64>, VolumeError> {
+        match &self.volume {
+            None => Ok(self.line_of_job.get(&job).copied()),
+            Some(volume) => {
+                let bytes = volume.get(Table::Jobs, &job.0)?;
+                Ok(bytes.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
+            }
+        }
+    }
+
+    /// What a job was charged, and in which entry; `None` where that is not known any more, or not
+    /// durable yet.
+    ///
+    /// # Errors
+    ///
+    /// What the volume says.
+    pub fn charge_of_job(&self, job: JobId) -> Result<Option<(Entry, Arc<Charge>)>, VolumeError> {
+        let Some(sequence) = self.sequence_of_job(job)? else { return Ok(None) };
+        let Some(line) = self.line(sequence)? else { return Ok(None) };
+        let entry =
+            Entry::parse(&line).map_err(|_| VolumeError::Damaged("a line is no entry".into()))?;
+        match &entry.record {
+            Record::Charge(charge) => {
+                let charge = charge.clone();
+                Ok(Some((entry, charge)))
+            }
+            _ => Err(VolumeError::Damaged("a job's entry is no charge".into())),
+        }
+    }
+}

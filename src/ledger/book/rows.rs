@@ -1,0 +1,162 @@
+//! The book's rows on a volume: what opening it reads instead of every entry.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::Book;
+use crate::gemm::Dtype;
+use crate::job::queue::AccountIndex;
+use crate::ledger::account::{Account, AccountId};
+use crate::ledger::entry::Record;
+use crate::ledger::usage::{Totals, UsageKey};
+use crate::ledger::volume::{Batch, Table, VolumeError};
+use crate::time::{Civil, hour_of};
+
+/// A row of the table of accounts.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AccountRow {
+    pub account: Account,
+    pub charged_micros: i128,
+    pub credited_micros: i128,
+}
+
+impl Book {
+    /// Notes the rows that an entry changes.
+    pub(super) fn mark_dirty(&mut self, at_unix_ns: u64, record: &Record) {
+        if self.volume.is_none() {
+            return;
+        }
+        let (account, dtype) = match record {
+            Record::Opened(_) | Record::ReceiptKey(_) => return,
+            Record::Account(account) => (&account.id, None),
+            Record::Credit(credit) => (&credit.account, None),
+            Record::Charge(charge) => (&charge.account, Some(charge.dtype)),
+            Record::Correction(correction) => (&correction.account, Some(correction.dtype)),
+            Record::Key(key) => {
+                self.dirty.keys.insert(key.hash);
+                return;
+            }
+            Record::Tariff(tariff) => {
+                self.dirty.tariffs.insert((tariff.name.clone(), tariff.version));
+                return;
+            }
+        };
+        let Some(account) = self.account_index(account) else { return };
+        self.dirty.accounts.insert(account);
+        if let Some(dtype) = dtype {
+            self.dirty.usage.insert(UsageKey { hour: hour_of(at_unix_ns), account, dtype });
+        }
+    }
+
+    /// The rows as they are now.
+    pub(super) fn take_dirty_rows(&mut self) -> Batch {
+        let dirty = core::mem::take(&mut self.dirty);
+        let mut rows = self.retries.take_rows();
+        for index in dirty.accounts {
+            let state = self.account(index);
+            let row = AccountRow {
+                account: state.account.clone(),
+                charged_micros: state.charged_micros,
+                credited_micros: state.credited_micros,
+            };
+            let key = state.account.id.as_str().as_bytes().to_vec();
+            rows.puts.push((Table::Accounts, key, json(&row)));
+        }
+        for hash in dirty.keys {
+            rows.puts.push((Table::Keys, hash.0.to_vec(), json(&self.keys[&hash])));
+        }
+        for (name, version) in dirty.tariffs {
+            let tariff = self.tariffs.as_ref().and_then(|all| all.find(&name, version));
+            let mut key = name.as_bytes().to_vec();
+            key.push(0);
+            key.extend_from_slice(&version.to_be_bytes());
+            rows.puts.extend(tariff.map(|tariff| (Table::Tariffs, key, json(&**tariff))));
+        }
+        for key in dirty.usage {
+            let totals = &self.usage[&key];
+            rows.puts.push((Table::Usage, self.usage_row_key(key), json(totals)));
+        }
+        rows
+    }
+
+    fn usage_row_key(&self, key: UsageKey) -> Vec<u8> {
+        let mut bytes = key.hour.to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.account(key.account).account.id.as_str().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(key.dtype.name().as_bytes());
+        bytes
+    }
+
+    /// Hands over what accounts have used in hours from `from` to before `until`, in the order of
+    /// hours. What is not durable yet is in it: see [`Book::sequence`].
+    ///
+    /// # Errors
+    ///
+    /// What the volume says.
+    pub fn usage(
+        &self,
+        from: u32,
+        until: u32,
+        take: &mut dyn FnMut(UsageKey, &Totals),
+    ) -> Result<(), VolumeError> {
+        let mut loaded_from = from;
+        if let Some(volume) = &self.volume {
+            loaded_from = self.usage_loaded_from;
+            let end = until.min(loaded_from);
+            if from < end {
+                let (from, end) = (from.to_be_bytes(), end.to_be_bytes());
+                let mut damaged = false;
+                volume.range(Table::Usage, &from, Some(&end), &mut |key, value| {
+                    match self.read_usage_row(key, value) {
+                        Some((key, totals)) => take(key, &totals),
+                        None => damaged = true,
+                    }
+                    !damaged
+                })?;
+                if damaged {
+                    return Err(VolumeError::Damaged("a row of usage can't be read".into()));
+                }
+            }
+        }
+        let first = UsageKey { hour: from.max(loaded_from), account: 0, dtype: Dtype::F64 };
+        for (key, totals) in self.usage.range(first..).take_while(|(key, _)| key.hour < until) {
+            take(*key, totals);
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_usage_row(&self, key: &[u8], value: &[u8]) -> Option<(UsageKey, Totals)> {
+        let (hour, rest) = key.split_first_chunk::<4>()?;
+        let (account, dtype) = core::str::from_utf8(rest).ok()?.split_once('\0')?;
+        let account = self.account_index(&account.parse::<AccountId>().ok()?)?;
+        let dtype = Dtype::from_name(dtype)?;
+        let totals = serde_json::from_slice(value).ok()?;
+        Some((UsageKey { hour: u32::from_be_bytes(*hour), account, dtype }, totals))
+    }
+
+    /// Adds a row of this month to what its account has used.
+    pub(super) fn add_to_month(&mut self, now_unix_ns: u64, key: UsageKey, totals: &Totals) {
+        let state = &mut self.accounts[key.account as usize];
+        state.month = state.month.at(now_unix_ns);
+        if key.hour >= Civil::month_first_hour(now_unix_ns) {
+            state.month.add(key.hour, totals);
+        }
+    }
+
+    /// Sums that are durable and of earlier months are left to the volume.
+    pub(super) fn forget_old_usage(&mut self, now_unix_ns: u64) {
+        let first_hour = Civil::month_first_hour(now_unix_ns);
+        let is_clean = self.dirty.usage.is_empty() && self.journal.is_some();
+        if self.volume.is_some() && is_clean && first_hour > self.usage_loaded_from {
+            let first =
+                UsageKey { hour: first_hour, account: AccountIndex::MIN, dtype: Dtype::F64 };
+            self.usage = self.usage.split_off(&first);
+            self.usage_loaded_from = first_hour;
+        }
+    }
+}
+
+fn json<T: Serialize>(row: &T) -> Vec<u8> {
+    serde_json::to_vec(row).expect("rows are plain text and numbers")
+}

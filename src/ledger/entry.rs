@@ -1,0 +1,214 @@
+//! What the ledger says: one entry a line, each line a JSON object that is signed and chained as it
+//! is written.
+//!
+//! ```json
+//! {"sequence":7,"previous":"<hash>","at_unix_ns":1790000000000000000,"charge":{...}}
+//! ```
+//!
+//! The hash of an entry is the SHA-256 of its line's bytes, and `previous` is that of the entry before
+//! it, so that anything that computes SHA-256 can follow the chain.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::billing::{Currency, JobId, Tariff, Usage};
+use crate::gemm::{Dtype, Shape};
+use crate::ledger::account::{Account, AccountId};
+use crate::ledger::digest::Digests;
+use crate::ledger::hash::Hash;
+use crate::ledger::key::KeyRecord;
+use crate::text::{JsonObject, push_number};
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Entry {
+    /// From 0, without gaps.
+    pub sequence: u64,
+    /// The hash of the entry before this one.
+    pub previous: Hash,
+    /// Nanoseconds of Unix time.
+    pub at_unix_ns: u64,
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What has happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// A machine has begun to write here.
+    Opened(Opened),
+    /// An account is from now on as it says.
+    Account(Account),
+    /// A key is from now on as it says.
+    Key(KeyRecord),
+    /// A version of a tariff was added.
+    Tariff(Tariff),
+    /// A job was done.
+    Charge(Arc<Charge>),
+    /// An account was given credit.
+    Credit(Credit),
+    /// Part of what a job was charged is given back.
+    Correction(Correction),
+    /// Receipts are signed by this key from now on.
+    ReceiptKey(ReceiptKey),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Of this program.
+    pub version: Cow<'static, str>,
+    pub platform: Cow<'static, str>,
+}
+
+/// What one job is charged, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    pub account: AccountId,
+    pub job: JobId,
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// The inner dimension.
+    pub k: usize,
+    pub dtype: Dtype,
+    pub flops: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub tariff: Arc<str>,
+    pub tariff_version: u32,
+    pub amount_micros: u64,
+    pub currency: Currency,
+    pub kernel: Cow<'static, str>,
+    /// Microseconds from the request's last byte to the encoded result.
+    pub elapsed_us: u64,
+    /// Of the operands and the result.
+    pub digests: Digests,
+    /// Of a request that named an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What makes a retry the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// SHA-256 of the account's id, a zero byte, and the key.
+    pub key: Hash,
+    /// Of the operands, the operation, and the form of the reply.
+    pub fingerprint: Hash,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credit {
+    pub account: AccountId,
+    /// Below zero to take some back.
+    pub amount_micros: i64,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    pub account: AccountId,
+    pub job: JobId,
+    /// The job's, under which the usage is summed.
+    pub dtype: Dtype,
+    /// What is given back.
+    pub amount_micros: u64,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptKey {
+    pub id: String,
+    /// The public half: 32 bytes, in hexadecimal.
+    pub public: Hash,
+}
+
+impl Charge {
+    pub fn usage(&self) -> Usage {
+        Usage {
+            dtype: self.dtype,
+            shape: Shape { m: self.m, n: self.n, k: self.k },
+            flops: self.flops,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
+    /// Appends it as a JSON object; by hand, since every job does it.
+    fn push_json(&self, text: &mut String) {
+        let mut object = JsonObject::begin(text);
+        object
+            .word("account", self.account.as_str())
+            .text_of("job", |text| self.job.push_to(text))
+            .number("m", self.m as u64)
+            .number("n", self.n as u64)
+            .number("k", self.k as u64)
+            .word("dtype", self.dtype.name())
+            .number("flops", self.flops)
+            .number("bytes_in", self.bytes_in)
+            .number("bytes_out", self.bytes_out)
+            .word("tariff", &self.tariff)
+            .number("tariff_version", self.tariff_version.into())
+            .number("amount_micros", self.amount_micros)
+            .word("currency", self.currency.as_str())
+            .word("kernel", &self.kernel)
+            .number("elapsed_us", self.elapsed_us)
+            .object("digests", |object| {
+                object
+                    .text_of("a", |text| self.digests.a.push_to(text))
+                    .text_of("b", |text| self.digests.b.push_to(text));
+                if let Some(c) = self.digests.c {
+                    object.text_of("c", |text| c.push_to(text));
+                }
+                object.text_of("result", |text| self.digests.result.push_to(text));
+            });
+        if let Some(Idempotency { key, fingerprint }) = &self.idempotency {
+            object.object("idempotency", |object| {
+                object
+                    .text_of("key", |text| key.push_to(text))
+                    .text_of("fingerprint", |text| fingerprint.push_to(text));
+            });
+        }
+        object.end();
+    }
+}
+
+impl Entry {
+    /// Appends the entry as its line, without the line's end.
+    pub fn push_line(&self, text: &mut String) {
+        text.push_str("{\"sequence\":");
+        push_number(text, self.sequence);
+        text.push_str(",\"previous\":\"");
+        self.previous.push_to(text);
+        text.push_str("\",\"at_unix_ns\":");
+        push_number(text, self.at_unix_ns);
+        match &self.record {
+            Record::Charge(charge) => {
+                text.push_str(",\"charge\":");
+                charge.push_json(text);
+                text.push('}');
+            }
+            other => {
+                let json =
+                    serde_json::to_string(other).expect("a record is plain text and numbers");
+                // `{"kind":{...}}` without its first brace: the last closes the line.
+                text.push(',');
+                text.push_str(&json[1..]);
+            }
+        }
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn parse(line: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(line)
+    }
+}

@@ -1,0 +1,61 @@
+//! What accounts have used, summed by hour.
+
+use core::ops::AddAssign;
+
+use serde::{Deserialize, Serialize};
+
+use crate::billing::Usage;
+use crate::gemm::Dtype;
+
+/// Sums over jobs. They can't overflow: 2^64 jobs of 2^64 of anything fit in 128 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub jobs: u64,
+    pub flops: u128,
+    pub bytes_in: u128,
+    pub bytes_out: u128,
+    /// What was charged.
+    pub amount_micros: u128,
+    /// What was given back by corrections made in that hour, of whatever hour their jobs were.
+    pub corrected_micros: u128,
+}
+
+impl Totals {
+    /// One job.
+    pub fn of_job(usage: &Usage, amount_micros: u64) -> Self {
+        Self {
+            jobs: 1,
+            flops: usage.flops.into(),
+            bytes_in: usage.bytes_in.into(),
+            bytes_out: usage.bytes_out.into(),
+            amount_micros: amount_micros.into(),
+            corrected_micros: 0,
+        }
+    }
+
+    /// One correction.
+    pub fn of_correction(amount_micros: u64) -> Self {
+        Self { corrected_micros: amount_micros.into(), ..Self::default() }
+    }
+}
+
+impl AddAssign<&Self> for Totals {
+    fn add_assign(&mut self, other: &Self) {
+        self.jobs += other.jobs;
+        self.flops += other.flops;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.amount_micros += other.amount_micros;
+        self.corrected_micros += other.corrected_micros;
+    }
+}
+
+/// One row of the sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsageKey {
+    /// Hours since 1970 in UTC, of the time of the entry.
+    pub hour: u32,
+    /// The account's index in the book.
+    pub account: u32,
+    pub dtype: Dtype,
+}
