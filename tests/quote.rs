@@ -81,8 +81,8 @@ fn a_quote_has_all_figures() {
         // 0.4 for the work, 70 in, 80 out.
         "amount_micros": 151, "amount_micros_max": 151,
         "memory_bytes": found["memory_bytes"], "fits": false,
-        // At 180 GFLOP/s; 22 MB at 100 Mbit/s.
-        "compute_us": 11_145, "transfer_us": 1_760_000, "total_us": 1_771_145,
+        // At 180 GFLOP/s; 22 MB at 7.5 GB/s, and at 100 Mbit/s.
+        "compute_us": 11_145 + 2_934, "transfer_us": 1_760_000, "total_us": 1_774_079,
         "local_us": 200_600, "worth_sending": false,
     });
     assert_eq!(found, expected);

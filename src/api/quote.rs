@@ -169,10 +169,12 @@ struct JobForm {
 /// Thousandths of its peak that a core reaches with a product that is not small; see the README's
 /// figures.
 const SHARE_OF_PEAK: u64 = 900;
-/// Bytes a second that come from memory, at the least: what bounds products with a vector.
-const MEMORY_BYTES_PER_SECOND: u64 = 10_000_000_000;
-/// To read a number from JSON, or to print it there; see the README's figures.
-const JSON_NUMBER_NS: u128 = 20;
+/// Bytes a second that come from memory, which is what bounds products with a vector.
+const MEMORY_BYTES_PER_SECOND: u128 = 25_000_000_000;
+/// Bytes a second of matrices that are hashed.
+const HASHED_BYTES_PER_SECOND: u128 = 7_500_000_000;
+/// To read a number from JSON, or to print it there.
+const JSON_NUMBER_NS: u128 = 15;
 
 impl JobForm {
     fn check(request: &QuoteRequest) -> Result<Self, Problem> {
@@ -292,11 +294,13 @@ impl JobForm {
         let (numbers_in, numbers_out) =
             (area(m, k) + area(k, n) + if self.adds_c { area(m, n) } else { 0 }, area(m, n));
         let bytes = (numbers_in + numbers_out) * self.dtype.bytes() as u128;
-        let product_us = micros(flops.into(), flops_per_second)
-            .max(micros(bytes, MEMORY_BYTES_PER_SECOND.into()));
+        let product_us =
+            micros(flops.into(), flops_per_second).max(micros(bytes, MEMORY_BYTES_PER_SECOND));
+        let proof_us = micros(bytes, HASHED_BYTES_PER_SECOND);
         let text = |format, numbers| if format == Format::Json { numbers } else { 0 };
         let texts = text(self.format, numbers_in) + text(self.reply_format, numbers_out);
-        Some(product_us.saturating_add(micros(texts * JSON_NUMBER_NS, 1_000_000_000)))
+        let text_us = micros(texts * JSON_NUMBER_NS, 1_000_000_000);
+        Some(product_us.saturating_add(proof_us).saturating_add(text_us))
     }
 }
 
