@@ -328,12 +328,14 @@ impl Job {
     fn set_up(&mut self, request: MultiplyRequest) -> Result<Stage, Problem> {
         let (threads, bytes_in) = (self.threads, self.bytes_in);
         let (reply, promise) = (&self.reply, &mut self.promise);
+        let payer = self.payer.as_mut();
+        let hold = |usage: &Usage| payer.map_or(Ok(()), |payer| payer.hold(usage));
         match request {
             MultiplyRequest::F64(operation) => {
-                Work::new(operation, threads, bytes_in, reply, promise).map(Stage::F64)
+                Work::new(operation, threads, bytes_in, reply, promise, hold).map(Stage::F64)
             }
             MultiplyRequest::F32(operation) => {
-                Work::new(operation, threads, bytes_in, reply, promise).map(Stage::F32)
+                Work::new(operation, threads, bytes_in, reply, promise, hold).map(Stage::F32)
             }
         }
     }

@@ -128,6 +128,17 @@ impl ReplyForm {
             _ => Some(write::HEAD_AND_TAIL_BYTES_MAX + before_bytes),
         }
     }
+
+    /// The most bytes that a bill can say a result of that many elements has.
+    pub fn result_bytes_max<T>(&self, shape: Shape) -> Option<usize> {
+        match self.format {
+            Format::Json => text_bytes_max(shape),
+            _ => {
+                let matrix_bytes = shape.m.checked_mul(shape.n)?.checked_mul(size_of::<T>())?;
+                matrix_bytes.checked_add(self.bytes_max(shape)?)
+            }
+        }
+    }
 }
 
 impl<T: Element> Writer<T>

@@ -46,26 +46,36 @@ impl<T: Element> Work<T>
 where
     Piece: From<Vec<T>>,
 {
-    /// Promises the memory that the job needs now that its shapes are known, and sets it up.
+    /// Holds what the job may come to cost and promises the memory that it needs, now that its
+    /// shapes are known, and sets it up. `hold` is told of the job with the most bytes that its
+    /// result can have.
     ///
     /// # Errors
     ///
-    /// A problem where there isn't that much memory.
+    /// What `hold` says, and a problem where there isn't that much memory.
     pub fn new(
         operation: Operation<T>,
         threads: usize,
         bytes_in: u64,
         reply: &ReplyForm,
         promise: &mut Promise,
+        hold: impl FnOnce(&Usage) -> Result<(), Problem>,
     ) -> Result<Self, Problem> {
         let Operation { elements, a, b, c, alpha, beta, shape } = operation;
         let threads = threads_of(shape, threads);
         let adds_c = c.is_some();
         let flops = meter::flops(shape, alpha != T::from_f64(1.0), adds_c);
         let needed_bytes = memory_bytes::<T>(elements.capacity(), (a, b), threads, reply);
-        let (Some(flops), Some(needed_bytes)) = (flops, needed_bytes) else {
+        let bytes_out_max = reply.result_bytes_max::<T>(shape);
+        let (Some(flops), Some(needed_bytes), Some(bytes_out_max)) =
+            (flops, needed_bytes, bytes_out_max)
+        else {
             return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
         };
+        let mut usage =
+            Usage { dtype: T::DTYPE, shape, flops, bytes_in, bytes_out: bytes_out_max as u64 };
+        hold(&usage)?;
+        usage.bytes_out = 0;
         promise.resize(needed_bytes).map_err(|shortage| memory_problem(shortage, needed_bytes))?;
         let outputs = shape.m * shape.n;
         let mut result = c.unwrap_or_default();
@@ -73,7 +83,6 @@ where
             .try_reserve_exact(outputs - result.len())
             .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
         result.resize(outputs, T::from_f64(0.0));
-        let usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in, bytes_out: 0 };
         let product = Product::new(elements, (a, b), (alpha, beta), result, threads)
             .map_err(|_| memory_problem(Shortage::Now, needed_bytes))?;
         let phase = Phase::HashOperands(product, Hashing::default());
@@ -267,7 +276,8 @@ mod tests {
     fn run(c: Option<Vec<f64>>, format: Format, fingerprinting: Fingerprinting) -> Outcome {
         let reply = ReplyForm { format, coding: None, inference: None };
         let mut promise = MemoryBudget::new(1 << 20).promise(0).expect("memory");
-        let mut work = Work::new(operation(c), 1, 0, &reply, &mut promise).expect("memory");
+        let mut work =
+            Work::new(operation(c), 1, 0, &reply, &mut promise, |_| Ok(())).expect("memory");
         loop {
             match work.advance(&reply, fingerprinting, &Alone, &|| true) {
                 Ok(more) => work = more,

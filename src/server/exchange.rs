@@ -8,6 +8,7 @@ use crate::http::digest::{self, DigestCheck, MalformedDigest};
 use crate::http::{RequestHead, Response, trace};
 use crate::inference::{self, Call};
 use crate::job::{CancelFlag, Job, Origin, Request};
+use crate::ledger::allowance::LimitReached;
 use crate::limits::SMALL_JOB_BYTES;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::payer::Payer;
@@ -45,6 +46,9 @@ impl Server {
         now: Now,
     ) -> Result<Option<(Response, u64)>, Problem> {
         let caller = self.caller(head, route.needs(), now)?;
+        if let (Some(session), Some(caller)) = (self.session_mut(id), caller) {
+            session.account = Some(caller.account);
+        }
         let model = match route {
             Route::Multiply => None,
             Route::Inference(Call::Infer(model)) => Some(*model),
@@ -62,8 +66,9 @@ impl Server {
             session.product_asked_ns = Some(now.monotonic_ns);
             session.model = model;
         }
+        let allowance = self.allow(caller.account, now).map_err(LimitReached::into_problem)?;
         let intake = self.admit(head, model)?;
-        let payer = self.payer(head, caller, now)?;
+        let payer = self.payer(head, caller, allowance, now)?;
         self.await_body(id, head, Pending::Product(intake, payer))
     }
 
@@ -147,6 +152,7 @@ impl Server {
     /// Queues a response; a request that is still coming in is forgotten.
     pub(super) fn answer(&mut self, id: SessionId, mut response: Response, now: Now) {
         self.note_answer(id, response.status, now);
+        response = self.with_limits(id, response, now);
         let Some(session) = self.session_mut(id) else { return };
         if core::mem::take(&mut session.digest_wanted) && response.status != 204 {
             response = digest::with_digest(response);
@@ -174,9 +180,10 @@ impl Server {
         self.counters.refused(problem.kind);
         let problem = self.in_terms_of(id, problem);
         self.note_answer(id, problem.kind.status(), now);
+        let response = self.with_limits(id, problem.into_response(), now);
         let Some(session) = self.session_mut(id) else { return };
         session.pending = None;
-        session.connection.respond_and_close(problem.into_response(), now, &mut session.output);
+        session.connection.respond_and_close(response, now, &mut session.output);
     }
 
     /// A problem as the client of this request expects it.

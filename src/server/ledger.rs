@@ -113,6 +113,7 @@ impl Server {
         if let Some(Idempotency { key, fingerprint }) = charge.idempotency {
             self.book.note_done(key, Done { job, sequence, fingerprint }, now.unix_ns);
         }
+        self.post(payer, charge.amount_micros, charge.flops);
         let bill = Bill { sequence, issued_unix_ns: now.unix_ns, charge, ledger: self.book.kind() };
         self.counters.billed(&usage, bill.charge.amount_micros);
         self.waiting.bills.push_back(bill.clone());

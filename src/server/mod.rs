@@ -17,6 +17,8 @@ mod ledger;
 
 pub(crate) mod payer;
 
+pub(crate) mod limits;
+
 mod replies;
 
 mod inference;
@@ -124,6 +126,7 @@ pub struct Server {
     /// The account [`ANONYMOUS`], where it is served.
     anonymous: Option<AccountIndex>,
     waiting: ledger::Waiting,
+    in_use: limits::InUse,
     counters: Counters,
     /// What the models of the inference protocol have done.
     inference: stats::Counters,
@@ -148,6 +151,7 @@ impl Server {
             book: Book::ephemeral(),
             anonymous: None,
             waiting: ledger::Waiting::default(),
+            in_use: limits::InUse::default(),
             counters: Counters::default(),
             inference: stats::Counters::default(),
             random: ChaCha12Rng::from_seed(seed),

@@ -1,5 +1,6 @@
 //! Who asks, what the asker may do, and who pays.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::api::{Needs, auth};
@@ -14,6 +15,7 @@ use crate::ledger::hash::Hash;
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
+use crate::server::limits::Allowance;
 use crate::time::Now;
 
 /// Who asks.
@@ -31,6 +33,8 @@ pub(crate) struct Payer {
     /// The one in force when the job was admitted.
     pub tariff: Arc<Tariff>,
     pub retry: Option<Retry>,
+    /// What the limits of the account let the job have, where it has some.
+    pub allowance: Option<Box<Allowance>>,
 }
 
 /// A request that named an idempotency key.
@@ -105,6 +109,7 @@ impl Server {
         &mut self,
         head: &RequestHead,
         caller: Caller,
+        allowance: Option<Box<Allowance>>,
         now: Now,
     ) -> Result<Payer, Problem> {
         let account = &self.book.account(caller.account).account;
@@ -122,7 +127,7 @@ impl Server {
                 Some(self.retry(Hash::of(&text), now)?)
             }
         };
-        Ok(Payer { account: caller.account, tariff, retry })
+        Ok(Payer { account: caller.account, tariff, retry, allowance })
     }
 
     /// The tariff by which an account is charged for what is admitted now.

@@ -5,6 +5,7 @@ use crate::http::digest::DigestCheck;
 use crate::http::{Connection, Output};
 use crate::inference::Model;
 use crate::job::CancelFlag;
+use crate::job::queue::AccountIndex;
 use crate::limits::{
     HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS, TRANSFER_BYTES_PER_SECOND_MIN,
     TRANSFER_GRACE_NS,
@@ -22,6 +23,8 @@ pub(super) struct Session {
     pub output: Output,
     /// The request whose body is coming in.
     pub pending: Option<Pending>,
+    /// Whose limits the reply tells of.
+    pub account: Option<AccountIndex>,
     /// When the head of a request for a product had come, until it is answered.
     pub product_asked_ns: Option<u64>,
     /// The model that is asked for it.
@@ -91,6 +94,7 @@ impl Session {
             connection: Connection::new(),
             output: Output::default(),
             pending: None,
+            account: None,
             product_asked_ns: None,
             model: None,
             is_inference: false,
