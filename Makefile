@@ -83,7 +83,7 @@ sim:
 # A bounded part of this is among the tests.
 crash:
 	tools/install host
-	SEED=$(or $(SEED),1) CUTS=all $(CARGO) test --test crash -- --nocapture
+	SEED=$(or $(SEED),1) CUTS=all $(CARGO) test --test crash --test crash_jobs -- --nocapture
 
 lint:
 	$(CARGO) fmt --check
