@@ -1,6 +1,7 @@
 //! `POST /v1/quote`: that jobs cost and take what was quoted, and what is refused.
 
 use gemmule::billing::Tariff;
+use gemmule::billing::tariff::{Terms, Tier};
 use gemmule::gemm::{Alone, Peak};
 use gemmule::limits::SMALL_BODY_BYTES_MAX;
 use gemmule::server::{Access, Config, Server};
@@ -13,10 +14,14 @@ const MIB: usize = 1 << 20;
 const PEAK: Peak = Peak { f64: 100_000_000_000, f32: 200_000_000_000 };
 
 fn server(memory_bytes: usize, peak: Peak) -> Server {
+    server_by(Tariff::standard(), memory_bytes, peak)
+}
+
+fn server_by(tariff: Tariff, memory_bytes: usize, peak: Peak) -> Server {
     let config = Config {
         memory_bytes,
         sessions_max: 4,
-        tariff: Tariff::standard().into(),
+        tariff: tariff.into(),
         access: Access::Anonymous,
         platform: "test",
         threads: 1,
@@ -103,6 +108,32 @@ fn what_is_not_known_is_null() {
     let found: Value = serde_json::from_slice(&body).expect("JSON");
     for name in ["compute_us", "total_us"] {
         assert_eq!(found[name], Value::Null, "{name} of a machine that was not measured");
+    }
+}
+
+#[test]
+fn the_price_is_that_of_the_next_job_of_the_month() {
+    let terms = Terms {
+        // A micro-unit for each operation, and nothing else.
+        micros_per_tflop_f64: 1_000_000_000_000,
+        micros_per_gb_in: 0,
+        micros_per_gb_out: 0,
+        job_micros_min: 0,
+        free_flops_per_month: 1000,
+        volume_tiers: vec![Tier { from_flops: 2000, per_mille: 500 }],
+        ..Terms::clone(&Tariff::standard())
+    };
+    let mut server = server_by(Tariff::try_from(terms).expect("sound terms"), 8 * MIB, PEAK);
+    let shape = br#"{"m":10,"n":10,"k":5}"#;
+    let body = vec![0; 800];
+    for expected in [0, 1000, 500, 500] {
+        let (_, _, quote) = reply(&mut server, "/v1/quote", JSON, shape);
+        let quote: Value = serde_json::from_slice(&quote).expect("JSON");
+        assert_eq!(quote["amount_micros"], expected);
+        assert_eq!(quote["amount_micros_max"], 1000);
+        let raw = "Content-Type: application/octet-stream";
+        let (_, head, _) = reply(&mut server, "/v1/multiply?a=10x5&b=5x10", raw, &body);
+        assert!(head.contains(&format!("Gemmule-Amount-Micros: {expected}\r\n")), "{head}");
     }
 }
 
