@@ -71,6 +71,19 @@ pub const ACCOUNT_BURST_MAX: u32 = 1_000_000;
 /// Jobs in progress that an account's limit can be.
 pub const ACCOUNT_JOBS_AT_ONCE_MAX: u32 = 1_000_000;
 
+/// Accounts in one reply that lists them.
+pub const ACCOUNTS_PER_REPLY: usize = 1000;
+/// How long the key is valid that is printed where nobody has one to administer with.
+pub const FIRST_KEY_SECONDS: u64 = 24 * 60 * 60;
+/// Requests a second whose refusal for want of a good key is sent at once, over all clients.
+pub const BAD_KEYS_PER_SECOND: u64 = 100;
+/// As many at once, before that rate counts.
+pub const BAD_KEYS_AT_ONCE: u64 = 100;
+/// How long the others wait for their refusal, and their connections with them.
+pub const BAD_KEY_DELAY_NS: u64 = SECOND_NS;
+/// At most one in so many sessions waits so; others are refused and closed.
+pub const BAD_KEY_SESSIONS_SHARE: usize = 4;
+
 /// Shorter text is sent as it is, though its client takes it compressed: it fits a packet.
 pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;
 

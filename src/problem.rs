@@ -48,12 +48,16 @@ problem_kinds! {
     Forbidden = "forbidden", 403, "The key does not allow that";
     AccountClosed = "account-closed", 403, "The account is closed";
     UnknownPath = "unknown-path", 404, "There is nothing at this path";
+    UnknownAccount = "unknown-account", 404, "There is no such account";
+    UnknownKeyId = "unknown-key-id", 404, "No key has this id";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
     UnknownModel = "unknown-model", 404, "There is no such model or version";
     UnknownProblem = "unknown-problem", 404, "No problem has this name";
     MethodNotAllowed = "method-not-allowed", 405, "This path does not take this method";
     NotAcceptable = "not-acceptable", 406, "No format of the reply is acceptable";
     RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
+    AccountExists = "account-exists", 409, "There is an account of this id already";
+    KeyEnded = "key-ended", 409, "The key has ended";
     BodyTooLarge = "body-too-large", 413, "The body is larger than this machine takes";
     MemoryExceeded = "memory-exceeded", 413, "The job needs more memory than there is";
     TargetTooLong = "target-too-long", 414, "The request target is too long";
@@ -82,6 +86,7 @@ problem_kinds! {
     UnknownTensor = "unknown-tensor", 422, "The model has no tensor of this name";
     TextTooLong = "text-too-long", 422, "A text is too long";
     NotABoolean = "not-a-boolean", 422, "true or false is required";
+    UnknownTariff = "unknown-tariff", 422, "There is no such tariff";
     DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
     ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";
     LengthMismatch = "length-mismatch", 422, "The body and its shapes have other lengths";

@@ -4,7 +4,7 @@ use alloc::format;
 
 use crate::http::RequestHead;
 use crate::ledger::key::{KeyError, Verdict};
-use crate::ledger::{ApiKey, KeyRecord, Scope};
+use crate::ledger::{Account, ApiKey, KeyRecord, Scope};
 use crate::problem::{Problem, ProblemKind};
 
 /// The field that a key comes in.
@@ -68,6 +68,18 @@ pub fn require(record: &KeyRecord, scope: Scope) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::Forbidden, detail)
         .at(FIELD)
         .with_response_field("WWW-Authenticate", challenge))
+}
+
+/// Whether an account is served.
+///
+/// # Errors
+///
+/// That it is closed.
+pub fn require_open(account: &Account) -> Result<(), Problem> {
+    if !account.closed {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::AccountClosed, format!("the account {} is closed", account.id)))
 }
 
 /// That a key is needed (RFC 6750, section 3: nothing was wrong with one, so that no error is named).

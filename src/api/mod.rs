@@ -1,8 +1,11 @@
-//! The API, version 1: where requests go, who may send them, how a job is read, and how its reply is written.
+//! The API, version 1: where requests go, who may send them, how a job is read, and how its reply is
+//! written.
 
 pub mod routes;
 
 pub mod auth;
+
+pub mod admin;
 
 pub mod operation;
 

@@ -3,10 +3,12 @@
 use alloc::format;
 use alloc::string::String;
 
+use crate::api::admin::AdminPath;
 use crate::billing::JobId;
 use crate::http::{Method, RequestHead};
 use crate::inference::{Call, Model};
-use crate::ledger::Scope;
+use crate::ledger::key::KeyId;
+use crate::ledger::{AccountId, Scope};
 use crate::problem::{Problem, ProblemKind};
 
 /// What a request asks for.
@@ -30,6 +32,10 @@ pub enum Route {
     Problem(ProblemKind),
     /// What lies under `/v2`.
     Inference(Call),
+    /// `GET` of what lies under `/v1/admin`.
+    Admin(AdminPath),
+    /// `POST` of what lies under `/v1/admin`.
+    Change(AdminPath),
     /// `OPTIONS` of any path: the methods it takes.
     Options(String),
 }
@@ -76,6 +82,18 @@ const TABLE: &[Row] = &[
     row("/v1/multiply", Methods::Post, |_| Ok(Route::Multiply)),
     row("/v1/quote", Methods::Post, |_| Ok(Route::Quote)),
     row("/v1/jobs/{}/bill", Methods::Get, job_bill),
+    row("/v1/admin/accounts", Methods::GetAndPost, |_| admin(AdminPath::Accounts)),
+    row("/v1/admin/accounts/{}", Methods::GetAndPost, |path| of_account(path, AdminPath::Account)),
+    row("/v1/admin/accounts/{}/keys", Methods::GetAndPost, |path| {
+        of_account(path, AdminPath::Keys)
+    }),
+    row("/v1/admin/accounts/{}/credits", Methods::Post, |path| {
+        of_account(path, AdminPath::Credits)
+    }),
+    row("/v1/admin/keys/{}/revoke", Methods::Post, |path| of_key(path, AdminPath::Revoke)),
+    row("/v1/admin/keys/{}/rotate", Methods::Post, |path| of_key(path, AdminPath::Rotate)),
+    row("/v1/admin/tariffs", Methods::GetAndPost, |_| admin(AdminPath::Tariffs)),
+    row("/v1/admin/corrections", Methods::Post, |_| admin(AdminPath::Corrections)),
     row("/healthz", Methods::Get, |_| Ok(Route::Health)),
     row("/v1/version", Methods::Get, |_| Ok(Route::Version)),
     row("/metrics", Methods::Get, |_| Ok(Route::Metrics)),
@@ -133,6 +151,7 @@ impl Route {
                 Needs::Scope(Scope::Submit)
             }
             Self::JobBill(_) => Needs::Scope(Scope::Read),
+            Self::Admin(_) | Self::Change(_) => Needs::Scope(Scope::Admin),
             Self::Health
             | Self::Version
             | Self::Metrics
@@ -179,14 +198,17 @@ impl Route {
             )
             .with_response_field("Allow", allow));
         }
-        (row.find)(variables)
+        match (row.find)(variables)? {
+            Self::Admin(path) if head.method == Method::Post => Ok(Self::Change(path)),
+            route => Ok(route),
+        }
     }
 }
 
 impl Route {
     /// Whether its request has a small body in JSON.
     pub fn takes_small_body(&self) -> bool {
-        matches!(self, Self::Quote)
+        matches!(self, Self::Quote | Self::Change(_))
     }
 }
 
@@ -228,6 +250,22 @@ fn job_bill([job, _]: Variables<'_>) -> Result<Route, Problem> {
     job.parse()
         .map(Route::JobBill)
         .map_err(|()| Problem::new(ProblemKind::UnknownJob, "a job's id is 32 hexadecimal digits"))
+}
+
+fn admin(path: AdminPath) -> Result<Route, Problem> {
+    Ok(Route::Admin(path))
+}
+
+fn of_account([id, _]: Variables<'_>, path: fn(AccountId) -> AdminPath) -> Result<Route, Problem> {
+    let detail = "an account's id is 1 to 32 of a-z, 0-9 and -";
+    let id = id.parse().map_err(|_| Problem::new(ProblemKind::UnknownAccount, detail))?;
+    admin(path(id))
+}
+
+fn of_key([id, _]: Variables<'_>, path: fn(KeyId) -> AdminPath) -> Result<Route, Problem> {
+    let detail = "a key's id is 16 hexadecimal digits";
+    let id = KeyId::parse(id).ok_or_else(|| Problem::new(ProblemKind::UnknownKeyId, detail))?;
+    admin(path(id))
 }
 
 fn problem_page([name, _]: Variables<'_>) -> Result<Route, Problem> {

@@ -115,10 +115,11 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let port = options.listen.port();
     let now = serve::instant(clock.now());
     let net = Net::start(nic, &addressing, port, sequence_seed(&seed), buffers, now)?;
-    let server = Server::new(config, seed).with_cors(options.cors.clone());
+    let mut server = Server::new(config, seed).with_cors(options.cors.clone());
     let ringer = bell.clone();
     let runner = Runner::new(threads(options), clock, Arc::new(move || ringer.ring()))
         .map_err(|error| Fault::Threads(error.to_string()))?;
+    server.make_first_key(clock.now());
     Ok(Loop {
         net,
         port,

@@ -171,9 +171,9 @@ impl<'de> Deserialize<'de> for KeyId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Send jobs, and read their bills.
+    /// Send jobs.
     Submit,
-    /// Read what its account has used and is charged.
+    /// Read its account's bills, and what it has used.
     Read,
     /// Change accounts, keys and tariffs, and read those of all.
     Admin,
@@ -247,6 +247,9 @@ pub struct KeyRecord {
     pub expires_unix_ns: Option<u64>,
     #[serde(default)]
     pub revoked_unix_ns: Option<u64>,
+    /// It was printed when a volume had no usable key for its operator, and ends once it has made one.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub one_time: bool,
 }
 
 /// Whether a key that is known is taken.
@@ -276,12 +279,13 @@ impl KeyRecord {
             created_unix_ns,
             expires_unix_ns: None,
             revoked_unix_ns: None,
+            one_time: false,
         }
     }
 
-    /// Whether this is the record of the key with that hash; takes as long for every other.
-    pub fn is_of(&self, hash: &Hash) -> bool {
-        self.hash.0.ct_eq(&hash.0).into()
+    /// Whether two hashes are one; takes as long for all that are not.
+    pub fn same_hash(one: &Hash, other: &Hash) -> bool {
+        one.0.ct_eq(&other.0).into()
     }
 
     /// Whether the key is taken at a time. What was revoked stays revoked, though the clock be set
@@ -400,15 +404,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_by_all_of_its_hash() {
-        let key = ApiKey::from_random([7; 32]);
-        let account = "acme".parse().expect("an id");
-        let record = KeyRecord::new(&key, account, Scopes::default(), String::new(), 0);
-        assert!(record.is_of(&key.hash()));
+    fn a_key_is_known_by_all_of_its_hash() {
+        let hash = ApiKey::from_random([7; 32]).hash();
+        assert!(KeyRecord::same_hash(&hash, &hash));
         for at in 0..32 {
-            let mut other = key.hash();
+            let mut other = hash;
             other.0[at] ^= 1;
-            assert!(!record.is_of(&other), "{at}");
+            assert!(!KeyRecord::same_hash(&hash, &other), "{at}");
         }
     }
 

@@ -104,6 +104,7 @@ impl EventLoop {
                 Some(Keeper::start(volume, wake.clone())?)
             }
         };
+        server.make_first_key(clock.now());
         println!("gemmule: serving on {}", listener.local_addr()?);
         Ok(Self {
             poll,
@@ -124,7 +125,8 @@ impl EventLoop {
 
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
-        let mut is_busy = false;
+        // What the start has put on the console, and in the ledger, waits for no client.
+        let mut is_busy = true;
         loop {
             match self.poll.poll(&mut events, self.timeout(is_busy)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),

@@ -32,6 +32,7 @@ impl Server {
             Ok(Some((response, until))) => {
                 self.answer_when_durable(id, response, None, until, now);
             }
+            Err(problem) if problem.kind.status() == 401 => self.refuse_key(id, problem, now),
             Err(problem) => self.refuse(id, problem, now),
         }
     }
@@ -52,6 +53,10 @@ impl Server {
         let model = match route {
             Route::Multiply => None,
             Route::Inference(Call::Infer(model)) => Some(*model),
+            Route::Admin(path) => {
+                let response = self.reply_admin(path, &head.query, now)?;
+                return Ok(Some((response, self.book.sequence())));
+            }
             route if route.takes_small_body() => {
                 let body = SmallBody::admit(head, &self.memory)?;
                 return self.await_body(id, head, Pending::Other(route.clone(), body, caller));

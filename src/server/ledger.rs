@@ -1,6 +1,7 @@
 //! From a finished job to its entry in the ledger, and from a durable entry to the reply.
 
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -26,6 +27,8 @@ pub(super) struct Waiting {
     replies: Vec<WaitingReply>,
     /// In the order of their entries.
     bills: VecDeque<Bill>,
+    /// Lines for the console, and the first entry that each does not rest on.
+    lines: VecDeque<(u64, String)>,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,7 @@ struct WaitingReply {
 
 impl Waiting {
     pub fn is_empty(&self) -> bool {
-        self.replies.is_empty() && self.bills.is_empty()
+        self.replies.is_empty() && self.bills.is_empty() && self.lines.is_empty()
     }
 }
 
@@ -70,7 +73,7 @@ impl Server {
     /// Entries have become durable: the sessions that have output now.
     pub fn committed(&mut self, committed: Committed, now: Now) -> Vec<SessionId> {
         self.book.committed(committed, now.unix_ns);
-        self.announce_bills();
+        self.announce();
         let durable_until = self.book.durable_until();
         let mut sessions = Vec::new();
         let replies = core::mem::take(&mut self.waiting.replies);
@@ -117,13 +120,24 @@ impl Server {
         let bill = Bill { sequence, issued_unix_ns: now.unix_ns, charge, ledger: self.book.kind() };
         self.counters.billed(&usage, bill.charge.amount_micros);
         self.waiting.bills.push_back(bill.clone());
-        self.announce_bills();
+        self.announce();
         bill
     }
 
+    /// Prints a line once all entries so far are durable.
+    pub(super) fn print_when_durable(&mut self, line: String) {
+        self.waiting.lines.push_back((self.book.sequence(), line));
+        self.announce();
+    }
+
     /// Bills whose entries are durable can be read, and are printed.
-    fn announce_bills(&mut self) {
+    fn announce(&mut self) {
         let durable_until = self.book.durable_until();
+        while let Some((_, line)) =
+            self.waiting.lines.pop_front_if(|(until, _)| *until <= durable_until)
+        {
+            self.print(line);
+        }
         while let Some(bill) = self.waiting.bills.pop_front_if(|it| it.sequence < durable_until) {
             self.print(bill.console_line());
             self.bills.post(bill);

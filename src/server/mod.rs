@@ -11,6 +11,12 @@ mod intake;
 
 mod exchange;
 
+mod admin;
+
+mod bad_keys;
+
+mod first_key;
+
 mod jobs;
 
 mod ledger;
@@ -51,6 +57,7 @@ use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
 use crate::time::Now;
 
+use bad_keys::BadKeys;
 use metrics::Counters;
 use session::{Phase, Session};
 use timers::Timers;
@@ -128,6 +135,7 @@ pub struct Server {
     waiting: ledger::Waiting,
     in_use: limits::InUse,
     counters: Counters,
+    bad_keys: BadKeys,
     /// What the models of the inference protocol have done.
     inference: stats::Counters,
     random: ChaCha12Rng,
@@ -153,6 +161,7 @@ impl Server {
             waiting: ledger::Waiting::default(),
             in_use: limits::InUse::default(),
             counters: Counters::default(),
+            bad_keys: BadKeys::default(),
             inference: stats::Counters::default(),
             random: ChaCha12Rng::from_seed(seed),
             console: VecDeque::new(),
@@ -306,6 +315,9 @@ impl Server {
     pub fn gone(&mut self, id: SessionId) {
         if self.session(id).is_some() {
             let session = self.sessions.remove(id.index);
+            if session.held.is_some() {
+                self.bad_keys.end_wait();
+            }
             if let Some(cancel) = session.job {
                 cancel.cancel();
             }
@@ -354,6 +366,10 @@ impl Server {
                     self.note_progress(id, 0, now);
                     return Some(Expired::Answered(id));
                 }
+                Phase::Held => {
+                    self.end_hold(id, now);
+                    return Some(Expired::Answered(id));
+                }
                 Phase::Work => {}
                 Phase::Write | Phase::Linger => return Some(Expired::Stalled(id)),
             }
@@ -385,7 +401,10 @@ impl Server {
     /// Whether nothing is owed to anyone any more, or it was waited for long enough.
     pub fn is_drained(&self, now: Now) -> bool {
         let is_idle = |session: &Session| {
-            session.pending.is_none() && session.job.is_none() && session.output.is_empty()
+            session.pending.is_none()
+                && session.job.is_none()
+                && session.held.is_none()
+                && session.output.is_empty()
         };
         let is_idle = || self.waiting.is_empty() && self.sessions.iter().all(|(_, it)| is_idle(it));
         self.drain_until_ns.is_some_and(|until_ns| now.monotonic_ns >= until_ns || is_idle())

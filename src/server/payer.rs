@@ -12,6 +12,7 @@ use crate::ledger::Scope;
 use crate::ledger::book::{Attempt, Done};
 use crate::ledger::entry::Idempotency;
 use crate::ledger::hash::Hash;
+use crate::ledger::key::KeyId;
 use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
@@ -24,6 +25,8 @@ pub(super) struct Caller {
     pub account: AccountIndex,
     /// The caller's key is for all accounts.
     pub is_admin: bool,
+    /// The caller's key, where one was shown.
+    pub key: Option<KeyId>,
 }
 
 /// Who pays for a job, by which tariff, and whether it is paid for already.
@@ -83,27 +86,31 @@ impl Server {
         now: Now,
     ) -> Result<Option<Caller>, Problem> {
         let Needs::Scope(scope) = needs else { return Ok(None) };
-        let Some(key) = auth::bearer(head)? else {
-            return match self.anonymous {
-                Some(account) if scope != Scope::Admin => {
-                    Ok(Some(Caller { account, is_admin: false }))
+        let caller = match (auth::bearer(head)?, self.anonymous) {
+            (None, Some(account)) if scope != Scope::Admin => {
+                Caller { account, is_admin: false, key: None }
+            }
+            (None, _) => return Err(auth::key_needed()),
+            (Some(key), _) => {
+                let record = auth::admit(self.book.key(&key.hash()), now.unix_ns)?;
+                auth::require(record, scope)?;
+                let account = self.book.account_index(&record.account);
+                Caller {
+                    account: account.expect("keys are of accounts"),
+                    is_admin: record.scopes.contains(Scope::Admin),
+                    key: Some(record.id),
                 }
-                _ => Err(auth::key_needed()),
-            };
+            }
         };
-        let hash = key.hash();
-        let record = self.book.key(&hash).filter(|record| record.is_of(&hash));
-        let record = auth::admit(record, now.unix_ns)?;
-        auth::require(record, scope)?;
-        let account = self.book.account_index(&record.account).expect("keys are of accounts");
-        Ok(Some(Caller { account, is_admin: record.scopes.contains(Scope::Admin) }))
+        auth::require_open(&self.book.account(caller.account).account)?;
+        Ok(Some(caller))
     }
 
     /// Who pays for the job that a head asks for.
     ///
     /// # Errors
     ///
-    /// A problem where the account is closed or has no tariff, or where the idempotency key is
+    /// A problem where the account has no tariff, or where the idempotency key is
     /// malformed or in use.
     pub(super) fn payer(
         &mut self,
@@ -113,10 +120,6 @@ impl Server {
         now: Now,
     ) -> Result<Payer, Problem> {
         let account = &self.book.account(caller.account).account;
-        if account.closed {
-            let detail = alloc::format!("the account {} is closed", account.id);
-            return Err(Problem::new(ProblemKind::AccountClosed, detail));
-        }
         let tariff = self.tariff_of(caller.account, now)?;
         let retry = match idempotency_key(head)? {
             None => None,

@@ -130,7 +130,8 @@ impl Server {
             ),
             Route::Options(allow) => Response::empty(204).with_field("Allow", allow),
             Route::Inference(call) => return self.reply_inference(*call),
-            Route::Multiply | Route::Quote => unreachable!("these have a body"),
+            Route::Multiply | Route::Quote | Route::Change(_) => unreachable!("these have a body"),
+            Route::Admin(_) => unreachable!("it has its query as well"),
         };
         Ok(response)
     }
@@ -156,6 +157,9 @@ impl Server {
                 let month = self.book.account(caller.account).month_at(now.unix_ns).to_date();
                 let quote = Quote::new(&request, &tariff, month, machine)?;
                 Ok(Response::json(200, to_json(&quote)))
+            }
+            Route::Change(path) => {
+                self.change(path, body, caller.expect("a change needs a scope"), now)
             }
             _ => unreachable!("the others have none: see Route::takes_small_body"),
         }

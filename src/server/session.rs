@@ -1,5 +1,7 @@
 //! One client's connection, and the request it is in.
 
+use alloc::boxed::Box;
+
 use crate::api::{Route, SmallBody};
 use crate::http::digest::DigestCheck;
 use crate::http::{Connection, Output};
@@ -7,8 +9,8 @@ use crate::inference::Model;
 use crate::job::CancelFlag;
 use crate::job::queue::AccountIndex;
 use crate::limits::{
-    HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS, TRANSFER_BYTES_PER_SECOND_MIN,
-    TRANSFER_GRACE_NS,
+    BAD_KEY_DELAY_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
+    TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::memory::Promise;
 use crate::problem::Problem;
@@ -37,6 +39,8 @@ pub(super) struct Session {
     pub digest_wanted: bool,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
+    /// That its key was refused, which is not said yet.
+    pub held: Option<Box<Problem>>,
     /// The memory of the reply that is being sent.
     pub reply_promise: Option<Promise>,
     pub phase: Phase,
@@ -81,6 +85,8 @@ pub(super) enum Phase {
     Body,
     /// For its job.
     Work,
+    /// For the time at which it is told that its key was refused.
+    Held,
     /// For the client to take its reply.
     Write,
     /// For the client to close.
@@ -101,6 +107,7 @@ impl Session {
             digest: None,
             digest_wanted: false,
             job: None,
+            held: None,
             reply_promise: None,
             phase: Phase::Idle,
             phase_since_ns: now.monotonic_ns,
@@ -112,11 +119,11 @@ impl Session {
 
     /// A client that does not take its replies gets no further request in.
     pub fn wants_input(&self) -> bool {
-        self.output.is_empty() && self.connection.wants_input()
+        self.held.is_none() && self.output.is_empty() && self.connection.wants_input()
     }
 
     pub fn close_wanted(&self) -> bool {
-        self.output.is_empty() && self.connection.is_closing()
+        self.held.is_none() && self.output.is_empty() && self.connection.is_closing()
     }
 
     /// No more input will come: what is incomplete is dropped, what is complete is answered.
@@ -127,7 +134,9 @@ impl Session {
 
     /// Notes what the session waits for now, after `bytes` have moved.
     pub fn note_progress(&mut self, bytes: usize, now: Now) {
-        let phase = if !self.output.is_empty() {
+        let phase = if self.held.is_some() {
+            Phase::Held
+        } else if !self.output.is_empty() {
             Phase::Write
         } else if self.connection.is_closing() {
             Phase::Linger
@@ -159,6 +168,7 @@ impl Session {
             Phase::Idle => since_ns.saturating_add(IDLE_TIMEOUT_NS),
             Phase::Head => since_ns.saturating_add(HEAD_TIMEOUT_NS),
             Phase::Body | Phase::Write => self.transfer_due_ns(),
+            Phase::Held => since_ns.saturating_add(BAD_KEY_DELAY_NS),
             Phase::Linger => since_ns.saturating_add(LINGER_TIMEOUT_NS),
             Phase::Work => return None,
         };

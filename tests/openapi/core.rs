@@ -14,21 +14,56 @@ const NOW: Now = Now { monotonic_ns: 0, unix_ns: 1_795_507_200_000_000_000 };
 
 /// Sends requests to a new server one by one; the last reply.
 pub fn ask(requests: &[Vec<u8>]) -> Response {
-    let config = Config {
-        memory_bytes: MEMORY_BYTES_DEFAULT,
-        sessions_max: SESSIONS_MAX_DEFAULT,
-        tariff: Tariff::standard().into(),
-        access: Access::Anonymous,
-        platform: "linux",
-        threads: 2,
-        peak: Peak { f64: 139_000_000_000, f32: 278_000_000_000 },
-    };
-    let mut server = Server::new(config, [3; 32]);
-    let mut last = None;
-    for request in requests {
+    let mut service = Service::new(Access::Anonymous);
+    let replies = requests.iter().map(|request| service.ask(request));
+    replies.last().expect("a request")
+}
+
+/// A server, and what it is asked.
+pub struct Service(Server);
+
+impl Service {
+    fn new(access: Access) -> Self {
+        let config = Config {
+            memory_bytes: MEMORY_BYTES_DEFAULT,
+            sessions_max: SESSIONS_MAX_DEFAULT,
+            tariff: Tariff::standard().into(),
+            access,
+            platform: "linux",
+            threads: 2,
+            peak: Peak { f64: 139_000_000_000, f32: 278_000_000_000 },
+        };
+        Self(Server::new(config, [3; 32]))
+    }
+
+    /// One that asks for keys.
+    pub fn with_keys() -> Self {
+        Self::new(Access::Keys)
+    }
+
+    /// The key of its operator, which it prints.
+    pub fn operator(&mut self) -> String {
+        self.0.make_first_key(NOW);
+        let line = self.0.take_console().expect("a new service prints a key");
+        line.rsplit(' ').next().expect("it ends with the key").to_owned()
+    }
+
+    /// A request with a key that must go well, its body in JSON.
+    pub fn send(&mut self, key: &str, method: &str, path: &str, body: Option<&Value>) -> Response {
+        let bearer = format!("Bearer {key}");
+        let fields = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let body = body.map(Value::to_string);
+        let request = write_request(method, path, &fields, body.as_ref().map(String::as_bytes));
+        let reply = self.ask(&request);
+        assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text());
+        reply
+    }
+
+    fn ask(&mut self, request: &[u8]) -> Response {
+        let Self(server) = self;
         let session = server.open(NOW).expect("a session is free");
         // What a refused request leaves unread stays in the socket.
-        let mut unsent = request.as_slice();
+        let mut unsent = request;
         while !unsent.is_empty() && server.wants_input(session) {
             unsent = &unsent[server.receive(session, unsent, NOW)..];
         }
@@ -43,9 +78,8 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
         }
         server.gone(session);
         let parsed = parse_response(&bytes, request.starts_with(b"HEAD "), false);
-        last = Some(parsed.expect("a sound reply").expect("a whole reply").0);
+        parsed.expect("a sound reply").expect("a whole reply").0
     }
-    last.expect("a request")
 }
 
 /// The JSON that a path gives, without what differs from machine to machine.

@@ -4,7 +4,7 @@ use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
-use super::{inference, machine, multiply, quote, schemas};
+use super::{admin, inference, machine, multiply, quote, schemas};
 
 /// Problems that any request can meet, before or after its path is known.
 const ANYWHERE: [ProblemKind; 8] = [
@@ -35,6 +35,7 @@ with the methods it takes, and `HEAD` where it takes `GET`. Errors are problem d
 whose `type` is stable.";
 
 /// One method of one path.
+#[derive(Clone)]
 pub struct Operation {
     pub method: &'static str,
     pub tag: &'static str,
@@ -57,7 +58,8 @@ pub struct Operation {
 pub fn document() -> Value {
     let mut problems = Map::new();
     let mut paths = Map::new();
-    let all = [multiply::paths(), quote::paths(), machine::paths(), inference::paths()];
+    let all =
+        [multiply::paths(), quote::paths(), machine::paths(), admin::paths(), inference::paths()];
     for (path, operations) in all.into_iter().flatten() {
         let operations = operations.into_iter().map(|operation| {
             (
@@ -82,6 +84,7 @@ pub fn document() -> Value {
         "tags": [
             {"name": "jobs", "description": "Products and their bills."},
             {"name": "machine", "description": "What serves, and how it is."},
+            {"name": "admin", "description": "Accounts, keys and tariffs, for operators."},
             {"name": "inference", "description": inference::DESCRIPTION},
         ],
         "paths": paths,
@@ -118,6 +121,12 @@ impl Operation {
 
     pub fn needs(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
+        self
+    }
+
+    /// The same, with more that can go wrong.
+    pub fn and(mut self, problems: &[ProblemKind]) -> Self {
+        self.problems.extend(problems);
         self
     }
 

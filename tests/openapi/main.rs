@@ -13,6 +13,8 @@ mod quote;
 
 mod machine;
 
+mod admin;
+
 mod inference;
 
 mod infer;

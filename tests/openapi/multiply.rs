@@ -101,7 +101,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let bill = json_reply("The bill of a recent job.", "Bill", example);
     let bill = Operation::get("jobs", "bill", "The bill of a recent job", bill)
         .with(vec![job], &[ProblemKind::UnknownJob])
-        .needs(Scope::Submit);
+        .needs(Scope::Read);
     vec![("/v1/multiply".into(), vec![multiply]), ("/v1/jobs/{job}/bill".into(), vec![bill])]
 }
 

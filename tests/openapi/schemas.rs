@@ -4,10 +4,18 @@ use gemmule::inference::Model;
 use gemmule::limits::{DIMENSION_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
-use super::{infer, quote};
+use super::{admin, infer, quote};
 
 pub fn schemas() -> Value {
-    let all = [jobs(), machine(), problems(), inference(), infer::schemas(), quote::schemas()];
+    let all = [
+        jobs(),
+        machine(),
+        problems(),
+        inference(),
+        infer::schemas(),
+        quote::schemas(),
+        admin::schemas(),
+    ];
     let mut schemas = Map::new();
     for (name, schema) in all.into_iter().flatten() {
         assert!(schemas.insert(name.into(), schema).is_none(), "{name} is there twice");
@@ -116,19 +124,6 @@ fn bill() -> Value {
 
 fn machine() -> Named {
     let of_dtype = object(&[("f64", count()), ("f32", count())]);
-    let tariff = object(&[
-        ("name", text()),
-        ("version", count()),
-        ("currency", text()),
-        ("micros_per_tflop_f64", count()),
-        ("micros_per_tflop_f32", count()),
-        ("micros_per_gb_in", count()),
-        ("micros_per_gb_out", count()),
-        ("job_micros_min", count()),
-        ("free_flops_per_month", count()),
-        ("volume_tiers", array(object(&[("from_flops", count()), ("per_mille", count())]))),
-        ("in_force_from_unix_s", count()),
-    ]);
     let health = object(&[
         ("status", json!({"const": "ok"})),
         ("ledger", json!({"const": "ephemeral"})),
@@ -145,11 +140,27 @@ fn machine() -> Named {
         ("threads", count()),
         ("core_peak_flops_per_second", of_dtype),
         ("dtypes", array(reference("Dtype"))),
-        ("tariff", tariff),
+        ("tariff", reference("Tariff")),
         ("limits", json!({"type": "object", "additionalProperties": count()})),
     ]);
     let regions = json!({"type": "array", "maxItems": 0});
-    vec![("Health", health), ("Version", version), ("Regions", regions)]
+    vec![("Tariff", tariff()), ("Health", health), ("Version", version), ("Regions", regions)]
+}
+
+pub fn tariff() -> Value {
+    object(&[
+        ("name", text()),
+        ("version", count()),
+        ("currency", text()),
+        ("micros_per_tflop_f64", count()),
+        ("micros_per_tflop_f32", count()),
+        ("micros_per_gb_in", count()),
+        ("micros_per_gb_out", count()),
+        ("job_micros_min", count()),
+        ("free_flops_per_month", count()),
+        ("volume_tiers", array(object(&[("from_flops", count()), ("per_mille", count())]))),
+        ("in_force_from_unix_s", count()),
+    ])
 }
 
 fn problems() -> Named {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+const LINE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A running `gemmule serve`, ended when it is dropped.
 pub struct Host {
     child: Child,
@@ -15,12 +17,18 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the server on a free port, with `arguments` behind, and waits until it serves.
+    /// Starts the server on a free port, with `arguments` behind, and waits until it serves whoever
+    /// comes.
     pub fn serve(arguments: &[&str]) -> Self {
+        Self::start(&[&["--anonymous"], arguments].concat())
+    }
+
+    /// The same, for those who have keys.
+    pub fn start(arguments: &[&str]) -> Self {
         // Cargo names it to tests and benchmarks, which are all that start one.
         let binary = option_env!("CARGO_BIN_EXE_gemmule").unwrap_or_default();
         let mut child = Command::new(binary)
-            .args(["serve", "--anonymous", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -57,6 +65,19 @@ impl Host {
     /// What it has printed since it serves.
     pub fn console(&self) -> String {
         self.console.lock().expect("no writer panics").clone()
+    }
+
+    /// Waits for a line that contains `text`, among those printed since it serves.
+    pub fn wait_for_line(&self, text: &str) -> String {
+        let end = Instant::now() + LINE_TIMEOUT;
+        loop {
+            let console = self.console();
+            if let Some(line) = console.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "no {text:?} after {LINE_TIMEOUT:?}: {console}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Asks it to stop, as `kill` does.

@@ -4,6 +4,8 @@
 //! client on the strength of the book waits until [`Book::durable_until`] has passed the entries that
 //! the answer rests on.
 
+mod corrections;
+
 mod open;
 
 mod retries;
@@ -21,7 +23,7 @@ use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::{Charge, Entry, Record};
 use crate::ledger::hash::Hash;
 use crate::ledger::journal::{Committed, Journal, Pending, line_of};
-use crate::ledger::key::KeyRecord;
+use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::usage::{Totals, UsageKey};
 use crate::ledger::volume::{Table, Volume, VolumeError};
 use crate::limits::RECENT_BILLS_MAX;
@@ -37,13 +39,15 @@ pub struct Book {
     volume: Option<Arc<Volume>>,
     accounts: Vec<AccountState>,
     account_by_id: BTreeMap<AccountId, AccountIndex>,
-    keys: BTreeMap<Hash, KeyRecord>,
+    keys: BTreeMap<KeyId, KeyRecord>,
     /// `None` until the first is recorded.
     tariffs: Option<TariffBook>,
     /// Of this month; without a volume, all.
     usage: BTreeMap<UsageKey, Totals>,
     /// The first hour of those in memory.
     usage_loaded_from: u32,
+    /// Of what jobs were charged, what was given back, where that was in this run.
+    corrected: BTreeMap<JobId, u64>,
     retries: retries::Retries,
     /// Where the chain ends, unless it is with the entries that are being made durable.
     journal: Option<Journal>,
@@ -87,7 +91,8 @@ pub struct Month {
 #[derive(Debug, Default)]
 struct Dirty {
     accounts: BTreeSet<AccountIndex>,
-    keys: BTreeSet<Hash>,
+    keys: BTreeSet<KeyId>,
+    corrected: BTreeSet<JobId>,
     tariffs: BTreeSet<(Arc<str>, u32)>,
     usage: BTreeSet<UsageKey>,
 }
@@ -143,6 +148,7 @@ impl Book {
             tariffs: None,
             usage: BTreeMap::new(),
             usage_loaded_from: 0,
+            corrected: BTreeMap::new(),
             retries: retries::Retries::default(),
             journal: Some(Journal::EMPTY),
             sequence: 0,
@@ -188,9 +194,16 @@ impl Book {
         self.account_by_id.values().map(|index| self.account(*index))
     }
 
-    /// The key with this hash.
+    /// The key with this hash. Whether there is none, or one whose hash begins alike, takes as long.
     pub fn key(&self, hash: &Hash) -> Option<&KeyRecord> {
-        self.keys.get(hash)
+        let record = self.keys.get(&KeyId::of(hash));
+        let is_same = KeyRecord::same_hash(record.map_or(&Hash::ZERO, |it| &it.hash), hash);
+        record.filter(|_| is_same)
+    }
+
+    /// The key that is called so.
+    pub fn key_of_id(&self, id: KeyId) -> Option<&KeyRecord> {
+        self.keys.get(&id)
     }
 
     /// All keys, in no order that means anything.
@@ -240,7 +253,7 @@ impl Book {
             Record::Opened(_) | Record::ReceiptKey(_) => {}
             Record::Account(account) => self.set_account(account.clone()),
             Record::Key(key) => {
-                self.keys.insert(key.hash, key.clone());
+                self.keys.insert(key.id, key.clone());
             }
             Record::Tariff(tariff) => {
                 self.add_tariff(tariff.clone());

@@ -65,7 +65,7 @@ impl Book {
             }
         })?;
         rows(&volume, Table::Keys, |key: KeyRecord| {
-            book.keys.insert(key.hash, key);
+            book.keys.insert(key.id, key);
         })?;
         rows(&volume, Table::Tariffs, |tariff: Tariff| book.add_tariff(tariff))?;
         book.load_usage(&volume, now_unix_ns)?;

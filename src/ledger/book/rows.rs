@@ -34,7 +34,7 @@ impl Book {
             Record::Charge(charge) => (&charge.account, Some(charge.dtype)),
             Record::Correction(correction) => (&correction.account, Some(correction.dtype)),
             Record::Key(key) => {
-                self.dirty.keys.insert(key.hash);
+                self.dirty.keys.insert(key.id);
                 return;
             }
             Record::Tariff(tariff) => {
@@ -63,9 +63,11 @@ impl Book {
             let key = state.account.id.as_str().as_bytes().to_vec();
             rows.puts.push((Table::Accounts, key, json(&row)));
         }
-        for hash in dirty.keys {
-            rows.puts.push((Table::Keys, hash.0.to_vec(), json(&self.keys[&hash])));
+        for id in dirty.keys {
+            let record = &self.keys[&id];
+            rows.puts.push((Table::Keys, record.hash.0.to_vec(), json(record)));
         }
+        self.push_corrected(dirty.corrected, &mut rows);
         for (name, version) in dirty.tariffs {
             let tariff = self.tariffs.as_ref().and_then(|all| all.find(&name, version));
             let mut key = name.as_bytes().to_vec();
