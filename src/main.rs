@@ -26,6 +26,13 @@ fn main() -> ExitCode {
         Ok(Command::Job { file, memory_bytes }) => job_file::run(&file, memory_bytes),
         Ok(Command::Bench(options)) => bench::run(&options),
         Ok(Command::Check) => check::run(),
+        #[cfg(target_os = "linux")]
+        Ok(Command::Admin(call)) => host::admin::run(&call),
+        #[cfg(target_os = "linux")]
+        Ok(Command::AdminHelp) => {
+            println!("{}", host::admin::USAGE);
+            0
+        }
         Ok(Command::Version) => {
             println!("gemmule {}", env!("CARGO_PKG_VERSION"));
             0

@@ -1,5 +1,7 @@
 //! What the Linux and the Hermit host have in common; std, but no sockets and no devices.
 
+#[cfg(target_os = "linux")]
+pub mod admin;
 pub mod bench;
 pub mod check;
 pub mod clock;

@@ -8,11 +8,16 @@ use gemmule::gemm::Shape;
 use gemmule::http::Cors;
 use gemmule::limits::{DIMENSION_MAX, SESSIONS_MAX_DEFAULT};
 
+#[cfg(target_os = "linux")]
+use super::admin;
+
 pub const USAGE: &str = "\
 Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
        gemmule job FILE            run one job from a file; print product and bill
        gemmule bench [OPTIONS]     multiply at many sizes; print GFLOP/s and share of the peak
        gemmule check               multiply by every kernel of this machine; see that it is right
+       gemmule admin COMMAND       change accounts, keys and tariffs of a running service
+                                   (on Linux; gemmule admin help)
        gemmule version | help
 
 To serve:
@@ -45,6 +50,11 @@ pub enum Command {
     },
     Bench(BenchOptions),
     Check,
+    /// A call to a running service.
+    #[cfg(target_os = "linux")]
+    Admin(admin::Call),
+    #[cfg(target_os = "linux")]
+    AdminHelp,
     Version,
     Help,
 }
@@ -135,6 +145,11 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Options
         Some("check") => match arguments.next() {
             None => Ok(Command::Check),
             Some(word) => Err(OptionsError::UnknownOption(word)),
+        },
+        #[cfg(target_os = "linux")]
+        Some("admin") => match arguments.peek().map(String::as_str) {
+            None | Some("help" | "--help" | "-h") => Ok(Command::AdminHelp),
+            Some(_) => admin::parse(arguments).map(Command::Admin),
         },
         Some("version") => Ok(Command::Version),
         Some("help") | None => Ok(Command::Help),

@@ -1,4 +1,5 @@
-//! Accounts, keys and what operators do with them: in virtual time, and through power cuts.
+//! Accounts, keys and what operators do with them: in virtual time, through power cuts, and from the
+//! command line.
 
 mod service;
 
@@ -9,6 +10,8 @@ mod operators;
 mod flood;
 
 mod durable;
+
+mod command_line;
 
 #[path = "../support/mod.rs"]
 mod support;
