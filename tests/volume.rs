@@ -260,6 +260,84 @@ fn a_volume_that_fills_up_says_so_before_it_is_too_late() {
     volume.commit(&row("a", vec![1; 40_000])).unwrap();
 }
 
+/// A volume with rows in several tables, and the disk it lies on, without its having been closed.
+fn with_rows() -> (PowerCut, Vec<u8>) {
+    let disk = PowerCut::device(DEVICE_BYTES);
+    let volume = open(&disk).unwrap();
+    for number in 0..100_u64 {
+        let mut batch = row(&format!("{number:03}"), vec![number as u8; 300]);
+        batch.put(Table::Journal, number.to_be_bytes(), vec![number as u8; 3000]);
+        volume.commit(&batch).unwrap();
+    }
+    let contents = disk.contents();
+    (disk, contents)
+}
+
+#[test]
+fn a_volume_can_be_looked_at_and_be_left_as_it_is() {
+    let (disk, contents) = with_rows();
+    let unclosed = PowerCut::new(contents.clone(), DISK_BYTES_MIN);
+    let volume = Volume::inspect(Box::new(unclosed.clone()), CACHE_BYTES).unwrap();
+    assert_eq!(volume.id(), ID);
+    assert_eq!(volume.get(Table::Jobs, b"042").unwrap().unwrap(), vec![42; 300]);
+    volume.commit(&row("new", vec![1; 100_000])).unwrap();
+    assert_eq!(volume.get(Table::Jobs, b"new").unwrap().unwrap(), vec![1; 100_000]);
+    drop(volume);
+    assert_eq!(unclosed.moments(), 0, "nothing is written");
+    for (disk, error) in [
+        (PowerCut::device(DEVICE_BYTES), VolumeError::Empty),
+        (PowerCut::file(1 << 30), VolumeError::Empty),
+        (altered(&disk, 0, b"x"), VolumeError::NotAVolume),
+    ] {
+        let found = Volume::inspect(Box::new(disk.clone()), CACHE_BYTES).unwrap_err();
+        assert_eq!(found, error);
+        assert_eq!(disk.moments(), 0, "nothing is written");
+    }
+}
+
+/// Volumes of all formats so far are opened by every later version. `GEMMULE_BLESS=1` writes that of
+/// the newest format where there is none.
+#[test]
+fn volumes_of_older_formats_are_opened() {
+    for format in 1..=head::FORMAT_VERSION {
+        let path = format!("tests/fixtures/volume/format-{format}.zlib");
+        if env::var_os("GEMMULE_BLESS").is_some() && !fs::exists(&path).unwrap() {
+            let (_, contents) = with_rows();
+            fs::write(&path, miniz_oxide::deflate::compress_to_vec_zlib(&contents, 9)).unwrap();
+        }
+        let written = fs::read(&path).expect("it was written when the format was new");
+        let contents = miniz_oxide::inflate::decompress_to_vec_zlib(&written).unwrap();
+        let volume = open(&PowerCut::new(contents, DISK_BYTES_MIN)).unwrap();
+        assert!(!volume.is_new());
+        assert_eq!(volume.get(Table::Jobs, b"099").unwrap().unwrap(), vec![99; 300]);
+        volume.commit(&row("new", "1")).unwrap();
+        assert_eq!(keys(&volume, "098", None, false), "098099new");
+    }
+}
+
+/// Every page in use is held against its checksum.
+#[test]
+fn damage_anywhere_is_told_to_who_looks() {
+    let (disk, contents) = with_rows();
+    let rows = |volume: &Volume| keys(volume, "", None, false);
+    let all = rows(&Volume::inspect(Box::new(disk), CACHE_BYTES).unwrap());
+    let mut random = Random::new(2);
+    let mut told = 0;
+    for _ in 0..200 {
+        // Behind the head's first sector; what is on no page in use makes no difference.
+        let offset = 512 + random.below((1 << 20) - 512) as usize;
+        let mut contents = contents.clone();
+        contents[offset] ^= 1 << random.below(8);
+        let damaged = Box::new(PowerCut::new(contents, DISK_BYTES_MIN));
+        match Volume::inspect(damaged, CACHE_BYTES) {
+            Ok(volume) => assert_eq!(rows(&volume), all, "byte {offset}"),
+            Err(VolumeError::Damaged(_)) => told += 1,
+            Err(error) => panic!("byte {offset}: {error}"),
+        }
+    }
+    assert!(told > 20, "{told} of 200");
+}
+
 /// A path that nothing is at, and nothing will be after the test.
 struct Scratch(PathBuf);
 

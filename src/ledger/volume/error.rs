@@ -11,6 +11,8 @@ use crate::ledger::disk::DiskError;
 pub enum VolumeError {
     /// The disk has something else on it, which stays as it is.
     NotAVolume,
+    /// The disk has nothing on it, where a volume was to be looked at.
+    Empty,
     /// It was written by a later version of Gemmule, in a format that this one can't know.
     Newer {
         /// The format that it is in.
@@ -36,6 +38,7 @@ impl fmt::Display for VolumeError {
                 "not a volume of Gemmule: there is something else on it, and it was not \
                  overwritten; give an empty file, a new one, or a disk of zeros",
             ),
+            Self::Empty => f.write_str("there is no volume on it"),
             Self::Newer { version } => write!(
                 f,
                 "the volume is in format {version}, and this version of Gemmule knows formats up \

@@ -13,6 +13,7 @@
 mod batch;
 mod error;
 pub mod head;
+mod overlay;
 mod storage;
 
 use alloc::boxed::Box;
@@ -26,6 +27,7 @@ use spin::rwlock::RwLock;
 pub use batch::{Batch, Table};
 pub use error::VolumeError;
 use head::{Found, Id};
+use overlay::Overlay;
 pub use storage::DISK_BYTES_MIN;
 use storage::{Area, Storage};
 
@@ -66,12 +68,25 @@ impl Volume {
             }
         };
         let area = Arc::new(area);
-        let database = open_store(&area, cache_bytes)?;
+        let database = open_store(&area, cache_bytes, Trust::Whole)?;
         let is_new = !matches!(found, Found::Volume(..));
         if is_new {
             area.seal()?;
         }
         Ok(Self { database: RwLock::new(Some(database)), area, id, is_new, cache_bytes })
+    }
+
+    /// Opens the volume on `disk` to look at it, wherever it comes from: every page is held against its
+    /// checksum first, and what is damaged is told. Nothing is written to the disk, and what is
+    /// committed is lost.
+    pub fn inspect(disk: Box<dyn Disk>, cache_bytes: usize) -> Result<Self, VolumeError> {
+        let (id, extent) = match head::find(&*disk)? {
+            Found::Volume(id, extent) => (id, extent),
+            Found::Blank | Found::Begun => return Err(VolumeError::Empty),
+        };
+        let area = Arc::new(Area::open(Box::new(Overlay::new(disk)), extent));
+        let database = open_store(&area, cache_bytes, Trust::Nothing)?;
+        Ok(Self { database: RwLock::new(Some(database)), area, id, is_new: false, cache_bytes })
     }
 
     /// The volume's name.
@@ -146,19 +161,6 @@ impl Volume {
         self.rows(table, from, until, Order::Backwards, visit)
     }
 
-    /// Reads all of it and holds every page against its checksum, and what is noted as free against
-    /// what is.
-    pub fn verify(&mut self) -> Result<(), VolumeError> {
-        let checked = match self.database.get_mut() {
-            Some(database) => database.check_integrity().map_err(redb::Error::from)?,
-            None => return Err(closed()),
-        };
-        if checked {
-            return Ok(());
-        }
-        Err(VolumeError::Damaged("pages did not agree with each other; they were repaired".into()))
-    }
-
     /// Closes it, so that it is opened without a repair. One that is dropped is closed as well, but
     /// what goes wrong is not told.
     pub fn close(self) -> Result<(), VolumeError> {
@@ -202,7 +204,7 @@ impl Volume {
     ) -> Result<T, VolumeError> {
         match &*self.database.read() {
             Some(database) => Ok(work(database)?),
-            None => Err(closed()),
+            None => Err(VolumeError::Damaged("it could not be opened again to grow".into())),
         }
     }
 
@@ -211,13 +213,9 @@ impl Volume {
         drop(database.take());
         let grown = self.area.grow_to_end();
         // Also where there was nothing left to grow into: what is there can still be read.
-        *database = Some(open_store(&self.area, self.cache_bytes)?);
+        *database = Some(open_store(&self.area, self.cache_bytes, Trust::Whole)?);
         grown
     }
-}
-
-fn closed() -> VolumeError {
-    VolumeError::Damaged("it could not be opened again to grow".into())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -226,12 +224,21 @@ enum Order {
     Backwards,
 }
 
+/// What is taken for granted of a store that is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// That it is as it was written.
+    Whole,
+    Nothing,
+}
+
 /// Opens or makes the store, with all tables: an older version may have had fewer.
-fn open_store(area: &Arc<Area>, cache_bytes: usize) -> Result<Database, VolumeError> {
+fn open_store(area: &Arc<Area>, cache_bytes: usize, trust: Trust) -> Result<Database, VolumeError> {
     let open = || -> Result<Database, redb::Error> {
-        let storage = Storage(area.clone());
-        let database =
-            Database::builder().set_cache_size(cache_bytes).create_with_backend(storage)?;
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .set_check_integrity_on_open(trust == Trust::Nothing)
+            .create_with_backend(Storage(area.clone()))?;
         let transaction = database.begin_read()?;
         let mut names: Vec<_> = transaction.list_tables()?.collect();
         names.retain(|name| Table::ALL.iter().any(|table| table.name() == name.name()));
