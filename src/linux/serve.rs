@@ -105,6 +105,10 @@ impl EventLoop {
             }
         };
         server.make_first_key(clock.now());
+        match &options.data {
+            Some(path) => println!("gemmule: the ledger is on {path}"),
+            None => println!("gemmule: the ledger is in memory, and ends with this process"),
+        }
         println!("gemmule: serving on {}", listener.local_addr()?);
         Ok(Self {
             poll,

@@ -17,6 +17,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::billing::terms::Illegal;
 use crate::billing::{JobId, MonthToDate, Tariff, TariffBook};
 use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
@@ -256,7 +257,8 @@ impl Book {
                 self.keys.insert(key.id, key.clone());
             }
             Record::Tariff(tariff) => {
-                self.add_tariff(tariff.clone());
+                let added = self.add_tariff(tariff.clone());
+                added.expect("whoever records a tariff has seen that it follows the others");
             }
             Record::Charge(charge) => {
                 let Some(account) = self.account_index(&charge.account) else { return };
@@ -285,15 +287,14 @@ impl Book {
         }
     }
 
-    /// One that was checked against the others when it was new.
-    fn add_tariff(&mut self, tariff: Tariff) {
+    fn add_tariff(&mut self, tariff: Tariff) -> Result<(), Illegal> {
         match &mut self.tariffs {
             None => self.tariffs = Some(TariffBook::new(tariff)),
             Some(tariffs) => {
-                let added = tariffs.add(tariff, 0);
-                debug_assert!(added.is_ok(), "{added:?}");
+                tariffs.add(tariff, 0)?;
             }
         }
+        Ok(())
     }
 
     fn set_account(&mut self, account: Account) {

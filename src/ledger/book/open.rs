@@ -1,7 +1,9 @@
 //! From a volume's rows to the book.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::de::DeserializeOwned;
@@ -67,7 +69,14 @@ impl Book {
         rows(&volume, Table::Keys, |key: KeyRecord| {
             book.keys.insert(key.id, key);
         })?;
-        rows(&volume, Table::Tariffs, |tariff: Tariff| book.add_tariff(tariff))?;
+        let mut tariffs = Vec::new();
+        rows(&volume, Table::Tariffs, |tariff: Tariff| tariffs.push(tariff))?;
+        for tariff in tariffs {
+            let (name, version) = (tariff.name.clone(), tariff.version);
+            book.add_tariff(tariff).map_err(|illegal| {
+                BookError::Damaged(format!("version {version} of tariff {name}: {illegal}"))
+            })?;
+        }
         book.load_usage(&volume, now_unix_ns)?;
         book.volume = Some(volume);
         Ok(book)
@@ -128,6 +137,6 @@ fn rows<T: DeserializeOwned>(
     })?;
     match damage {
         None => Ok(()),
-        Some(error) => Err(BookError::Damaged(alloc::format!("a row of {table:?}: {error}"))),
+        Some(error) => Err(BookError::Damaged(format!("a row of {table:?}: {error}"))),
     }
 }

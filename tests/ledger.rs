@@ -1,0 +1,311 @@
+//! The ledger under the server: what repeated requests get, what waits for the volume, and what a
+//! volume knows after the machine is another one.
+
+mod support;
+
+use std::sync::Arc;
+
+use gemmule::billing::Tariff;
+use gemmule::gemm::{Alone, Peak};
+use gemmule::ledger::Digests;
+use gemmule::ledger::entry::{Charge, Entry, Idempotency, Record};
+use gemmule::ledger::hash::Hash;
+use gemmule::ledger::{Table, Volume};
+use gemmule::server::{Access, Config, Server, SessionId};
+use gemmule::time::Now;
+use serde_json::{Value, json};
+
+use support::power::PowerCut;
+
+const BODY: &str = r#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,8]]}"#;
+const OTHER_BODY: &str = r#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,9]]}"#;
+const START_UNIX_NS: u64 = 1_790_000_000_000_000_000;
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+struct Machine {
+    server: Server,
+    volume: Option<Arc<Volume>>,
+    now: Now,
+}
+
+fn server() -> Server {
+    let config = Config {
+        memory_bytes: 1 << 20,
+        sessions_max: 16,
+        tariff: Tariff::standard().into(),
+        access: Access::Anonymous,
+        platform: "test",
+        threads: 1,
+        peak: Peak::default(),
+    };
+    Server::new(config, [1; 32])
+}
+
+impl Machine {
+    fn in_memory() -> Self {
+        let now = Now { monotonic_ns: 0, unix_ns: START_UNIX_NS };
+        Self { server: server(), volume: None, now }
+    }
+
+    fn on(disk: &PowerCut, unix_ns: u64) -> Self {
+        let volume = Volume::open(Box::new(disk.clone()), [7; 16], 1 << 20).expect("a volume");
+        let volume = Arc::new(volume);
+        let now = Now { monotonic_ns: 0, unix_ns };
+        let server = server().with_volume(volume.clone(), now).expect("a book");
+        let mut machine = Self { server, volume: Some(volume), now };
+        machine.commit();
+        machine
+    }
+
+    fn commit(&mut self) {
+        let Some(volume) = &self.volume else { return };
+        while let Some(pending) = self.server.take_pending(self.now).expect("it can be read") {
+            let committed = pending.commit(volume).expect("it can be written");
+            self.server.committed(committed, self.now);
+        }
+    }
+
+    fn send(&mut self, request: &str) -> SessionId {
+        let session = self.server.open(self.now).expect("a session is free");
+        self.server.receive(session, request.as_bytes(), self.now);
+        session
+    }
+
+    fn run(&mut self) {
+        while let Some(mut job) = self.server.next_job() {
+            while !job.advance(&Alone, &|| false) {}
+            self.server.finish(job, self.now);
+        }
+    }
+
+    fn read(&mut self, session: SessionId) -> String {
+        let mut text = Vec::new();
+        while !self.server.output(session).is_empty() {
+            let bytes = self.server.output(session).len();
+            text.extend_from_slice(self.server.output(session));
+            self.server.sent(session, bytes, self.now);
+        }
+        String::from_utf8(text).expect("replies are text")
+    }
+
+    fn reply_to(&mut self, request: &str) -> (u16, String, Value) {
+        let session = self.send(request);
+        self.run();
+        self.commit();
+        let reply = self.read(session);
+        self.server.gone(session);
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a reply");
+        let status = head[9..12].parse().expect("a status");
+        (status, head.into(), serde_json::from_str(body).expect(body))
+    }
+}
+
+fn post(key: Option<&str>, body: &str) -> String {
+    let key = key.map_or(String::new(), |key| format!("Idempotency-Key: {key}\r\n"));
+    format!(
+        "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n{key}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: g\r\n\r\n")
+}
+
+/// With and without a volume, but for what is read again after a restart.
+#[test]
+fn a_repeated_request_gets_the_first_bill() {
+    let disk = PowerCut::file(1 << 30);
+    for mut machine in [Machine::in_memory(), Machine::on(&disk, START_UNIX_NS)] {
+        let (status, head, first) = machine.reply_to(&post(Some("\"one\""), BODY));
+        assert_eq!(status, 200, "{first}");
+        assert!(!head.contains("Idempotency-Replayed"), "{head}");
+        machine.now.unix_ns += 23 * HOUR_NS;
+        // The quotes are the structured field's; many clients leave them out.
+        for key in ["\"one\"", "one", "  \"one\"  "] {
+            let (status, head, again) = machine.reply_to(&post(Some(key), BODY));
+            assert_eq!((status, &again), (200, &first));
+            assert!(head.contains("\r\nIdempotency-Replayed: true"), "{head}");
+        }
+        // Other words for the same request.
+        let spelled = r#"{ "b": [[5.0, 6], [7, 8]], "a": [[1, 2], [3, 4e0]], "dtype": "f64" }"#;
+        assert_eq!(machine.reply_to(&post(Some("one"), spelled)).2, first);
+
+        let (status, _, problem) = machine.reply_to(&post(Some("one"), OTHER_BODY));
+        assert_eq!((status, &problem["type"]), (422, &json!("/problems/idempotency-key-reused")));
+        // Another key is another request, and so is none.
+        let sequence = |reply: &Value| reply["bill"]["sequence"].as_u64().expect("a number");
+        let (_, _, second) = machine.reply_to(&post(Some("two"), BODY));
+        let (_, _, third) = machine.reply_to(&post(None, BODY));
+        assert_eq!(sequence(&second), sequence(&first) + 1);
+        assert_eq!(sequence(&third), sequence(&first) + 2);
+    }
+}
+
+#[test]
+fn keys_that_are_refused() {
+    let mut machine = Machine::in_memory();
+    let long = "k".repeat(256);
+    for key in ["\"", "\"one", "\"\"", "\"o\\ne\"", "\"o\"ne\"", "\u{e9}", &long] {
+        let (status, _, problem) = machine.reply_to(&post(Some(key), BODY));
+        let kind = "/problems/malformed-idempotency-key";
+        assert_eq!((status, &problem["type"]), (400, &json!(kind)), "{key}");
+        assert_eq!(problem["field"], "Idempotency-Key");
+    }
+    assert_eq!(machine.reply_to(&post(Some(&long[1..]), BODY)).0, 200);
+}
+
+#[test]
+fn a_key_is_in_use_until_its_request_is_over() {
+    let disk = PowerCut::file(1 << 30);
+    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let request = post(Some("one"), BODY);
+    // While its body comes, while it waits, while it is done and not durable.
+    let first = machine.send(&request[..request.len() - 1]);
+    assert_in_use(&mut machine);
+    machine.server.receive(first, &request.as_bytes()[request.len() - 1..], machine.now);
+    assert_in_use(&mut machine);
+    machine.run();
+    assert_eq!(machine.server.output(first), b"", "its entry is not durable");
+    assert_in_use(&mut machine);
+    machine.commit();
+    let reply = machine.read(first);
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+
+    // A client that goes away leaves its key free, and no charge.
+    let second = machine.send(&post(Some("two"), BODY));
+    machine.server.gone(second);
+    machine.run();
+    machine.commit();
+    let (status, head, _) = machine.reply_to(&post(Some("two"), BODY));
+    assert_eq!(status, 200);
+    assert!(!head.contains("Replayed"));
+    // So does a request that fails.
+    let failing = post(Some("three"), r#"{"a":[[1e308]],"b":[[1e308]]}"#);
+    assert_eq!(machine.reply_to(&failing).0, 422);
+    assert_eq!(machine.reply_to(&post(Some("three"), BODY)).0, 200);
+    drop(machine);
+    let volume = Volume::open(Box::new(disk), [7; 16], 1 << 20).expect("a volume");
+    assert_eq!(charges(&volume).len(), 3);
+}
+
+fn assert_in_use(machine: &mut Machine) {
+    let session = machine.send(&post(Some("one"), BODY));
+    let reply = machine.read(session);
+    machine.server.gone(session);
+    assert!(reply.starts_with("HTTP/1.1 409 "), "{reply}");
+    assert!(reply.contains("/problems/idempotency-key-in-use"), "{reply}");
+    assert!(reply.contains("\r\nRetry-After: "), "{reply}");
+}
+
+#[test]
+fn a_bill_is_told_when_it_is_durable_and_not_before() {
+    let disk = PowerCut::file(1 << 30);
+    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let session = machine.send(&post(None, BODY));
+    machine.run();
+    assert_eq!(machine.server.output(session), b"");
+    let lines = std::iter::from_fn(|| machine.server.take_console());
+    assert_eq!(lines.filter(|line| line.starts_with("bill ")).count(), 0);
+    let pending = machine.server.take_pending(machine.now).unwrap().expect("an entry");
+    assert!(machine.server.take_pending(machine.now).unwrap().is_none(), "one at a time");
+    assert_eq!(machine.server.output(session), b"");
+    let committed = pending.commit(machine.volume.as_ref().unwrap()).unwrap();
+    assert_eq!(machine.server.committed(committed, machine.now), [session]);
+    let reply = machine.read(session);
+    assert!(reply.contains(r#""ledger":"durable""#), "{reply}");
+    let lines = std::iter::from_fn(|| machine.server.take_console());
+    assert_eq!(lines.filter(|line| line.starts_with("bill ")).count(), 1);
+}
+
+#[test]
+fn a_volume_knows_what_was_before() {
+    let disk = PowerCut::file(1 << 30);
+    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let (_, _, first) = machine.reply_to(&post(Some("one"), BODY));
+    let job = first["bill"]["job"].as_str().expect("a job").to_owned();
+    drop(machine);
+
+    let mut machine = Machine::on(&disk, START_UNIX_NS + HOUR_NS);
+    let (status, _, bill) = machine.reply_to(&get(&format!("/v1/jobs/{job}/bill")));
+    assert_eq!((status, &bill), (200, &first["bill"]));
+    let (_, head, again) = machine.reply_to(&post(Some("one"), BODY));
+    assert_eq!(again, first);
+    assert!(head.contains("Idempotency-Replayed: true"));
+    let (_, _, next) = machine.reply_to(&post(None, BODY));
+    // The second machine's own entry is between.
+    let sequence = |reply: &Value| reply["bill"]["sequence"].as_u64().expect("a number");
+    assert_eq!(sequence(&next), sequence(&first) + 2);
+    drop(machine);
+
+    // A key lasts for the day it was used on and the next.
+    let mut machine = Machine::on(&disk, START_UNIX_NS + 49 * HOUR_NS);
+    let (_, head, _) = machine.reply_to(&post(Some("one"), BODY));
+    assert!(!head.contains("Replayed"));
+    let mut rows = 0;
+    let count = &mut |_: &[u8], _: &[u8]| {
+        rows += 1;
+        true
+    };
+    machine.volume.as_ref().unwrap().range(Table::Idempotency, &[], None, count).unwrap();
+    assert_eq!(rows, 1, "rows of past days are removed");
+}
+
+fn charges(volume: &Volume) -> Vec<Entry> {
+    let mut charges = Vec::new();
+    let mut visit = |_: &[u8], lines: &[u8]| {
+        let entries = std::str::from_utf8(lines).unwrap().split('\n').map(Entry::parse);
+        charges.extend(
+            entries.map(Result::unwrap).filter(|entry| matches!(entry.record, Record::Charge(_))),
+        );
+        true
+    };
+    volume.range(Table::Journal, &[], None, &mut visit).unwrap();
+    charges
+}
+
+#[test]
+fn lines_are_read_as_they_are_written() {
+    let hash = |byte| Hash([byte; 32]);
+    let charge = |c, idempotency| {
+        Record::Charge(Arc::new(Charge {
+            account: "acme".parse().unwrap(),
+            job: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+            m: 2,
+            n: 3,
+            k: 4,
+            dtype: gemmule::gemm::Dtype::F32,
+            flops: u64::MAX,
+            bytes_in: 5,
+            bytes_out: 6,
+            tariff: "standard".into(),
+            tariff_version: 7,
+            amount_micros: 8,
+            currency: "EUR".parse().unwrap(),
+            kernel: "avx512".into(),
+            elapsed_us: 9,
+            digests: Digests { a: hash(1), b: hash(2), c, result: hash(4) },
+            idempotency,
+        }))
+    };
+    let idempotency = Idempotency { key: hash(5), fingerprint: hash(6) };
+    for record in [charge(None, None), charge(Some(hash(3)), Some(idempotency))] {
+        let by_serde = serde_json::to_value(&record).unwrap();
+        let entry = Entry { sequence: 1, previous: hash(9), at_unix_ns: START_UNIX_NS, record };
+        let mut line = String::new();
+        entry.push_line(&mut line);
+        assert_eq!(Entry::parse(&line).unwrap(), entry, "{line}");
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["charge"], by_serde["charge"]);
+    }
+    let entry = Entry {
+        sequence: 0,
+        previous: Hash::ZERO,
+        at_unix_ns: 1,
+        record: Record::Tariff(Tariff::standard()),
+    };
+    let mut line = String::new();
+    entry.push_line(&mut line);
+    assert_eq!(Entry::parse(&line).unwrap(), entry, "{line}");
+}
