@@ -84,6 +84,10 @@ pub const BAD_KEY_DELAY_NS: u64 = SECOND_NS;
 /// At most one in so many sessions waits so; others are refused and closed.
 pub const BAD_KEY_SESSIONS_SHARE: usize = 4;
 
+/// A product of so many operations or more, for each byte of its three matrices, has its residual
+/// checked: the check then takes less than a fiftieth of the time that the product does.
+pub const CHECKED_FLOPS_PER_BYTE_MIN: u64 = 100;
+
 /// Shorter text is sent as it is, though its client takes it compressed: it fits a packet.
 pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;
 

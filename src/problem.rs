@@ -97,6 +97,7 @@ problem_kinds! {
     LedgerUnavailable = "ledger-unavailable", 503, "The ledger can't be read";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another request";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
+    ArithmeticFault = "arithmetic-fault", 500, "The machine has computed a wrong result";
     Overloaded = "overloaded", 503, "The machine is busy; try again";
     Draining = "draining", 503, "The machine is shutting down";
 }

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use support::random::Random;
 
-const DEMAND: Demand = Demand { threads: 2, reply_is_text: false, kept_bytes: 0 };
+const DEMAND: Demand =
+    Demand { threads: 2, is_check_asked: false, reply_is_text: false, kept_bytes: 0 };
 const MIB: usize = 1 << 20;
 
 /// What `make.py` says of one of its files.

@@ -275,7 +275,7 @@ impl JobForm {
         };
         let elements = of_a.checked_add(of_b)?;
         let reply = ReplyForm { format: self.reply_format, coding: None, inference: None };
-        memory_bytes::<T>(elements, extents, threads_of(self.shape, threads), &reply)
+        memory_bytes::<T>(elements, extents, threads_of(self.shape, threads), false, &reply)
     }
 
     /// Microseconds that the machine works on the job, when no other is in its way.

@@ -33,6 +33,13 @@ impl JobId {
         Self(bytes)
     }
 
+    /// A seed as unpredictable as the id was before the job came into being.
+    pub(crate) fn as_seed(self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        seed[..16].copy_from_slice(&self.0);
+        seed
+    }
+
     /// Appends its 32 digits.
     pub fn push_to(self, text: &mut String) {
         push_hex(text, &self.0);

@@ -28,6 +28,8 @@ const ARRAY_HEADER_BYTES: u64 = 128;
 pub struct Demand {
     /// Threads that may multiply.
     pub threads: usize,
+    /// Whether the product is to be checked, whatever that costs.
+    pub is_check_asked: bool,
     /// Whether the result is to be written as text, which takes memory beside it.
     pub reply_is_text: bool,
     /// Bytes that the request holds besides.
@@ -249,7 +251,7 @@ impl Operands {
             };
             let (a, b) =
                 (extent(a, self.settings.transpose_a), extent(b, self.settings.transpose_b));
-            besides_bytes += job::besides_bytes::<T>(a, b, threads);
+            besides_bytes += job::besides_bytes::<T>(a, b, threads, self.demand.is_check_asked);
             text_bytes = match self.demand.reply_is_text {
                 true => text_bytes_max(shape).unwrap_or(usize::MAX),
                 false => 0,

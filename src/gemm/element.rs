@@ -50,12 +50,20 @@ pub trait Element:
     + Sync
 {
     const DTYPE: Dtype;
+    /// Half the distance from 1 to the next number.
+    const UNIT_ROUNDOFF: f64;
+    /// The least normal number.
+    const MIN_POSITIVE: f64;
+    const MAX: f64;
 
     /// The microkernel for an instruction set that this CPU has.
     fn microkernel(isa: Isa) -> &'static Microkernel<Self>;
 
     /// The nearest element to `value`.
     fn from_f64(value: f64) -> Self;
+
+    /// The same number, exactly.
+    fn to_f64(self) -> f64;
 
     /// The nearest element to `value`.
     fn from_u64(value: u64) -> Self;
@@ -73,6 +81,9 @@ macro_rules! impl_element {
     ($element:ty, $dtype:expr, $microkernel:path) => {
         impl Element for $element {
             const DTYPE: Dtype = $dtype;
+            const UNIT_ROUNDOFF: f64 = <$element>::EPSILON as f64 / 2.0;
+            const MIN_POSITIVE: f64 = <$element>::MIN_POSITIVE as f64;
+            const MAX: f64 = <$element>::MAX as f64;
 
             fn microkernel(isa: Isa) -> &'static Microkernel<Self> {
                 $microkernel(isa)
@@ -80,6 +91,10 @@ macro_rules! impl_element {
 
             fn from_f64(value: f64) -> Self {
                 value as $element
+            }
+
+            fn to_f64(self) -> f64 {
+                self.into()
             }
 
             fn from_u64(value: u64) -> Self {

@@ -46,6 +46,7 @@ mod parts;
 mod peak;
 mod plan;
 mod reference;
+mod residual;
 mod small;
 
 use alloc::collections::TryReserveError;
@@ -60,6 +61,7 @@ pub use element::{Dtype, Element};
 pub use kernel::{Caches, Isa, Microkernel, caches, isa};
 pub use parts::Workspace;
 pub use peak::{Peak, multiply_add_loop};
+pub use residual::{Residual, WrongRow};
 
 use kernel::Scale;
 use matrix::{Source, Target};
@@ -85,6 +87,14 @@ impl Kernel {
             None => false,
         };
         if IS_BUILT_FOR_FALLBACK { Self::Matrixmultiply } else { Self::Own(kernel::isa()) }
+    }
+
+    /// The kernel that checks on this one: no code of theirs is the same.
+    pub const fn to_compute_again(self) -> Self {
+        match self {
+            Self::Own(_) => Self::Matrixmultiply,
+            Self::Matrixmultiply => Self::Own(Isa::Portable),
+        }
     }
 
     /// Its name on bills and in `/v1/version`: `avx512`, `avx2`, `portable` or `matrixmultiply`.
@@ -320,6 +330,17 @@ impl<T: Element> Product<T> {
     /// The result, row by row, as far as it has come: before the first advance, the caller's C.
     pub(crate) fn c(&self) -> &[T] {
         &self.c
+    }
+
+    /// A seam for tests.
+    #[cfg(test)]
+    pub(crate) fn c_mut(&mut self) -> &mut [T] {
+        &mut self.c
+    }
+
+    /// All that it was made of, with the result in the place of C.
+    pub(crate) fn into_parts(self) -> (Vec<T>, [Extent; 2], (T, T), Vec<T>) {
+        (self.operands, [self.a, self.b], (self.scale.alpha, self.scale.beta), self.c)
     }
 
     /// Alpha and beta.

@@ -115,7 +115,9 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let port = options.listen.port();
     let now = serve::instant(clock.now());
     let net = Net::start(nic, &addressing, port, sequence_seed(&seed), buffers, now)?;
-    let mut server = Server::new(config, seed).with_cors(options.cors.clone());
+    let mut server = Server::new(config, seed)
+        .with_cors(options.cors.clone())
+        .with_all_checks(options.checks_all);
     let ringer = bell.clone();
     let runner = Runner::new(threads(options), clock, Arc::new(move || ringer.ring()))
         .map_err(|error| Fault::Threads(error.to_string()))?;

@@ -29,6 +29,7 @@ To serve:
   --sessions N            connections open at once (default 1024)
   --cors ORIGIN           let pages of this origin read replies, as https://example.org, or of
                           any with *; may be given several times (default: of none)
+  --check-all             check every product by its residual, however small
   --anonymous             serve clients without a key too, and bill them to one account
   --data PATH             keep accounts and ledger in this file or block device (default: in memory;
                           a virtual machine keeps them on its first disk)
@@ -75,6 +76,7 @@ pub struct ServeOptions {
     pub memory_bytes: Option<usize>,
     pub sessions_max: usize,
     pub cors: Cors,
+    pub checks_all: bool,
     /// Whether clients without a key are served.
     pub anonymous: bool,
     /// The file or block device of the ledger; a virtual machine has its disk.
@@ -95,6 +97,7 @@ impl Default for ServeOptions {
             memory_bytes: None,
             sessions_max: SESSIONS_MAX_DEFAULT,
             cors: Cors::Off,
+            checks_all: false,
             anonymous: false,
             data: None,
             address: None,
@@ -175,6 +178,7 @@ fn parse_serve(mut arguments: impl Iterator<Item = String>) -> Result<ServeOptio
                 let value = value_of("--sessions", &mut arguments)?;
                 options.sessions_max = read("--sessions", value, "a number")?;
             }
+            "--check-all" => options.checks_all = true,
             "--cors" => {
                 let (value, wanted) = (value_of("--cors", &mut arguments)?, "SCHEME://HOST or *");
                 if options.cors.allow(&value).is_err() {
@@ -321,6 +325,10 @@ mod tests {
                     ]),
                     ..ServeOptions::default()
                 }),
+            ),
+            (
+                "serve --check-all",
+                Command::Serve(ServeOptions { checks_all: true, ..ServeOptions::default() }),
             ),
             (
                 "serve --cors * --cors https://a.example",

@@ -40,27 +40,31 @@ fn is_by_rows(extent: Extent) -> bool {
 }
 
 impl Hashing {
-    /// Hashes an operand until `pause` says so; its digest once all of it is hashed. Fails where
+    /// Hashes an operand until `pause` says so, and shows each piece to `see`, with the place of its
+    /// first element, while the caches have it; its digest once all of it is hashed. Fails where
     /// there is no memory for [`gathered_bytes`].
     pub fn advance_operand<T: Element>(
         &mut self,
         buffer: &[T],
         extent: Extent,
+        see: &mut dyn FnMut(usize, &[T]),
         pause: &dyn Fn() -> bool,
     ) -> Result<Option<Hash>, TryReserveError> {
         let elements = extent.elements(buffer);
         if is_by_rows(extent) {
-            return Ok(self.advance(elements, pause));
+            return Ok(self.advance(elements, see, pause));
         }
         let mut gathered = Vec::new();
         gathered.try_reserve_exact(gathered_bytes::<T>(extent) / size_of::<T>())?;
         gathered.resize(gathered_bytes::<T>(extent) / size_of::<T>(), T::default());
         if gathered.len() == elements.len() {
             gather(elements, extent, 0, &mut gathered);
+            see(0, &gathered);
             return Ok(Some(hash(&gathered)));
         }
         while self.elements_done < elements.len() {
             let count = gather(elements, extent, self.elements_done, &mut gathered);
+            see(self.elements_done, &gathered[..count]);
             self.push(&gathered[..count]);
             if pause() {
                 break;
@@ -73,14 +77,18 @@ impl Hashing {
     pub fn advance<T: Element>(
         &mut self,
         elements: &[T],
+        see: &mut dyn FnMut(usize, &[T]),
         pause: &dyn Fn() -> bool,
     ) -> Option<Hash> {
         if size_of_val(elements) <= SLICE_BYTES {
+            see(0, elements);
             return Some(hash(elements));
         }
         while self.elements_done < elements.len() {
             let rest = &elements[self.elements_done..];
-            self.push(&rest[..rest.len().min(SLICE_BYTES / size_of::<T>())]);
+            let piece = &rest[..rest.len().min(SLICE_BYTES / size_of::<T>())];
+            see(self.elements_done, piece);
+            self.push(piece);
             if pause() {
                 break;
             }
@@ -156,20 +164,27 @@ mod tests {
                 slices.set(slices.get() + 1);
                 pauses
             };
+            let mut seen = Vec::new();
+            let mut see = |first: usize, piece: &[T]| {
+                assert_eq!(first, seen.len());
+                seen.extend_from_slice(piece);
+            };
             let found = loop {
-                let digest = hashing.advance_operand(&buffer, extent, &pause);
+                let digest = hashing.advance_operand(&buffer, extent, &mut see, &pause);
                 if let Some(digest) = digest.expect("memory") {
                     break digest;
                 }
             };
             assert_eq!(found, expected, "{rows} x {columns} {transposed} {pauses}");
+            assert!(seen == ordered, "{rows} x {columns} {transposed} {pauses}");
             let bytes = m * k * size_of::<T>();
             assert!(slices.get() >= bytes / GATHERED_BYTES_MAX, "{rows} x {columns}");
         }
         // Each element counts.
         if let Some(last) = (rows * columns).checked_sub(1) {
             buffer[start + last] = T::from_f64(-1.0);
-            let changed = Hashing::default().advance_operand(&buffer, extent, &|| false);
+            let mut hashing = Hashing::default();
+            let changed = hashing.advance_operand(&buffer, extent, &mut |_, _| {}, &|| false);
             assert_ne!(changed.expect("memory"), Some(expected));
         }
     }

@@ -7,7 +7,11 @@ pub mod queue;
 
 mod work;
 
+mod findings;
+
 mod digest;
+
+pub mod check;
 
 pub mod fingerprint;
 
@@ -28,7 +32,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::api::{MultiplyReader, MultiplyRequest};
 use crate::billing::{JobId, Usage};
 use crate::formats::Demand;
-use crate::gemm::{Crew, Shape};
+use crate::gemm::{Crew, Kernel, Shape};
 use crate::http::Response;
 use crate::inference::Model;
 use crate::inference::load::{Loader, Need};
@@ -40,13 +44,14 @@ use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 use crate::server::payer::Payer;
 
+use check::{Checked, Checking};
 use fingerprint::Fingerprinting;
 use queue::AccountIndex;
 use reply::{ReplyForm, Written};
 use seal::Sealing;
 use timing::{Activity, Timing};
 use waiting::Ticket;
-use work::Work;
+use work::{Terms, Work};
 
 pub(crate) use work::{besides_bytes, memory_bytes, threads_of};
 
@@ -66,9 +71,7 @@ pub struct Job {
     /// Until somebody begins to work on it.
     waits: Option<Ticket>,
     timing: Timing,
-    bytes_in: u64,
-    /// That the product can be given.
-    threads: usize,
+    terms: Terms,
     reply: ReplyForm,
     promise: Promise,
     cancelled: CancelFlag,
@@ -99,6 +102,8 @@ pub(crate) struct Request {
     pub promise: Promise,
     /// Bytes of its body, as they were sent.
     pub bytes_in: u64,
+    /// A check of the product is wanted, whatever it costs.
+    pub is_check_asked: bool,
 }
 
 /// What a request's body has become.
@@ -144,6 +149,9 @@ pub struct Done {
     pub digests: Digests,
     /// Of the request, where it was to be found.
     pub fingerprint: Option<Hash>,
+    /// What has multiplied.
+    pub kernel: Kernel,
+    pub checked: Checked,
     pub(crate) written: Written,
     pub(crate) reply: ReplyForm,
 }
@@ -167,7 +175,13 @@ impl Job {
         threads: usize,
     ) -> Self {
         let Origin { id, session, payer, received_ns } = origin;
-        let Request { input, reply, promise, bytes_in } = request;
+        let Request { input, reply, promise, bytes_in, is_check_asked } = request;
+        let checking = Checking {
+            is_asked: is_check_asked,
+            seed: id.as_seed(),
+            #[cfg(test)]
+            faults: 0,
+        };
         let (timing, stage) = (Timing::new(received_ns), Stage::Input(input));
         Self {
             id,
@@ -178,8 +192,7 @@ impl Job {
             received_ns,
             waits: Some(waits),
             timing,
-            bytes_in,
-            threads,
+            terms: Terms { threads, bytes_in, checking },
             reply,
             promise,
             cancelled,
@@ -226,6 +239,12 @@ impl Job {
             Stage::Seal(_) => false,
             Stage::Finished(_) => true,
         }
+    }
+
+    /// Spoils the result so many times.
+    #[cfg(test)]
+    pub(crate) fn plant_faults(&mut self, faults: usize) {
+        self.terms.checking.faults = faults;
     }
 
     /// The job is done, and its reply is to have a digest before it is sent.
@@ -299,7 +318,12 @@ impl Job {
                 Some(request) => self.set_up(request),
             },
             Input::Inference(model, text) => {
-                let demand = Demand { threads: self.threads, reply_is_text: true, kept_bytes: 0 };
+                let demand = Demand {
+                    threads: self.terms.threads,
+                    is_check_asked: self.terms.checking.is_asked,
+                    reply_is_text: true,
+                    kept_bytes: 0,
+                };
                 let loader = Loader::new(text, model, demand, None, &mut self.promise)?;
                 Ok(Stage::Input(Input::Tensors(Box::new(loader))))
             }
@@ -326,16 +350,15 @@ impl Job {
     }
 
     fn set_up(&mut self, request: MultiplyRequest) -> Result<Stage, Problem> {
-        let (threads, bytes_in) = (self.threads, self.bytes_in);
         let (reply, promise) = (&self.reply, &mut self.promise);
         let payer = self.payer.as_mut();
         let hold = |usage: &Usage| payer.map_or(Ok(()), |payer| payer.hold(usage));
         match request {
             MultiplyRequest::F64(operation) => {
-                Work::new(operation, threads, bytes_in, reply, promise, hold).map(Stage::F64)
+                Work::new(operation, self.terms, reply, promise, hold).map(Stage::F64)
             }
             MultiplyRequest::F32(operation) => {
-                Work::new(operation, threads, bytes_in, reply, promise, hold).map(Stage::F32)
+                Work::new(operation, self.terms, reply, promise, hold).map(Stage::F32)
             }
         }
     }

@@ -94,7 +94,9 @@ impl EventLoop {
         };
         let clock = Clock::new();
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
-        let mut server = Server::new(config, super::seed()?).with_cors(options.cors.clone());
+        let mut server = Server::new(config, super::seed()?)
+            .with_cors(options.cors.clone())
+            .with_all_checks(options.checks_all);
         let keeper = match &options.data {
             None => None,
             Some(path) => {

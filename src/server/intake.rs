@@ -26,6 +26,7 @@ pub(super) struct Intake {
     promise: Promise,
     /// Of the body, as they are sent.
     bytes_in: u64,
+    is_check_asked: bool,
 }
 
 /// Where the content goes.
@@ -40,6 +41,10 @@ enum Destination {
     /// JSON, and bytes straight into the matrices.
     Tensors(Box<inference::Reader>),
 }
+
+/// The field that asks for a check of the product, and says that there was one; its only value.
+pub(super) const CHECK_FIELD: &str = "Gemmule-Check";
+pub(super) const CHECK: &str = "residual";
 
 /// The first reservation for a body whose length is not known.
 const TEXT_BYTES_FIRST: usize = 16 * 1024;
@@ -56,7 +61,9 @@ impl Intake {
         model: Option<Model>,
         memory: &MemoryBudget,
         threads: usize,
+        checks_all: bool,
     ) -> Result<Self, Problem> {
+        let is_check_asked = checks_all | is_check_asked(head)?;
         // A request to a model says in its JSON what it wants.
         let (format, reply) = match model {
             Some(_) => (Format::Json, ReplyForm::json(head)),
@@ -74,7 +81,7 @@ impl Intake {
         let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
         let destination = match format {
             Format::Json if let Some(model) = model => {
-                let demand = Demand { threads, reply_is_text: true, kept_bytes };
+                let demand = Demand { threads, is_check_asked, reply_is_text: true, kept_bytes };
                 Destination::of_inference(head, model, length, demand, &mut promise)?
             }
             Format::Json => {
@@ -83,14 +90,14 @@ impl Intake {
             }
             _ => {
                 let reply_is_text = reply.format == Format::Json;
-                let demand = Demand { threads, reply_is_text, kept_bytes };
+                let demand = Demand { threads, is_check_asked, reply_is_text, kept_bytes };
                 let promise = &mut promise;
                 let reader = formats::Reader::new(format, &head.query, length, demand, promise)?;
                 Destination::Matrices(Box::new(reader))
             }
         };
         let decoder = coding.map(Decoder::new);
-        Ok(Self { decoder, destination, reply, promise, bytes_in: 0 })
+        Ok(Self { decoder, destination, reply, promise, bytes_in: 0, is_check_asked })
     }
 
     /// Takes content: how many bytes of it were used. Where not all were, to bound the work, the
@@ -115,7 +122,7 @@ impl Intake {
     ///
     /// A problem where it ends too early, or where its parts don't go together.
     pub fn finish(self) -> Result<Request, Problem> {
-        let Self { decoder, destination, reply, promise, bytes_in } = self;
+        let Self { decoder, destination, reply, promise, bytes_in, is_check_asked } = self;
         if let Some(decoder) = &decoder {
             decoder.finish()?;
         }
@@ -125,7 +132,7 @@ impl Intake {
             Destination::InferenceText(model, text) => Input::Inference(model, text),
             Destination::Tensors(reader) => Input::Tensors(reader.finish()?),
         };
-        Ok(Request { input, reply, promise, bytes_in })
+        Ok(Request { input, reply, promise, bytes_in, is_check_asked })
     }
 }
 
@@ -181,6 +188,20 @@ fn decode(
             return Ok(used);
         }
     }
+}
+
+/// Whether the client wants the product to be checked. A check that is not known is refused: its
+/// client relies on it.
+fn is_check_asked(head: &RequestHead) -> Result<bool, Problem> {
+    let mut is_asked = false;
+    for value in head.field_values(CHECK_FIELD) {
+        if value.trim_ascii() != CHECK.as_bytes() {
+            let detail = format!("{CHECK} is the only check");
+            return Err(Problem::new(ProblemKind::NotOffered, detail).at(CHECK_FIELD));
+        }
+        is_asked = true;
+    }
+    Ok(is_asked)
 }
 
 /// The format of a request's body.

@@ -1,11 +1,16 @@
 //! Jobs on their way to the host's threads and back.
 
-use crate::billing::{Bill, JobId};
+use alloc::format;
+
+use crate::billing::{Bill, JobId, Usage};
+use crate::gemm::{self, Shape};
 use crate::http::Response;
+use crate::job::check::Checked;
 use crate::job::queue::AccountIndex;
 use crate::job::{Done, Job, Outcome};
 use crate::ledger::Digests;
 use crate::problem::{Problem, ProblemKind};
+use crate::server::intake::{CHECK, CHECK_FIELD};
 use crate::server::ledger::Finished;
 use crate::server::{Server, SessionId, replies};
 use crate::time::Now;
@@ -68,6 +73,10 @@ impl Server {
             }
             Outcome::Sealed(response) => response,
             Outcome::Failed(problem) => {
+                if problem.kind == ProblemKind::ArithmeticFault {
+                    self.counters.checks_failed.add(1);
+                    self.print(format!("fault job={}: {}", job.id, problem.detail));
+                }
                 self.counters.jobs_failed.add(1);
                 self.counters.finished(elapsed_ns, job.timing());
                 self.refuse(id, problem, now);
@@ -93,20 +102,25 @@ impl Server {
         elapsed_ns: u64,
         now: Now,
     ) -> Result<Response, Problem> {
-        let Done { usage, digests, fingerprint, written, reply } = done;
+        let Done { usage, digests, fingerprint, kernel, checked, written, reply } = done;
+        self.note_check(job.id, &usage, checked);
         let payer = job.take_payer().expect("a job is done once");
         let before = payer.done();
         let bill = match before {
             Some(before) => self.bill_of_retry(before.job, &digests)?,
             None => {
-                let finished = Finished { job: job.id, usage, digests, fingerprint, elapsed_ns };
+                let job = job.id;
+                let finished = Finished { job, usage, digests, fingerprint, kernel, elapsed_ns };
                 self.charge_job(payer, finished, now)
             }
         };
         job.is_done = true;
         job.charged_until = bill.sequence + 1;
-        let response = replies::product(written, &reply, &bill)
+        let mut response = replies::product(written, &reply, &bill)
             .with_field("Server-Timing", &job.timing().field_value());
+        if checked != Checked::Not {
+            response = response.with_field(CHECK_FIELD, CHECK);
+        }
         Ok(match before {
             Some(_) => response.with_field("Idempotency-Replayed", "true"),
             None => response,
@@ -136,6 +150,25 @@ impl Server {
         }
     }
 
+    /// Counts what a check has said, and tells the console of a fault.
+    fn note_check(&mut self, job: JobId, usage: &Usage, checked: Checked) {
+        match checked {
+            Checked::Not => {}
+            Checked::Passed => self.counters.checks_passed.add(1),
+            Checked::Recomputed { row } => {
+                self.counters.checks_recomputed.add(1);
+                let Shape { m, n, k } = usage.shape;
+                let kernel = gemm::Kernel::of_this_machine();
+                let (wrong, right) = (kernel.name(), kernel.to_compute_again().name());
+                self.print(format!(
+                    "fault job={job} m={m} n={n} k={k} dtype={}: row {row} was wrong by {wrong}, \
+                     and right by {right}",
+                    usage.dtype.name()
+                ));
+            }
+        }
+    }
+
     /// Nobody waits for a job any more. One that is billed already counts as done.
     fn note_gone(&mut self, job: &Job) {
         if !job.is_done {
@@ -143,3 +176,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

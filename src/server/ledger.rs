@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::billing::{Bill, JobId, Usage};
-use crate::gemm;
+use crate::gemm::Kernel;
 use crate::http::Response;
 use crate::ledger::Digests;
 use crate::ledger::book::Done;
@@ -55,6 +55,8 @@ pub(super) struct Finished {
     pub digests: Digests,
     /// Of a request that named an idempotency key.
     pub fingerprint: Option<Hash>,
+    /// What has multiplied.
+    pub kernel: Kernel,
     pub elapsed_ns: u64,
 }
 
@@ -90,7 +92,7 @@ impl Server {
 
     /// Makes the entry of a finished job, and its bill.
     pub(super) fn charge_job(&mut self, payer: Payer, finished: Finished, now: Now) -> Bill {
-        let Finished { job, usage, digests, fingerprint, elapsed_ns } = finished;
+        let Finished { job, usage, digests, fingerprint, kernel, elapsed_ns } = finished;
         let state = self.book.account(payer.account);
         let tariff = &payer.tariff;
         let charge = Arc::new(Charge {
@@ -107,7 +109,7 @@ impl Server {
             tariff_version: tariff.version,
             amount_micros: tariff.amount_micros(&usage, state.month_at(now.unix_ns).to_date()),
             currency: tariff.currency,
-            kernel: gemm::Kernel::of_this_machine().name().into(),
+            kernel: kernel.name().into(),
             elapsed_us: elapsed_ns / 1_000,
             digests,
             idempotency: payer.idempotency(fingerprint),

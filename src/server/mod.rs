@@ -121,6 +121,8 @@ pub enum Expired {
 pub struct Server {
     config: Config,
     cors: Cors,
+    /// Every product is checked, however small.
+    checks_all: bool,
     memory: MemoryBudget,
     sessions: Slab<Session>,
     generation: u64,
@@ -168,6 +170,7 @@ impl Server {
             console_lines_dropped: 0,
             drain_until_ns: None,
             cors: Cors::Off,
+            checks_all: false,
             config,
         };
         server.begin_book(0);
@@ -216,6 +219,12 @@ impl Server {
     /// The same, for pages of other origins too.
     pub fn with_cors(mut self, cors: Cors) -> Self {
         self.cors = cors;
+        self
+    }
+
+    /// The same, with every product checked, whatever that costs.
+    pub fn with_all_checks(mut self, checks_all: bool) -> Self {
+        self.checks_all = checks_all;
         self
     }
 

@@ -91,7 +91,7 @@ impl Server {
         if self.is_draining() {
             return Err(draining());
         }
-        Intake::admit(head, model, &self.memory, self.config.threads)
+        Intake::admit(head, model, &self.memory, self.config.threads, self.checks_all)
     }
 
     /// The reply to a request that needs no job.

@@ -49,18 +49,21 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::DailyFlopsExceeded,
     ProblemKind::TooManyJobs,
     ProblemKind::RateLimited,
+    ProblemKind::ArithmeticFault,
+    ProblemKind::NotOffered,
     ProblemKind::Overloaded,
     ProblemKind::Draining,
 ];
 
 /// Response fields of every product.
-pub const PRODUCT_FIELDS: [&str; 11] = [
+pub const PRODUCT_FIELDS: [&str; 12] = [
     "Idempotency-Replayed",
     "Gemmule-Job",
     "Gemmule-Flops",
     "Gemmule-Amount-Micros",
     "Gemmule-Currency",
     "Server-Timing",
+    "Gemmule-Check",
     "Content-Encoding",
     "Content-Digest",
     "traceparent",
@@ -221,6 +224,7 @@ pub fn headers() -> Value {
             "Milliseconds from the request's last byte on: queue, parse, gemm, proof, encode.",
             &text,
         ),
+        "Gemmule-Check": header("The check that the product has passed.", &text),
         "Content-Encoding": header("Of JSON, as Accept-Encoding lets it.", &coding_schema()),
         "Content-Digest": header("Where it is wanted (RFC 9530).", &text),
         "traceparent": header("As in the request, where it is valid.", &text),
@@ -279,6 +283,11 @@ pub fn field_parameters() -> Vec<Value> {
             text.clone(),
         ),
         field("Want-Content-Digest", "Whether the reply is to have one.", text.clone()),
+        field(
+            "Gemmule-Check",
+            "Has the product checked, whatever its size.",
+            json!({"type": "string", "enum": ["residual"]}),
+        ),
         field("Accept-Encoding", "Codings that a reply in JSON may have.", text.clone()),
         field("traceparent", "The trace that the request belongs to (W3C Trace Context).", text),
     ]

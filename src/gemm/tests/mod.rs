@@ -28,6 +28,7 @@ mod blocks;
 mod bounds;
 mod laid;
 mod numbers;
+mod residual;
 mod sharing;
 mod tiles;
 mod views;

@@ -32,6 +32,9 @@ pub(super) struct Counters {
     pub jobs_done: Count,
     pub jobs_failed: Count,
     pub jobs_cancelled: Count,
+    pub checks_passed: Count,
+    pub checks_recomputed: Count,
+    pub checks_failed: Count,
     /// Requests by the status of their answer.
     requests: BTreeMap<u16, Count>,
     problems: ProblemCounts,
@@ -167,6 +170,10 @@ impl Server {
             .sample(&[("end", "done")], counters.jobs_done.0)
             .sample(&[("end", "failed")], counters.jobs_failed.0)
             .sample(&[("end", "cancelled")], counters.jobs_cancelled.0);
+        page.counter("checks_total", "Products whose residual was checked, by what came of it.")
+            .sample(&[("verdict", "passed")], counters.checks_passed.0)
+            .sample(&[("verdict", "recomputed")], counters.checks_recomputed.0)
+            .sample(&[("verdict", "failed")], counters.checks_failed.0);
         page.gauge("jobs_waiting", "Jobs that nobody has begun to work on.")
             .value(counters.jobs_waiting.count() as u64);
         page.histogram(
