@@ -94,6 +94,7 @@ problem_kinds! {
     MalformedIdempotencyKey = "malformed-idempotency-key", 400, "The Idempotency-Key can't be read";
     IdempotencyKeyInUse = "idempotency-key-in-use", 409, "A request with this key is being served";
     ReplyChanged = "reply-changed", 409, "The reply can't be made again";
+    LedgerFull = "ledger-full", 507, "The ledger's volume is full";
     LedgerUnavailable = "ledger-unavailable", 503, "The ledger can't be read";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another request";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";

@@ -252,6 +252,27 @@ fn a_volume_knows_what_was_before() {
     assert_eq!(rows, 1, "rows of past days are removed");
 }
 
+#[test]
+fn a_full_volume_takes_no_more_jobs_and_loses_none() {
+    let disk = PowerCut::device(gemmule::ledger::volume::DISK_BYTES_MIN as usize);
+    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let volume = machine.volume.clone().expect("it has one");
+    // What others write fills it, until the reserve is all there is.
+    let mut number = 0_u64;
+    while !volume.is_full() {
+        let mut batch = gemmule::ledger::Batch::default();
+        batch.put(Table::Meta, number.to_be_bytes(), vec![0; 60_000]);
+        volume.commit(&batch).expect("the reserve takes what was begun");
+        number += 1;
+    }
+    let session = machine.send(&post(None, BODY));
+    let reply = machine.read(session);
+    assert!(reply.starts_with("HTTP/1.1 507 "), "{reply}");
+    assert!(reply.contains("/problems/ledger-full"), "{reply}");
+    // What is not a job is answered.
+    assert_eq!(machine.reply_to(&get("/healthz")).0, 200);
+}
+
 fn charges(volume: &Volume) -> Vec<Entry> {
     let mut charges = Vec::new();
     let mut visit = |_: &[u8], lines: &[u8]| {

@@ -121,6 +121,7 @@ fn reason_phrase(status: u16) -> &'static str {
         501 => "Not Implemented",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
         // The phrase may be empty (RFC 9112, section 4).
         _ => "",
     }

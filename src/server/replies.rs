@@ -91,6 +91,10 @@ impl Server {
         if self.is_draining() {
             return Err(draining());
         }
+        if self.book.volume().is_some_and(|volume| volume.is_full()) {
+            let detail = "no more jobs are taken until the volume's disk is larger";
+            return Err(Problem::new(ProblemKind::LedgerFull, detail));
+        }
         Intake::admit(head, model, &self.memory, self.config.threads, self.checks_all)
     }
 

@@ -44,6 +44,7 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::IdempotencyKeyReused,
     ProblemKind::ReplyChanged,
     ProblemKind::NoTariff,
+    ProblemKind::LedgerFull,
     ProblemKind::LedgerUnavailable,
     ProblemKind::ResultNotFinite,
     ProblemKind::DailyFlopsExceeded,
