@@ -7,7 +7,7 @@ MACHINE ?= microvm
 # A file that is the machine's disk, on which bills last; made if it is not there. None unless given.
 DISK ?=
 
-.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json bench-volume bench-fairness crash clean
+.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json bench-ledger bench-volume bench-fairness crash clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and against axum'
 	@echo 'make bench-json   numbers read from JSON and printed to it, against serde_json'
 	@echo 'make bench-fairness  what a burst from one account costs another'
+	@echo 'make bench-ledger  jobs that wait for their charges to last, and opening a large ledger'
 	@echo 'make bench-volume  commits to a ledger, and how soon a large one opens after a crash'
 	@echo 'make clean     remove everything that was built'
 	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot;'
@@ -104,6 +105,12 @@ bench-gemm:
 bench-json:
 	tools/install host
 	$(CARGO) bench --bench json
+
+bench-ledger:
+	tools/install host
+	@# Both, whatever becomes of the first.
+	status=0; $(CARGO) bench --bench ledger -- $(ARGUMENTS) || status=1; \
+	$(CARGO) bench --bench fairness || status=1; exit $$status
 
 bench-volume:
 	tools/install host
