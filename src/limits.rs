@@ -84,9 +84,12 @@ pub const BAD_KEY_DELAY_NS: u64 = SECOND_NS;
 /// At most one in so many sessions waits so; others are refused and closed.
 pub const BAD_KEY_SESSIONS_SHARE: usize = 4;
 
-/// A product of so many operations or more, for each byte of its three matrices, has its residual
-/// checked: the check then takes less than a fiftieth of the time that the product does.
-pub const CHECKED_FLOPS_PER_BYTE_MIN: u64 = 100;
+/// A product of so many operations or more, for each element of its three matrices, has its residual
+/// checked. An element takes the check a tenth of a nanosecond, in either dtype, so that this is less
+/// than a fiftieth of the product at 130 and 260 GFLOP/s, and less where a core does fewer.
+pub const CHECKED_FLOPS_PER_ELEMENT_MIN_F64: u64 = 800;
+/// See [`CHECKED_FLOPS_PER_ELEMENT_MIN_F64`].
+pub const CHECKED_FLOPS_PER_ELEMENT_MIN_F32: u64 = 1600;
 
 /// Shorter text is sent as it is, though its client takes it compressed: it fits a packet.
 pub const COMPRESSED_TEXT_BYTES_MIN: usize = KIB;

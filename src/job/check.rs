@@ -4,8 +4,8 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use crate::api::Operation;
-use crate::gemm::{Element, Residual, Shape, WrongRow};
-use crate::limits::CHECKED_FLOPS_PER_BYTE_MIN;
+use crate::gemm::{Dtype, Element, Residual, Shape, WrongRow};
+use crate::limits::{CHECKED_FLOPS_PER_ELEMENT_MIN_F32, CHECKED_FLOPS_PER_ELEMENT_MIN_F64};
 use crate::memory::Promise;
 
 /// What a job is told of checks.
@@ -48,15 +48,18 @@ fn is_checked<T: Element>(shape: Shape, alpha: T, is_asked: bool) -> bool {
 }
 
 /// Whether a check costs so little beside the product that each has one.
-fn is_worth_it<T>(shape: Shape) -> bool {
+fn is_worth_it<T: Element>(shape: Shape) -> bool {
     let Shape { m, n, k } = shape;
     let elements = [(m, k), (k, n), (m, n)].map(|(rows, columns)| rows as u64 * columns as u64);
-    let bytes = elements.iter().sum::<u64>().saturating_mul(size_of::<T>() as u64);
-    shape.flops() / CHECKED_FLOPS_PER_BYTE_MIN >= bytes.max(1)
+    let flops_per_element = match T::DTYPE {
+        Dtype::F64 => CHECKED_FLOPS_PER_ELEMENT_MIN_F64,
+        Dtype::F32 => CHECKED_FLOPS_PER_ELEMENT_MIN_F32,
+    };
+    shape.flops() / flops_per_element >= elements.iter().sum::<u64>().max(1)
 }
 
 /// Bytes that the check of a product takes, if it has one.
-pub(super) fn check_bytes<T>(shape: Shape, is_asked: bool) -> usize {
+pub(super) fn check_bytes<T: Element>(shape: Shape, is_asked: bool) -> usize {
     if is_asked || is_worth_it::<T>(shape) { Residual::bytes(shape) } else { 0 }
 }
 
@@ -90,6 +93,28 @@ impl<T: Element> Check<T> {
         self.residual.see_addend(first, elements);
         if self.addend.capacity() > 0 {
             self.addend.extend_from_slice(elements);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_in_all_directions_is_worth_a_check() {
+        for (m, n, k, in_f64, in_f32) in [
+            (1199, 1199, 1199, false, false),
+            (1200, 1200, 1200, true, false),
+            (2400, 2400, 2400, true, true),
+            (4096, 4096, 32, false, false),
+            (4096, 1, 4096, false, false),
+            (0, 4096, 4096, false, false),
+            (1 << 24, 1 << 24, 1 << 24, true, true),
+        ] {
+            let shape = Shape { m, n, k };
+            assert_eq!(is_worth_it::<f64>(shape), in_f64, "{shape:?}");
+            assert_eq!(is_worth_it::<f32>(shape), in_f32, "{shape:?}");
         }
     }
 }
