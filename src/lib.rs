@@ -24,6 +24,7 @@ pub mod gemm;
 
 pub mod billing;
 pub mod ledger;
+pub mod readout;
 
 mod base64;
 pub mod limits;

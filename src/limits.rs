@@ -83,6 +83,19 @@ pub const BAD_KEYS_AT_ONCE: u64 = 100;
 pub const BAD_KEY_DELAY_NS: u64 = SECOND_NS;
 /// At most one in so many sessions waits so; others are refused and closed.
 pub const BAD_KEY_SESSIONS_SHARE: usize = 4;
+/// Rows of one reply about usage, and lines of an invoice.
+pub const READOUT_ROWS_MAX: usize = 4096;
+/// Hours that one reply about usage spans: a year.
+pub const READOUT_HOURS_MAX: u32 = 366 * 24;
+/// Sums of an hour, an account and a dtype that one reply about all accounts adds up. The thread that
+/// serves all connections does it.
+pub const READOUT_SUMS_MAX: usize = 100_000;
+/// Events in one reply.
+pub const EVENTS_MAX: usize = 1000;
+/// As many, unless the request says how many.
+pub const EVENTS_DEFAULT: usize = 100;
+/// Entries of the ledger that are looked at for one reply with events.
+pub const EVENT_ENTRIES_MAX: usize = 10_000;
 
 /// A product of so many operations or more, for each element of its three matrices, has its residual
 /// checked. An element takes the check a tenth of a nanosecond, in either dtype, so that this is less

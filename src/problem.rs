@@ -51,6 +51,7 @@ problem_kinds! {
     UnknownAccount = "unknown-account", 404, "There is no such account";
     UnknownKeyId = "unknown-key-id", 404, "No key has this id";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
+    UnknownPeriod = "unknown-period", 404, "There is no such month";
     UnknownModel = "unknown-model", 404, "There is no such model or version";
     UnknownProblem = "unknown-problem", 404, "No problem has this name";
     MethodNotAllowed = "method-not-allowed", 405, "This path does not take this method";
@@ -58,6 +59,7 @@ problem_kinds! {
     RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
     AccountExists = "account-exists", 409, "There is an account of this id already";
     KeyEnded = "key-ended", 409, "The key has ended";
+    CursorExpired = "cursor-expired", 410, "The events behind this cursor are not kept";
     BodyTooLarge = "body-too-large", 413, "The body is larger than this machine takes";
     MemoryExceeded = "memory-exceeded", 413, "The job needs more memory than there is";
     TargetTooLong = "target-too-long", 414, "The request target is too long";
@@ -90,6 +92,7 @@ problem_kinds! {
     DimensionTooLarge = "dimension-too-large", 422, "A matrix is too long or too wide";
     ShapeMismatch = "shape-mismatch", 422, "The shapes do not fit together";
     LengthMismatch = "length-mismatch", 422, "The body and its shapes have other lengths";
+    TooManyRows = "too-many-rows", 422, "The reply would be too long";
     NoTariff = "no-tariff", 503, "The account has no tariff";
     MalformedIdempotencyKey = "malformed-idempotency-key", 400, "The Idempotency-Key can't be read";
     IdempotencyKeyInUse = "idempotency-key-in-use", 409, "A request with this key is being served";

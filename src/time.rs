@@ -38,6 +38,26 @@ pub fn day_of(unix_ns: u64) -> u32 {
     hour_of(unix_ns) / 24
 }
 
+/// The years whose dates are read: before 1970 there is no Unix time, and its nanoseconds end in 2554.
+const YEARS: core::ops::Range<u64> = 1970..2554;
+
+/// The days since 1970 of a date, if there is one of that year, month and day, and in [`YEARS`].
+pub fn days_of(year: u64, month: u8, day: u8) -> Option<u32> {
+    if !YEARS.contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // See `Civil::from_unix_ns`, whose steps these undo.
+    let year_from_march = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
+    let month_from_march = u64::from(if month > 2 { month - 3 } else { month + 9 });
+    let day_of_year = (153 * month_from_march + 2) / 5 + u64::from(day) - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    // The 31st of a shorter month would be a day of the next one.
+    let civil = Civil::from_unix_ns(days * 24 * HOUR_NS);
+    ((civil.month, civil.day) == (month, day)).then_some(days as u32)
+}
+
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -77,6 +97,20 @@ impl Civil {
     pub fn month_first_hour(unix_ns: u64) -> u32 {
         let days_before = u32::from(Self::from_unix_ns(unix_ns).day) - 1;
         (day_of(unix_ns) - days_before) * 24
+    }
+
+    /// Its year, and its month from 1.
+    pub fn year_month(self) -> (u64, u8) {
+        (self.year, self.month)
+    }
+
+    /// Appends the date alone, as in `2026-11-24`.
+    pub fn push_date(self, text: &mut String) {
+        let mut date = *b"1970-01-01";
+        date[..4].copy_from_slice(&self.year_digits());
+        date[5..7].copy_from_slice(&two_digits(self.month));
+        date[8..].copy_from_slice(&two_digits(self.day));
+        push_ascii(text, &date);
     }
 
     /// Appends an IMF-fixdate, the form of HTTP's `Date` (RFC 9110, section 5.6.7).
@@ -126,6 +160,33 @@ mod tests {
                 assert_eq!(Civil::month_first_hour(days * DAY_NS + ns), first * 24, "{days}");
             }
         }
+    }
+
+    #[test]
+    fn dates_are_read_as_they_are_written() {
+        for days in (0..200_000).step_by(13) {
+            let civil = Civil::from_unix_ns(days * 24 * HOUR_NS);
+            let mut text = String::new();
+            civil.push_date(&mut text);
+            let part = |range: core::ops::Range<usize>| text[range].parse::<u8>().expect("digits");
+            let year = text[..4].parse().expect("digits");
+            assert_eq!(days_of(year, part(5..7), part(8..10)), Some(days as u32), "{text}");
+            assert_eq!(civil.year_month(), (year, part(5..7)));
+        }
+        for (year, month, day) in [
+            (2026, 2, 29),
+            (2100, 2, 29),
+            (2026, 11, 31),
+            (2026, 0, 1),
+            (2026, 13, 1),
+            (2026, 1, 0),
+            (2026, 1, 32),
+            (1969, 12, 31),
+            (2554, 1, 1),
+        ] {
+            assert_eq!(days_of(year, month, day), None, "{year}-{month}-{day}");
+        }
+        assert_eq!(days_of(2000, 2, 29), Some(11_016));
     }
 
     #[test]

@@ -52,22 +52,25 @@ pub fn admit(record: Option<&KeyRecord>, now_unix_ns: u64) -> Result<&KeyRecord,
     }
 }
 
-/// Whether a key lets its holder do that.
+/// Whether a key lets its holder do that. Who administers all accounts may read them.
 ///
 /// # Errors
 ///
 /// That it does not.
 pub fn require(record: &KeyRecord, scope: Scope) -> Result<(), Problem> {
-    if record.scopes.contains(scope) {
-        return Ok(());
-    }
+    let is_implied = scope == Scope::Read && record.scopes.contains(Scope::Admin);
+    if is_implied || record.scopes.contains(scope) { Ok(()) } else { Err(lacking(scope)) }
+}
+
+/// That a key would need a scope to let its holder do that.
+pub fn lacking(scope: Scope) -> Problem {
     let name = scope.name();
     let detail = format!("the key would need the scope {name}");
     let challenge =
         format!("Bearer realm=\"gemmule\", error=\"insufficient_scope\", scope=\"{name}\"");
-    Err(Problem::new(ProblemKind::Forbidden, detail)
+    Problem::new(ProblemKind::Forbidden, detail)
         .at(FIELD)
-        .with_response_field("WWW-Authenticate", challenge))
+        .with_response_field("WWW-Authenticate", challenge)
 }
 
 /// Whether an account is served.

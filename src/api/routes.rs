@@ -10,6 +10,7 @@ use crate::inference::{Call, Model};
 use crate::ledger::key::KeyId;
 use crate::ledger::{AccountId, Scope};
 use crate::problem::{Problem, ProblemKind};
+use crate::readout::{Month, Readout};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Route {
     Quote,
     /// `GET /v1/jobs/{id}/bill`
     JobBill(JobId),
+    /// `GET` of what the ledger comes to.
+    Readout(Readout),
     /// `GET /healthz`
     Health,
     /// `GET /v1/version`
@@ -94,6 +97,9 @@ const TABLE: &[Row] = &[
     row("/v1/admin/keys/{}/rotate", Methods::Post, |path| of_key(path, AdminPath::Rotate)),
     row("/v1/admin/tariffs", Methods::GetAndPost, |_| admin(AdminPath::Tariffs)),
     row("/v1/admin/corrections", Methods::Post, |_| admin(AdminPath::Corrections)),
+    row("/v1/usage", Methods::Get, |_| Ok(Route::Readout(Readout::Usage))),
+    row("/v1/usage/events", Methods::Get, |_| Ok(Route::Readout(Readout::Events))),
+    row("/v1/invoices/{}", Methods::Get, invoice),
     row("/healthz", Methods::Get, |_| Ok(Route::Health)),
     row("/v1/version", Methods::Get, |_| Ok(Route::Version)),
     row("/metrics", Methods::Get, |_| Ok(Route::Metrics)),
@@ -150,7 +156,7 @@ impl Route {
             Self::Multiply | Self::Inference(Call::Infer(_)) | Self::Quote => {
                 Needs::Scope(Scope::Submit)
             }
-            Self::JobBill(_) => Needs::Scope(Scope::Read),
+            Self::JobBill(_) | Self::Readout(_) => Needs::Scope(Scope::Read),
             Self::Admin(_) | Self::Change(_) => Needs::Scope(Scope::Admin),
             Self::Health
             | Self::Version
@@ -266,6 +272,13 @@ fn of_key([id, _]: Variables<'_>, path: fn(KeyId) -> AdminPath) -> Result<Route,
     let detail = "a key's id is 16 hexadecimal digits";
     let id = KeyId::parse(id).ok_or_else(|| Problem::new(ProblemKind::UnknownKeyId, detail))?;
     admin(path(id))
+}
+
+fn invoice([period, _]: Variables<'_>) -> Result<Route, Problem> {
+    let detail = "a month is its year, - and its two digits";
+    let period = Month::parse(period);
+    let period = period.ok_or_else(|| Problem::new(ProblemKind::UnknownPeriod, detail))?;
+    Ok(Route::Readout(Readout::Invoice(period)))
 }
 
 fn problem_page([name, _]: Variables<'_>) -> Result<Route, Problem> {

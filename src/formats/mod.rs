@@ -5,7 +5,7 @@
 //! their places, and says how much it has used. The modules stand in the order in which a request
 //! meets them.
 
-mod accept;
+pub(crate) mod accept;
 pub mod coding;
 mod inflate;
 

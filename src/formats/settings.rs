@@ -188,7 +188,7 @@ fn parse_shape(value: &str, field: &str) -> Result<(u64, u64), Problem> {
 
 /// A name or a value of a query: `%` and two hexadecimal digits stand for a byte, and `+` for
 /// itself, which forms would read as a space that nothing here has.
-fn decode(text: &str) -> Result<String, Problem> {
+pub(crate) fn decode(text: &str) -> Result<String, Problem> {
     let malformed = || {
         let detail = format!("{text:?} is not a name or a value of a query");
         Problem::new(ProblemKind::MalformedRequest, detail)

@@ -23,7 +23,8 @@ pub enum Cors {
 const EXPOSED: &str = "Gemmule-Job, Gemmule-Flops, Gemmule-Amount-Micros, Gemmule-Currency, \
                        Gemmule-Shape, Gemmule-Dtype, Server-Timing, \
                        Inference-Header-Content-Length, Content-Digest, traceparent, \
-                       WWW-Authenticate, Retry-After, RateLimit-Policy, RateLimit";
+                       WWW-Authenticate, Retry-After, RateLimit-Policy, RateLimit, Link, \
+                       Gemmule-Cursor";
 
 /// Seconds for which a browser may remember the answer to its question before the request.
 const PREFLIGHT_SECONDS: &str = "86400";

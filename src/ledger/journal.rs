@@ -85,15 +85,40 @@ impl Pending {
 ///
 /// What the volume says.
 pub fn line_of(volume: &Volume, sequence: u64) -> Result<Option<String>, VolumeError> {
-    let mut line = None;
-    let until = sequence.saturating_add(1).to_be_bytes();
-    volume.range_backwards(Table::Journal, &[], Some(&until), &mut |key, lines| {
-        if let (Ok(key), Ok(lines)) = (key.try_into(), core::str::from_utf8(lines)) {
-            let before = sequence - u64::from_be_bytes(key);
-            let nth = usize::try_from(before).ok().and_then(|nth| lines.split('\n').nth(nth));
-            line = nth.map(String::from);
-        }
+    let mut found = None;
+    visit_lines(volume, sequence, &mut |at, line| {
+        found = (at == sequence).then(|| String::from(line));
         false
     })?;
-    Ok(line)
+    Ok(found)
+}
+
+/// Shows `visit` the lines on a volume from an entry on, with their sequence numbers, in order, for as
+/// long as it says true. The lines of one commit are read in one piece.
+///
+/// # Errors
+///
+/// What the volume says.
+pub fn visit_lines(
+    volume: &Volume,
+    from: u64,
+    visit: &mut dyn FnMut(u64, &str) -> bool,
+) -> Result<(), VolumeError> {
+    // The row that the entry is in has the number of its first one.
+    let mut row = from.to_be_bytes();
+    let until = from.saturating_add(1).to_be_bytes();
+    volume.range_backwards(Table::Journal, &[], Some(&until), &mut |key, _| {
+        row = key.try_into().unwrap_or(row);
+        false
+    })?;
+    let mut is_damaged = false;
+    volume.range(Table::Journal, &row, None, &mut |key, lines| {
+        let (Ok(key), Ok(lines)) = (key.try_into(), core::str::from_utf8(lines)) else {
+            is_damaged = true;
+            return false;
+        };
+        let lines = (u64::from_be_bytes(key)..).zip(lines.split('\n'));
+        lines.skip_while(|(at, _)| *at < from).all(|(at, line)| visit(at, line))
+    })?;
+    if is_damaged { Err(VolumeError::Damaged("a row of the journal".into())) } else { Ok(()) }
 }

@@ -57,6 +57,10 @@ impl Server {
                 let response = self.reply_admin(path, &head.query, now)?;
                 return Ok(Some((response, self.book.sequence())));
             }
+            Route::Readout(readout) => {
+                let caller = caller.expect("a readout needs a scope");
+                return self.read_out(id, *readout, head, caller, now).map(|()| None);
+            }
             route if route.takes_small_body() => {
                 let body = SmallBody::admit(head, &self.memory)?;
                 return self.await_body(id, head, Pending::Other(route.clone(), body, caller));

@@ -27,6 +27,8 @@ pub(crate) mod limits;
 
 mod replies;
 
+mod readouts;
+
 mod inference;
 
 mod metrics;

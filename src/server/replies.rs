@@ -16,9 +16,10 @@ use crate::http::{Payload, RequestHead, Response};
 use crate::inference::{self, Model};
 use crate::job::reply::{ReplyForm, Written};
 use crate::limits::{
-    DIMENSION_MAX, DRAIN_TIMEOUT_NS, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS,
-    INFERENCE_HEADER_BYTES_MAX, INFERENCE_ID_BYTES_MAX, RECENT_BILLS_MAX, SMALL_BODY_BYTES_MAX,
-    TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
+    DIMENSION_MAX, DRAIN_TIMEOUT_NS, EVENTS_MAX, FIELDS_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT_NS,
+    IDLE_TIMEOUT_NS, INFERENCE_HEADER_BYTES_MAX, INFERENCE_ID_BYTES_MAX, READOUT_HOURS_MAX,
+    READOUT_ROWS_MAX, READOUT_SUMS_MAX, RECENT_BILLS_MAX, SMALL_BODY_BYTES_MAX, TARGET_BYTES_MAX,
+    TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
@@ -73,6 +74,10 @@ struct Limits {
     small_body_bytes: usize,
     sessions: usize,
     recent_bills: usize,
+    readout_rows: usize,
+    readout_hours: u32,
+    readout_sums: usize,
+    events: usize,
     head_seconds: u64,
     idle_seconds: u64,
     transfer_grace_seconds: u64,
@@ -135,7 +140,7 @@ impl Server {
             Route::Options(allow) => Response::empty(204).with_field("Allow", allow),
             Route::Inference(call) => return self.reply_inference(*call),
             Route::Multiply | Route::Quote | Route::Change(_) => unreachable!("these have a body"),
-            Route::Admin(_) => unreachable!("it has its query as well"),
+            Route::Admin(_) | Route::Readout(_) => unreachable!("these have their query as well"),
         };
         Ok(response)
     }
@@ -213,6 +218,10 @@ impl Server {
                 small_body_bytes: SMALL_BODY_BYTES_MAX,
                 sessions: self.config.sessions_max,
                 recent_bills: RECENT_BILLS_MAX,
+                readout_rows: READOUT_ROWS_MAX,
+                readout_hours: READOUT_HOURS_MAX,
+                readout_sums: READOUT_SUMS_MAX,
+                events: EVENTS_MAX,
                 head_seconds: HEAD_TIMEOUT_NS / SECOND_NS,
                 idle_seconds: IDLE_TIMEOUT_NS / SECOND_NS,
                 transfer_grace_seconds: TRANSFER_GRACE_NS / SECOND_NS,

@@ -4,7 +4,7 @@ use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
-use super::{admin, inference, machine, multiply, quote, schemas};
+use super::{admin, inference, machine, multiply, quote, readouts, schemas};
 
 /// Problems that any request can meet, before or after its path is known.
 const ANYWHERE: [ProblemKind; 8] = [
@@ -58,8 +58,14 @@ pub struct Operation {
 pub fn document() -> Value {
     let mut problems = Map::new();
     let mut paths = Map::new();
-    let all =
-        [multiply::paths(), quote::paths(), machine::paths(), admin::paths(), inference::paths()];
+    let all = [
+        multiply::paths(),
+        quote::paths(),
+        readouts::paths(),
+        machine::paths(),
+        admin::paths(),
+        inference::paths(),
+    ];
     for (path, operations) in all.into_iter().flatten() {
         let operations = operations.into_iter().map(|operation| {
             (
@@ -83,6 +89,7 @@ pub fn document() -> Value {
         "security": [],
         "tags": [
             {"name": "jobs", "description": "Products and their bills."},
+            {"name": "accounting", "description": "What the ledger comes to."},
             {"name": "machine", "description": "What serves, and how it is."},
             {"name": "admin", "description": "Accounts, keys and tariffs, for operators."},
             {"name": "inference", "description": inference::DESCRIPTION},

@@ -11,6 +11,8 @@ mod multiply;
 
 mod quote;
 
+mod readouts;
+
 mod machine;
 
 mod admin;

@@ -214,6 +214,8 @@ pub fn headers() -> Value {
         "Allow": header("The methods that the path takes.", &text),
         "WWW-Authenticate": header("How to show a key, or what is wrong with it.", &text),
         "Retry-After": header("Seconds until it is worth trying again.", &number),
+        "Gemmule-Cursor": header("Where to go on later.", &number),
+        "Link": header("The next events, where there are more (RFC 8288).", &text),
         "Gemmule-Job": header("The job's id.", &reference("JobId")),
         "Gemmule-Flops": header("Floating-point operations on the bill.", &number),
         "Gemmule-Amount-Micros":

@@ -4,7 +4,7 @@ use gemmule::inference::Model;
 use gemmule::limits::{DIMENSION_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
-use super::{admin, infer, quote};
+use super::{admin, infer, quote, readouts};
 
 pub fn schemas() -> Value {
     let all = [
@@ -14,6 +14,7 @@ pub fn schemas() -> Value {
         inference(),
         infer::schemas(),
         quote::schemas(),
+        readouts::schemas(),
         admin::schemas(),
     ];
     let mut schemas = Map::new();

@@ -34,9 +34,11 @@ impl Host {
             .spawn()
             .expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
-        let first = lines.next().expect("a first line").expect("it is text");
-        let addr = first.strip_prefix("gemmule: serving on ").expect("the address it serves on");
-        let addr = addr.parse().expect("an address");
+        let addr = lines.by_ref().find_map(|line| {
+            let line = line.expect("it is text");
+            line.strip_prefix("gemmule: serving on ").map(|addr| addr.parse().expect("an address"))
+        });
+        let addr = addr.expect("the address it serves on");
         let console = Arc::new(Mutex::new(String::new()));
         let sink = console.clone();
         thread::spawn(move || {

@@ -20,8 +20,6 @@ pub mod transfer;
 
 pub mod clients;
 
-pub mod payers;
-
 pub mod python;
 
 pub mod triton;

@@ -12,6 +12,8 @@ mod retries;
 
 mod rows;
 
+mod sums;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -23,7 +25,7 @@ use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::{Charge, Entry, Record};
 use crate::ledger::hash::Hash;
-use crate::ledger::journal::{Committed, Journal, Pending, line_of};
+use crate::ledger::journal::{self, Committed, Journal, Pending, line_of};
 use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::usage::{Totals, UsageKey};
 use crate::ledger::volume::{Table, Volume, VolumeError};
@@ -344,9 +346,42 @@ impl Book {
         if let Some(volume) = &self.volume {
             return line_of(volume, sequence);
         }
-        let first = self.sequence - self.lines.len() as u64;
-        let nth = sequence.checked_sub(first).and_then(|nth| usize::try_from(nth).ok());
+        let nth = sequence.checked_sub(self.first_kept()).and_then(|nth| usize::try_from(nth).ok());
         Ok(nth.and_then(|nth| self.lines.get(nth)).cloned())
+    }
+
+    /// Shows `visit` the lines of entries that may be announced, from an entry on, with their sequence
+    /// numbers, in order, for as long as it says true.
+    ///
+    /// # Errors
+    ///
+    /// What the volume says.
+    pub fn visit_lines(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(u64, &str) -> bool,
+    ) -> Result<(), VolumeError> {
+        if from >= self.durable_until {
+            return Ok(());
+        }
+        if let Some(volume) = &self.volume {
+            return journal::visit_lines(volume, from, &mut |sequence, line| {
+                sequence < self.durable_until && visit(sequence, line)
+            });
+        }
+        let first = self.first_kept();
+        let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        let lines = (first..).zip(&self.lines).skip(skipped);
+        lines.into_iter().all(|(sequence, line)| visit(sequence, line));
+        Ok(())
+    }
+
+    /// The sequence number of the first entry whose line is kept.
+    pub fn first_kept(&self) -> u64 {
+        match self.volume {
+            Some(_) => 0,
+            None => self.sequence - self.lines.len() as u64,
+        }
     }
 
     /// The sequence number of a job's charge.

@@ -10,7 +10,7 @@ use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::Record;
 use crate::ledger::usage::{Totals, UsageKey};
-use crate::ledger::volume::{Batch, Table, VolumeError};
+use crate::ledger::volume::{Batch, Table};
 use crate::time::{Civil, hour_of};
 
 /// A row of the table of accounts.
@@ -82,50 +82,12 @@ impl Book {
         rows
     }
 
-    fn usage_row_key(&self, key: UsageKey) -> Vec<u8> {
+    pub(super) fn usage_row_key(&self, key: UsageKey) -> Vec<u8> {
         let mut bytes = key.hour.to_be_bytes().to_vec();
         bytes.extend_from_slice(self.account(key.account).account.id.as_str().as_bytes());
         bytes.push(0);
         bytes.extend_from_slice(key.dtype.name().as_bytes());
         bytes
-    }
-
-    /// Hands over what accounts have used in hours from `from` to before `until`, in the order of
-    /// hours. What is not durable yet is in it: see [`Book::sequence`].
-    ///
-    /// # Errors
-    ///
-    /// What the volume says.
-    pub fn usage(
-        &self,
-        from: u32,
-        until: u32,
-        take: &mut dyn FnMut(UsageKey, &Totals),
-    ) -> Result<(), VolumeError> {
-        let mut loaded_from = from;
-        if let Some(volume) = &self.volume {
-            loaded_from = self.usage_loaded_from;
-            let end = until.min(loaded_from);
-            if from < end {
-                let (from, end) = (from.to_be_bytes(), end.to_be_bytes());
-                let mut damaged = false;
-                volume.range(Table::Usage, &from, Some(&end), &mut |key, value| {
-                    match self.read_usage_row(key, value) {
-                        Some((key, totals)) => take(key, &totals),
-                        None => damaged = true,
-                    }
-                    !damaged
-                })?;
-                if damaged {
-                    return Err(VolumeError::Damaged("a row of usage can't be read".into()));
-                }
-            }
-        }
-        let first = UsageKey { hour: from.max(loaded_from), account: 0, dtype: Dtype::F64 };
-        for (key, totals) in self.usage.range(first..).take_while(|(key, _)| key.hour < until) {
-            take(*key, totals);
-        }
-        Ok(())
     }
 
     pub(super) fn read_usage_row(&self, key: &[u8], value: &[u8]) -> Option<(UsageKey, Totals)> {
