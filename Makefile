@@ -19,7 +19,7 @@ help:
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
 	@echo 'make sim       many simulated days of good and bad clients; SEED=N RUNS=N'
-	@echo 'make crash     power cuts at every write of a ledger; SEED=N'
+	@echo 'make crash     power cuts at every write of a ledger, and a machine that is killed; SEED=N'
 	@echo 'make lint      format and lints'
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
 	@echo 'make bench-gemm   the multiply against every library one could link instead'
@@ -83,9 +83,11 @@ sim:
 	SEED=$(SEED) RUNS=$(RUNS) $(CARGO) test --release --test sim
 
 # A bounded part of this is among the tests.
-crash:
-	tools/install host
+crash: KILLS ?= 20
+crash: image
+	tools/install test
 	SEED=$(or $(SEED),1) CUTS=all $(CARGO) test --test crash --test crash_jobs -- --nocapture
+	KILLS=$(KILLS) $(CARGO) test --test image_ledger -- --nocapture killed
 
 lint:
 	$(CARGO) fmt --check

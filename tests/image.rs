@@ -165,7 +165,8 @@ fn a_thousand_connections_are_open_at_once() {
 #[test]
 fn dhcp_and_the_least_memory() {
     for machine in [Machine::Q35, Machine::Microvm] {
-        let guest = Guest { command_line: "serve --listen :8080".into(), ..Guest::image("") };
+        let guest =
+            Guest { command_line: "serve --anonymous --listen :8080".into(), ..Guest::image("") };
         let vm = Vm::boot(&VmOptions { memory_mib: 64, ..VmOptions::new(machine, guest) });
         let mut client = Client::connect(vm.addr(), TIMEOUT).expect("a connection");
         let reply = client.post_job("{\"a\":[[6]],\"b\":[[7]]}").expect("a reply");
@@ -231,7 +232,7 @@ fn what_can_not_run_ends_with_a_status_and_a_reason() {
         ("job /nowhere/in.json", 64, 1, "/nowhere/in.json"),
         ("serve --gateway 10.0.2.2", 64, 1, "--gateway is given without --address"),
         ("serve --listen :0", 64, 1, "port 0"),
-        ("serve", 16, 1, "no contiguous"),
+        ("serve", 18, 1, "no contiguous"),
     ] {
         let guest = Guest { command_line: command_line.into(), ..Guest::image("") };
         let mut vm =

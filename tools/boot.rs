@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         eprintln!("boot: {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    let guest = Guest::image("--anonymous");
+    let guest = Guest::image("");
     let options = VmOptions { port, disk, detached: true, ..VmOptions::new(machine, guest) };
     let mut vm = Vm::boot(&options);
     let addr = vm.addr();

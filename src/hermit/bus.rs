@@ -24,6 +24,15 @@ enum Found {
     Mmio(MmioTransport<'static>),
 }
 
+impl Found {
+    fn kind(&self) -> DeviceType {
+        match self {
+            Self::Pci(_, kind) => *kind,
+            Self::Mmio(transport) => transport.device_type(),
+        }
+    }
+}
+
 impl Bus {
     /// Finds the devices on PCI and those that `virtio_mmio.device=` arguments name.
     pub fn scan(mmio_arguments: &[String]) -> Result<Self, Fault> {
@@ -45,12 +54,14 @@ impl Bus {
         Ok(Self { waiting })
     }
 
+    /// Whether there is a device of this kind that nothing drives.
+    pub fn has(&self, kind: DeviceType) -> bool {
+        self.waiting.iter().any(|found| found.kind() == kind)
+    }
+
     /// The first device of a kind, opened and reset; later calls give the next one.
     pub fn take(&mut self, kind: DeviceType) -> Option<Result<Device, Fault>> {
-        let index = self.waiting.iter().position(|found| match found {
-            Found::Pci(_, found) => *found == kind,
-            Found::Mmio(transport) => transport.device_type() == kind,
-        })?;
+        let index = self.waiting.iter().position(|found| found.kind() == kind)?;
         Some(match self.waiting.remove(index) {
             Found::Pci(function, _) => pci::open(function).map(|(transport, shortcuts)| Device {
                 transport: SomeTransport::from(transport),

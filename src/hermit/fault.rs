@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use gemmule::ledger::VolumeError;
+use gemmule::ledger::book::BookError;
+
 /// Why a device can't be used. Printed once; then the program ends, or does without the device.
 #[derive(Debug)]
 pub enum Fault {
@@ -25,6 +28,12 @@ pub enum Fault {
     Request { what: &'static str, status: u8 },
     /// The device is a disk that can't be written.
     ReadOnly,
+    /// The first disk can't be used.
+    Disk(Box<Fault>),
+    /// There is no volume to be had on the disk.
+    Volume(VolumeError),
+    /// The volume holds no ledger.
+    Book(BookError),
     /// The device didn't answer in time.
     Silent,
     /// Neither an entropy device nor the processor gave random numbers.
@@ -53,6 +62,9 @@ impl fmt::Display for Fault {
             Self::Request { what, status } => {
                 write!(f, "a {what} has failed: the device answers with status {status}")
             }
+            Self::Disk(fault) => write!(f, "disk: {fault}"),
+            Self::Volume(error) => write!(f, "disk: {error}"),
+            Self::Book(error) => write!(f, "disk: {error}"),
             Self::ReadOnly => f.write_str("the disk can only be read"),
             Self::Silent => f.write_str("the device doesn't answer"),
             Self::NoEntropy => f.write_str(
@@ -61,5 +73,17 @@ impl fmt::Display for Fault {
             Self::Threads(text) => write!(f, "compute threads: {text}"),
             Self::Settings(text) => f.write_str(text),
         }
+    }
+}
+
+impl From<VolumeError> for Fault {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(error)
+    }
+}
+
+impl From<BookError> for Fault {
+    fn from(error: BookError) -> Self {
+        Self::Book(error)
     }
 }

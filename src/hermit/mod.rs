@@ -4,7 +4,7 @@
 //! devices are driven here, in the application, by the one thread that also runs the network. The
 //! modules stand in the order in which the machine comes up and a frame passes through it: what
 //! there is ([`heap`], [`vector_state`], [`bus`], [`memory`], [`pci`]), the devices ([`console`],
-//! [`entropy`], [`nic`], [`offload`]), whose a frame is ([`demux`]), its connection ([`buffers`],
+//! [`entropy`], [`disk`], [`nic`], [`offload`]), whose a frame is ([`demux`]), its connection ([`buffers`],
 //! [`net`]), what is done about it ([`serve`]), and sleep ([`wait`]).
 
 mod fault;
@@ -16,6 +16,7 @@ mod memory;
 mod pci;
 
 mod console;
+mod disk;
 mod entropy;
 mod nic;
 mod offload;
@@ -33,10 +34,15 @@ use std::sync::Arc;
 use std::thread;
 
 use gemmule::billing::Tariff;
+use gemmule::ledger::hash::Hash;
+use gemmule::ledger::volume::{self, Volume};
+use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
 use gemmule::server::{Access, Config, Server};
 use smoltcp::wire::Ipv4Cidr;
+use virtio_drivers::transport::DeviceType;
 
 use crate::host::clock::Clock;
+use crate::host::keeper::Keeper;
 use crate::host::options::ServeOptions;
 use crate::host::peak;
 use crate::host::runner::Runner;
@@ -44,6 +50,7 @@ use crate::host::runner::Runner;
 use buffers::BufferPlan;
 use bus::Bus;
 use console::Console;
+use disk::BlockDisk;
 use fault::Fault;
 use net::{Addressing, Net};
 use nic::Nic;
@@ -91,12 +98,16 @@ pub fn memory_bytes_default() -> usize {
 fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     vector_state::start()?;
     let addressing = addressing(options)?;
+    if options.data.is_some() {
+        return Err(Fault::Settings("--data: a virtual machine's volume is its first disk"));
+    }
     if options.listen.port() == 0 {
         return Err(Fault::Settings("nobody can connect to port 0"));
     }
     let mut bus = Bus::scan(&options.virtio_mmio)?;
     let console = Console::start(&mut bus);
     let seed = entropy::seed(&mut bus)?;
+    let volume = open_volume(&mut bus, &seed)?;
     let nic = Nic::start(&mut bus, wait::heap_bytes())?;
 
     let clock = Clock::new();
@@ -118,6 +129,9 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
     let mut server = Server::new(config, seed)
         .with_cors(options.cors.clone())
         .with_all_checks(options.checks_all);
+    if let Some(volume) = &volume {
+        server = server.with_volume(volume.clone(), clock.now())?;
+    }
     let ringer = bell.clone();
     let runner = Runner::new(threads(options), clock, Arc::new(move || ringer.ring()))
         .map_err(|error| Fault::Threads(error.to_string()))?;
@@ -127,6 +141,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         port,
         console,
         server,
+        keeper: volume.map(Keeper::in_turn),
         runner,
         clock,
         bell,
@@ -138,6 +153,32 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         look_at_ns: Some(0),
         looked_ns: 0,
     })
+}
+
+/// The volume on the machine's first disk, if it has one.
+fn open_volume(
+    bus: &mut Bus,
+    seed: &[u8; entropy::SEED_BYTES],
+) -> Result<Option<Arc<Volume>>, Fault> {
+    /// The volume's pages may take one in this many bytes of the heap.
+    const CACHE_SHARE: usize = 16;
+    let Some(disk) = BlockDisk::start(bus) else {
+        println!("gemmule: the ledger is in memory, and ends with this machine");
+        return Ok(None);
+    };
+    let disk = disk.map_err(|fault| Fault::Disk(Box::new(fault)))?;
+    let which = if bus.has(DeviceType::Block) { "first of the disks" } else { "disk" };
+    let cache_bytes = VOLUME_CACHE_BYTES_DEFAULT.min(wait::heap_bytes() / CACHE_SHARE);
+    let volume = Volume::open(Box::new(disk), volume_id(seed), cache_bytes)?;
+    let bytes = volume.bytes_max();
+    println!("gemmule: the ledger is on the {which}, a volume of {bytes} bytes");
+    Ok(Some(Arc::new(volume)))
+}
+
+/// What a volume is named that is made now. Nothing leads back from it to the seed.
+fn volume_id(seed: &[u8; entropy::SEED_BYTES]) -> volume::head::Id {
+    let Hash(digest) = Hash::of(seed);
+    std::array::from_fn(|index| digest[index])
 }
 
 fn addressing(options: &ServeOptions) -> Result<Addressing, Fault> {

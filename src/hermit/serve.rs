@@ -1,6 +1,7 @@
 //! The loop: frames in, requests to the core, jobs to the cores, replies out, and sleep.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gemmule::server::{Expired, Server, SessionId};
@@ -14,6 +15,7 @@ use super::fault::Fault;
 use super::net::{ConnectionId, Net};
 use super::wait::{self, Bell};
 use crate::host::clock::Clock;
+use crate::host::keeper::Keeper;
 use crate::host::runner::Runner;
 
 /// After the last reply was handed to TCP: how long its peer may take to acknowledge it.
@@ -30,6 +32,8 @@ pub struct Loop {
     pub port: u16,
     pub console: Console,
     pub server: Server,
+    /// `None`: the ledger is in memory.
+    pub keeper: Option<Keeper>,
     pub runner: Runner,
     pub clock: Clock,
     pub bell: Bell,
@@ -69,11 +73,21 @@ impl Loop {
             }
             if self.is_over() {
                 self.console.finish(FINISH_ATTEMPTS_MAX);
-                return Ok(());
+                return self.close();
             }
             if !is_busy {
                 self.wait(rings);
             }
+        }
+    }
+
+    /// Closes the volume, so that it is found whole without looking.
+    fn close(self) -> Result<(), Fault> {
+        let Self { server, keeper, .. } = self;
+        drop(server);
+        match keeper.map(Keeper::finish).and_then(Arc::into_inner) {
+            Some(volume) => Ok(volume.close()?),
+            None => Ok(()),
         }
     }
 
@@ -91,9 +105,12 @@ impl Loop {
         }
         self.serve_ready(now);
         let jobs = self.runner.turn(&mut self.server, &self.clock);
-        // Jobs take time, and deadlines are checked against the present.
+        // What was gathered in the last turn is committed in this one, after its frames were sent.
+        let keeper = self.keeper.as_mut();
+        let durable = keeper.map(|keeper| keeper.turn(&mut self.server, &self.clock));
+        // Jobs and commits take time, and deadlines are checked against the present.
         let now = self.clock.now();
-        for session in jobs.sessions {
+        for session in jobs.sessions.into_iter().chain(durable.into_iter().flatten()) {
             self.mark_ready(session);
         }
         while let Some(expired) = self.server.expire(now) {
@@ -106,7 +123,8 @@ impl Loop {
         self.net.nic().notify();
         self.announce();
         let console_has_more = self.print();
-        let has_more = jobs.more || console_has_more || !self.unfinished.is_empty();
+        let has_commit = self.keeper.as_ref().is_some_and(Keeper::has_work);
+        let has_more = jobs.more || has_commit || console_has_more || !self.unfinished.is_empty();
         has_more || self.server.has_ready_jobs() || self.has_work(now)
     }
 

@@ -38,6 +38,7 @@ impl Keeper {
     }
 
     /// One with a thread, from which `wake` is called when a batch is committed.
+    #[cfg_attr(target_os = "hermit", expect(dead_code, reason = "its loop commits"))]
     pub fn start(volume: Arc<Volume>, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
         let (batches, submitted) = mpsc::channel::<Pending>();
         let (done, committed) = mpsc::channel();
@@ -122,8 +123,9 @@ impl Keeper {
     }
 }
 
-/// The exit status of a process that could not commit; in a virtual machine, the monitor sees it.
-const EXIT_NOT_COMMITTED: i32 = 19;
+/// The exit status of a process that could not commit; in a virtual machine, the monitor sees it. The
+/// kernel and the boot stub have those before it.
+const EXIT_NOT_COMMITTED: i32 = 21;
 
 fn commit(volume: &Volume, pending: Pending) -> Committed {
     pending.commit(volume).unwrap_or_else(|error| end(&error.to_string()))

@@ -20,6 +20,8 @@ pub mod transfer;
 
 pub mod clients;
 
+pub mod payers;
+
 pub mod python;
 
 pub mod triton;

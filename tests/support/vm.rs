@@ -59,8 +59,9 @@ impl Guest {
     /// The image as `make image` left it, serving on the guest address. `arguments` go behind those
     /// that every test needs: `""`, or for example `"--tariff test"`.
     pub fn image(arguments: &str) -> Guest {
-        let mut command_line =
-            format!("serve --address {GUEST_ADDRESS}/24 --gateway 10.0.2.2 --listen :{GUEST_PORT}");
+        let mut command_line = format!(
+            "serve --anonymous --address {GUEST_ADDRESS}/24 --gateway 10.0.2.2 --listen :{GUEST_PORT}"
+        );
         if !arguments.is_empty() {
             command_line += &format!(" {arguments}");
         }
