@@ -165,7 +165,11 @@ impl Operation {
             "responses": responses,
         });
         if let Some(scope) = self.scope {
-            operation["security"] = json!([{"key": [scope.name()]}]);
+            // A service that is run open asks nobody for a key but its operator.
+            operation["security"] = match scope {
+                Scope::Admin => json!([{"key": [scope.name()]}]),
+                Scope::Submit | Scope::Read => json!([{"key": [scope.name()]}, {}]),
+            };
         }
         if !self.description.is_empty() {
             operation["description"] = self.description.into();
