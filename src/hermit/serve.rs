@@ -107,7 +107,7 @@ impl Loop {
         let jobs = self.runner.turn(&mut self.server, &self.clock);
         // What was gathered in the last turn is committed in this one, after its frames were sent.
         let keeper = self.keeper.as_mut();
-        let durable = keeper.map(|keeper| keeper.turn(&mut self.server, &self.clock));
+        let durable = keeper.map(|keeper| keeper.turn(&mut self.server, &self.clock, true));
         // Jobs and commits take time, and deadlines are checked against the present.
         let now = self.clock.now();
         for session in jobs.sessions.into_iter().chain(durable.into_iter().flatten()) {

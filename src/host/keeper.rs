@@ -14,6 +14,10 @@ use gemmule::server::{Server, SessionId};
 
 use super::clock::Clock;
 
+/// A batch is gathered for as long as jobs come in one after another, but not longer than this. A
+/// commit costs about the same however many jobs share it.
+const GATHERING_NS_MAX: u64 = 2_000_000;
+
 /// Commits what a server's ledger gathers, one batch at a time.
 pub struct Keeper {
     volume: Arc<Volume>,
@@ -22,6 +26,8 @@ pub struct Keeper {
     /// The batch that the I/O thread is to commit in its next turn.
     waiting: Option<Pending>,
     is_busy: bool,
+    /// Since when entries that could be committed have been waiting for more to share it.
+    gathering_since_ns: Option<u64>,
 }
 
 struct Commits {
@@ -34,7 +40,7 @@ impl Keeper {
     /// One that commits when it is [polled](Keeper::poll).
     #[cfg_attr(not(target_os = "hermit"), expect(dead_code, reason = "Linux has threads"))]
     pub fn in_turn(volume: Arc<Volume>) -> Self {
-        Self { volume, thread: None, waiting: None, is_busy: false }
+        Self { volume, thread: None, waiting: None, is_busy: false, gathering_since_ns: None }
     }
 
     /// One with a thread, from which `wake` is called when a batch is committed.
@@ -54,7 +60,7 @@ impl Keeper {
             }
         })?;
         let thread = Some(Commits { batches, committed, handle });
-        Ok(Self { volume, thread, waiting: None, is_busy: false })
+        Ok(Self { volume, thread, waiting: None, is_busy: false, gathering_since_ns: None })
     }
 
     /// Whether the I/O thread is to take another turn instead of waiting for the network.
@@ -63,15 +69,27 @@ impl Keeper {
         self.waiting.is_some()
     }
 
-    /// Brings the server what is committed, and takes what it has gathered: the sessions that have
-    /// output now.
-    pub fn turn(&mut self, server: &mut Server, clock: &Clock) -> Vec<SessionId> {
+    /// Whether there are entries that are committed when the loop is idle.
+    #[cfg_attr(target_os = "hermit", expect(dead_code, reason = "its loop commits in each turn"))]
+    pub fn is_gathering(&self) -> bool {
+        self.gathering_since_ns.is_some()
+    }
+
+    /// Brings the server what is committed, and takes what it has gathered, if nothing more is about
+    /// to join it, the loop being idle: the sessions that have output now.
+    pub fn turn(&mut self, server: &mut Server, clock: &Clock, is_idle: bool) -> Vec<SessionId> {
         let mut sessions = Vec::new();
         if let Some(committed) = self.poll() {
             sessions = server.committed(committed, clock.now());
         }
-        if !self.is_busy {
-            match server.take_pending(clock.now()) {
+        if self.is_busy || !server.has_pending() {
+            return sessions;
+        }
+        let now = clock.now();
+        let since_ns = *self.gathering_since_ns.get_or_insert(now.monotonic_ns);
+        if is_idle || now.monotonic_ns - since_ns >= GATHERING_NS_MAX {
+            self.gathering_since_ns = None;
+            match server.take_pending(now) {
                 Ok(Some(pending)) => self.submit(pending),
                 Ok(None) => {}
                 Err(error) => end(&error.to_string()),

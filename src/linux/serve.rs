@@ -139,6 +139,7 @@ impl EventLoop {
                 _ => {}
             }
             self.now = self.clock.now();
+            let is_idle = events.is_empty() && !is_busy && self.unfinished.is_empty();
             if std::mem::take(&mut self.accept_paused) {
                 self.accept()?;
             }
@@ -166,7 +167,7 @@ impl EventLoop {
                 self.serve(id.index());
             }
             if let Some(keeper) = &mut self.keeper {
-                for id in keeper.turn(&mut self.server, &self.clock) {
+                for id in keeper.turn(&mut self.server, &self.clock, is_idle) {
                     self.serve(id.index());
                 }
             }
@@ -190,7 +191,8 @@ impl EventLoop {
     }
 
     fn timeout(&self, is_busy: bool) -> Option<Duration> {
-        if is_busy || !self.unfinished.is_empty() {
+        let is_gathering = self.keeper.as_ref().is_some_and(Keeper::is_gathering);
+        if is_busy || is_gathering || !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
         let session = self

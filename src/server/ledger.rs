@@ -61,6 +61,11 @@ pub(super) struct Finished {
 }
 
 impl Server {
+    /// Whether entries wait for the next commit.
+    pub fn has_pending(&self) -> bool {
+        self.book.has_pending()
+    }
+
     /// Entries that are to be made durable now; `None` while there are none, or while the last are
     /// on their way. The host commits them, and then calls [`Server::committed`]; where committing
     /// fails the host ends, since this memory is ahead of what will be read again.

@@ -61,10 +61,8 @@ pub struct Book {
     /// Entries that are not with the volume yet.
     records: Vec<(u64, Record)>,
     dirty: Dirty,
-    /// The last lines, where there is no volume to read them from.
-    lines: VecDeque<String>,
-    /// The jobs of those lines.
-    line_of_job: BTreeMap<JobId, u64>,
+    /// The last lines, where there is no volume to read them from, and the jobs that they charge.
+    lines: VecDeque<(Option<JobId>, String)>,
 }
 
 /// An account, and what its entries come to.
@@ -159,7 +157,6 @@ impl Book {
             records: Vec::new(),
             dirty: Dirty::default(),
             lines: VecDeque::new(),
-            line_of_job: BTreeMap::new(),
         }
     }
 
@@ -237,16 +234,14 @@ impl Book {
     /// The chain in memory: its last lines.
     fn keep_line(&mut self, at_unix_ns: u64, record: Record) {
         let journal = self.journal.as_mut().expect("without a volume, the chain stays here");
-        if let Record::Charge(charge) = &record {
-            self.line_of_job.insert(charge.job, journal.sequence);
+        let job = match &record {
+            Record::Charge(charge) => Some(charge.job),
+            _ => None,
+        };
+        if self.lines.len() == RECENT_BILLS_MAX {
+            self.lines.pop_front();
         }
-        self.lines.push_back(journal.append(at_unix_ns, record));
-        if self.lines.len() > RECENT_BILLS_MAX
-            && let Some(line) = self.lines.pop_front()
-            && let Ok(Entry { record: Record::Charge(charge), .. }) = Entry::parse(&line)
-        {
-            self.line_of_job.remove(&charge.job);
-        }
+        self.lines.push_back((job, journal.append(at_unix_ns, record)));
     }
 
     /// What an entry changes: the fold that opening a volume, and verifying one, repeat.
@@ -310,6 +305,11 @@ impl Book {
         }
     }
 
+    /// Whether there are entries that are not on their way to the volume yet.
+    pub fn has_pending(&self) -> bool {
+        !self.records.is_empty()
+    }
+
     /// The entries that were made since the last call, to be made durable; `None` where there are
     /// none, or where those of the last call are still on their way.
     ///
@@ -317,7 +317,7 @@ impl Book {
     ///
     /// What the volume says.
     pub fn take_pending(&mut self, now_unix_ns: u64) -> Result<Option<Pending>, VolumeError> {
-        if self.records.is_empty() {
+        if !self.has_pending() {
             return Ok(None);
         }
         let Some(journal) = self.journal.take() else { return Ok(None) };
@@ -347,7 +347,7 @@ impl Book {
             return line_of(volume, sequence);
         }
         let nth = sequence.checked_sub(self.first_kept()).and_then(|nth| usize::try_from(nth).ok());
-        Ok(nth.and_then(|nth| self.lines.get(nth)).cloned())
+        Ok(nth.and_then(|nth| self.lines.get(nth)).map(|(_, line)| line.clone()))
     }
 
     /// Shows `visit` the lines of entries that may be announced, from an entry on, with their sequence
@@ -372,7 +372,7 @@ impl Book {
         let first = self.first_kept();
         let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let lines = (first..).zip(&self.lines).skip(skipped);
-        lines.into_iter().all(|(sequence, line)| visit(sequence, line));
+        lines.into_iter().all(|(sequence, (_, line))| visit(sequence, line));
         Ok(())
     }
 
@@ -391,7 +391,11 @@ impl Book {
     /// What the volume says.
     pub fn sequence_of_job(&self, job: JobId) -> Result<Option<u64>, VolumeError> {
         match &self.volume {
-            None => Ok(self.line_of_job.get(&job).copied()),
+            // Few are asked for, and all are charged: looking through them costs less than an index.
+            None => {
+                let after = self.lines.iter().rev().position(|(of, _)| *of == Some(job));
+                Ok(after.map(|after| self.sequence - 1 - after as u64))
+            }
             Some(volume) => {
                 let bytes = volume.get(Table::Jobs, &job.0)?;
                 Ok(bytes.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
