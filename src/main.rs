@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             println!("{}", host::admin::USAGE);
             0
         }
+        #[cfg(target_os = "linux")]
+        Ok(Command::VerifyLedger(path)) => host::verify::ledger(&path),
+        #[cfg(target_os = "linux")]
+        Ok(Command::VerifyReceipt(path, keys)) => host::verify::receipt(&path, &keys),
         Ok(Command::Version) => {
             println!("gemmule {}", env!("CARGO_PKG_VERSION"));
             0

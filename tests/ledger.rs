@@ -8,8 +8,10 @@ use std::sync::Arc;
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::ledger::Digests;
+use gemmule::ledger::book::verify::verify;
 use gemmule::ledger::entry::{Charge, Entry, Idempotency, Record};
 use gemmule::ledger::hash::Hash;
+use gemmule::ledger::receipt::{PublishedKeys, Receipt};
 use gemmule::ledger::{Table, Volume};
 use gemmule::server::{Access, Config, Server, SessionId};
 use gemmule::time::Now;
@@ -329,4 +331,133 @@ fn lines_are_read_as_they_are_written() {
     let mut line = String::new();
     entry.push_line(&mut line);
     assert_eq!(Entry::parse(&line).unwrap(), entry, "{line}");
+}
+
+/// A ledger of six jobs, each in a commit of its own.
+fn ledger() -> (PowerCut, Arc<Volume>) {
+    let disk = PowerCut::file(1 << 30);
+    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    for number in 0..6 {
+        machine.now.unix_ns += HOUR_NS / 2;
+        assert_eq!(machine.reply_to(&post(Some(&format!("key-{number}")), BODY)).0, 200);
+    }
+    let volume = machine.volume.clone().expect("it has one");
+    (disk, volume)
+}
+
+fn rows(volume: &Volume, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    let mut visit = |key: &[u8], value: &[u8]| {
+        rows.push((key.to_vec(), value.to_vec()));
+        true
+    };
+    volume.range(table, &[], None, &mut visit).unwrap();
+    rows
+}
+
+#[test]
+fn a_ledger_verifies_and_what_is_changed_in_it_is_named() {
+    let (_, volume) = ledger();
+    let verified = verify(&volume).unwrap();
+    assert_eq!((verified.charges, verified.amount_micros), (6, 6));
+    let journal = rows(&volume, Table::Journal);
+    assert_eq!(verified.entries, charges(&volume).last().unwrap().sequence + 1);
+    // One character of each charge, in turn: the entry itself, or the one behind it, is named.
+    for (key, value) in &journal[1..] {
+        let sequence = u64::from_be_bytes(key.as_slice().try_into().unwrap());
+        let line = String::from_utf8(value.clone()).unwrap();
+        for (what, from, to) in [
+            ("its tariff says", "\"amount_micros\":1,", "\"amount_micros\":2,"),
+            ("its tariff says", "\"bytes_in\":37,", "\"bytes_in\":9999999,"),
+            ("there is no account", "\"anonymous\"", "\"anonymoux\""),
+            ("it says that it is entry", "{\"sequence\":", "{\"sequence\":9"),
+            ("it follows", "\"previous\":\"", "\"previous\":\"00"),
+            ("not an entry", "\"charge\"", "\"gift\""),
+            ("not written as entries", "\"charge\":{", "\"charge\": {"),
+        ] {
+            let mut changed = line.replacen(from, to, 1);
+            assert_ne!(changed, line, "{from}");
+            if what == "it follows" {
+                // As long as it was.
+                let end = changed.find("\",\"at_unix_ns").unwrap();
+                changed.replace_range(end - 2..end, "");
+            }
+            put(&volume, Table::Journal, key, changed.as_bytes());
+            let flaw = verify(&volume).unwrap_err();
+            assert_eq!(flaw.sequence, Some(sequence), "{flaw}");
+            assert!(flaw.what.contains(what), "{flaw}");
+        }
+        // What its own sense does not tell, the next entry does.
+        let changed = line.replacen("\"elapsed_us\":", "\"elapsed_us\":1", 1);
+        put(&volume, Table::Journal, key, changed.as_bytes());
+        let flaw = verify(&volume).err();
+        let is_last = sequence + 1 == verified.entries;
+        assert_eq!(flaw.and_then(|flaw| flaw.sequence), (!is_last).then_some(sequence + 1));
+        put(&volume, Table::Journal, key, value);
+    }
+    assert_eq!(verify(&volume), Ok(verified));
+}
+
+fn put(volume: &Volume, table: Table, key: &[u8], value: &[u8]) {
+    let mut batch = gemmule::ledger::Batch::default();
+    batch.put(table, key, value);
+    volume.commit(&batch).unwrap();
+}
+
+#[test]
+fn rows_beside_the_chain_are_held_against_it() {
+    for (table, from, to) in [
+        (Table::Usage, "\"flops\":16", "\"flops\":17"),
+        (Table::Accounts, "\"charged_micros\":6", "\"charged_micros\":5"),
+        (Table::Accounts, "\"closed\":false", "\"closed\":true"),
+    ] {
+        let (_, volume) = ledger();
+        let (key, value) = rows(&volume, table).pop().unwrap();
+        let changed = String::from_utf8(value).unwrap().replacen(from, to, 1);
+        assert!(changed.contains(to), "{changed}");
+        put(&volume, table, &key, changed.as_bytes());
+        let flaw = verify(&volume).unwrap_err();
+        assert_eq!(flaw.sequence, None, "{flaw}");
+    }
+    for table in [Table::Journal, Table::Jobs, Table::Usage, Table::Accounts] {
+        let (_, volume) = ledger();
+        let all = rows(&volume, table);
+        let mut batch = gemmule::ledger::Batch::default();
+        batch.delete(table, all[all.len() / 2].0.clone());
+        volume.commit(&batch).unwrap();
+        verify(&volume).unwrap_err();
+    }
+    let (_, volume) = ledger();
+    let (key, mut value) = rows(&volume, Table::Idempotency).pop().unwrap();
+    value[0] ^= 1;
+    put(&volume, Table::Idempotency, &key, &value);
+    assert!(verify(&volume).unwrap_err().what.contains("idempotency"));
+}
+
+#[test]
+fn receipts_are_of_the_ledgers_lines() {
+    let disk = PowerCut::file(1 << 30);
+    for mut machine in [Machine::in_memory(), Machine::on(&disk, START_UNIX_NS)] {
+        let (_, _, reply) = machine.reply_to(&post(None, BODY));
+        let job = reply["bill"]["job"].as_str().unwrap().to_owned();
+        let path = format!("/v1/jobs/{job}/receipt");
+        let (status, _, receipt) = machine.reply_to(&get(&path));
+        assert_eq!(status, 200, "{receipt}");
+        let (_, _, keys) = machine.reply_to(&get("/v1/receipt-keys"));
+        let keys: PublishedKeys = serde_json::from_value(keys).unwrap();
+        let public: Vec<_> = keys.keys.iter().map(|record| record.public_key).collect();
+        let parsed = Receipt::parse(receipt.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.verify(&public), Ok(()));
+        let entry = Entry::parse(&parsed.entry).unwrap();
+        assert_eq!(entry.sequence, reply["bill"]["sequence"]);
+        let Record::Charge(charge) = entry.record else { panic!("no charge") };
+        assert_eq!(charge.job.to_string(), job);
+        let missing = get("/v1/jobs/0123456789abcdef0123456789abcdef/receipt");
+        assert_eq!(machine.reply_to(&missing).0, 404);
+        if machine.volume.is_some() {
+            drop(machine);
+            let mut machine = Machine::on(&disk, START_UNIX_NS + HOUR_NS);
+            assert_eq!(machine.reply_to(&get(&path)).2, receipt, "the key lasts");
+        }
+    }
 }

@@ -21,6 +21,10 @@ pub enum Route {
     Quote,
     /// `GET /v1/jobs/{id}/bill`
     JobBill(JobId),
+    /// `GET /v1/jobs/{id}/receipt`
+    JobReceipt(JobId),
+    /// `GET /v1/receipt-keys`
+    ReceiptKeys,
     /// `GET` of what the ledger comes to.
     Readout(Readout),
     /// `GET /healthz`
@@ -84,7 +88,9 @@ const fn row(
 const TABLE: &[Row] = &[
     row("/v1/multiply", Methods::Post, |_| Ok(Route::Multiply)),
     row("/v1/quote", Methods::Post, |_| Ok(Route::Quote)),
-    row("/v1/jobs/{}/bill", Methods::Get, job_bill),
+    row("/v1/jobs/{}/bill", Methods::Get, |path| of_job(path, Route::JobBill)),
+    row("/v1/jobs/{}/receipt", Methods::Get, |path| of_job(path, Route::JobReceipt)),
+    row("/v1/receipt-keys", Methods::Get, |_| Ok(Route::ReceiptKeys)),
     row("/v1/admin/accounts", Methods::GetAndPost, |_| admin(AdminPath::Accounts)),
     row("/v1/admin/accounts/{}", Methods::GetAndPost, |path| of_account(path, AdminPath::Account)),
     row("/v1/admin/accounts/{}/keys", Methods::GetAndPost, |path| {
@@ -156,9 +162,10 @@ impl Route {
             Self::Multiply | Self::Inference(Call::Infer(_)) | Self::Quote => {
                 Needs::Scope(Scope::Submit)
             }
-            Self::JobBill(_) | Self::Readout(_) => Needs::Scope(Scope::Read),
+            Self::JobBill(_) | Self::JobReceipt(_) | Self::Readout(_) => Needs::Scope(Scope::Read),
             Self::Admin(_) | Self::Change(_) => Needs::Scope(Scope::Admin),
-            Self::Health
+            Self::ReceiptKeys
+            | Self::Health
             | Self::Version
             | Self::Metrics
             | Self::OpenApi
@@ -171,7 +178,7 @@ impl Route {
     /// Whether the reply tells what the ledger's entries come to, and so waits until they are
     /// durable.
     pub fn reads_ledger(&self) -> bool {
-        matches!(self, Self::JobBill(_))
+        matches!(self, Self::JobBill(_) | Self::JobReceipt(_) | Self::ReceiptKeys)
     }
 
     /// Finds what the head asks for.
@@ -252,9 +259,9 @@ fn match_pattern<'a>(pattern: &str, path: &'a str) -> Option<Variables<'a>> {
     }
 }
 
-fn job_bill([job, _]: Variables<'_>) -> Result<Route, Problem> {
+fn of_job([job, _]: Variables<'_>, route: fn(JobId) -> Route) -> Result<Route, Problem> {
     job.parse()
-        .map(Route::JobBill)
+        .map(route)
         .map_err(|()| Problem::new(ProblemKind::UnknownJob, "a job's id is 32 hexadecimal digits"))
 }
 

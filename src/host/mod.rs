@@ -12,3 +12,5 @@ pub mod options;
 pub mod peak;
 pub mod pool;
 pub mod runner;
+#[cfg(target_os = "linux")]
+pub mod verify;

@@ -9,7 +9,7 @@ use gemmule::http::Cors;
 use gemmule::limits::{DIMENSION_MAX, SESSIONS_MAX_DEFAULT};
 
 #[cfg(target_os = "linux")]
-use super::admin;
+use super::{admin, verify};
 
 pub const USAGE: &str = "\
 Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
@@ -18,6 +18,9 @@ Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
        gemmule check               multiply by every kernel of this machine; see that it is right
        gemmule admin COMMAND       change accounts, keys and tariffs of a running service
                                    (on Linux; gemmule admin help)
+       gemmule ledger verify VOLUME
+       gemmule receipt verify FILE --key PUBLIC | --keys FILE
+                                   whether a ledger, or a receipt from one, holds (on Linux)
        gemmule version | help
 
 To serve:
@@ -56,6 +59,12 @@ pub enum Command {
     Admin(admin::Call),
     #[cfg(target_os = "linux")]
     AdminHelp,
+    /// The ledger in this file or on this device.
+    #[cfg(target_os = "linux")]
+    VerifyLedger(String),
+    /// The receipt in this file.
+    #[cfg(target_os = "linux")]
+    VerifyReceipt(String, verify::Keys),
     Version,
     Help,
 }
@@ -154,9 +163,40 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Options
             None | Some("help" | "--help" | "-h") => Ok(Command::AdminHelp),
             Some(_) => admin::parse(arguments).map(Command::Admin),
         },
+        #[cfg(target_os = "linux")]
+        Some(word @ ("ledger" | "receipt")) => parse_verify(word, arguments),
         Some("version") => Ok(Command::Version),
         Some("help") | None => Ok(Command::Help),
         Some(other) => Err(OptionsError::UnknownCommand(other.into())),
+    }
+}
+
+/// `ledger verify VOLUME`, or `receipt verify FILE` with its keys.
+#[cfg(target_os = "linux")]
+fn parse_verify(
+    word: &str,
+    mut arguments: impl Iterator<Item = String>,
+) -> Result<Command, OptionsError> {
+    match arguments.next() {
+        Some(verb) if verb == "verify" => {}
+        Some(verb) => return Err(OptionsError::UnknownCommand(format!("{word} {verb}"))),
+        None => return Err(OptionsError::MissingValue("verify")),
+    }
+    let (mut path, mut keys) = (None, None);
+    while let Some(word) = arguments.next() {
+        match word.as_str() {
+            "--key" => keys = Some(verify::Keys::Key(value_of("--key", &mut arguments)?)),
+            "--keys" => keys = Some(verify::Keys::File(value_of("--keys", &mut arguments)?)),
+            _ if path.is_none() && !word.starts_with("--") => path = Some(word),
+            _ => return Err(OptionsError::UnknownOption(word)),
+        }
+    }
+    let path = path.ok_or(OptionsError::MissingValue("verify"))?;
+    match (word, keys) {
+        ("ledger", None) => Ok(Command::VerifyLedger(path)),
+        ("ledger", Some(_)) => Err(OptionsError::UnknownOption("--key".into())),
+        (_, Some(keys)) => Ok(Command::VerifyReceipt(path, keys)),
+        (_, None) => Err(OptionsError::MissingValue("--key")),
     }
 }
 

@@ -19,7 +19,8 @@ use crate::gemm::{Dtype, Shape};
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::digest::Digests;
 use crate::ledger::hash::Hash;
-use crate::ledger::key::KeyRecord;
+use crate::ledger::key::{KeyId, KeyRecord};
+use crate::ledger::receipt::PublicKey;
 use crate::text::{JsonObject, push_number};
 
 /// One line of the ledger.
@@ -54,7 +55,7 @@ pub enum Record {
     /// Part of what a job was charged is given back.
     Correction(Correction),
     /// Receipts are signed by this key from now on.
-    ReceiptKey(ReceiptKey),
+    ReceiptKey(NewReceiptKey),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,11 +122,10 @@ pub struct Correction {
     pub reason: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReceiptKey {
-    pub id: String,
-    /// The public half: 32 bytes, in hexadecimal.
-    pub public: Hash,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewReceiptKey {
+    pub id: KeyId,
+    pub public_key: PublicKey,
 }
 
 impl Charge {

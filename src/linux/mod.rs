@@ -3,7 +3,7 @@
 mod connection;
 mod heap;
 mod serve;
-mod volume;
+pub mod volume;
 
 use std::fs::{self, File};
 use std::io::{self, Read};

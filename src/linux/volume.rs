@@ -56,6 +56,15 @@ impl FileDisk {
         Ok(Self { file, is_device, bytes: bytes.into(), has_failed: AtomicBool::new(false) })
     }
 
+    /// Opens what is at `path` to read it; a service that has it open goes on writing.
+    #[allow(dead_code, reason = "tests that compile this file write as well")]
+    pub fn open_to_read(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let is_device = file.metadata()?.file_type().is_block_device();
+        let bytes = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
+        Ok(Self { file, is_device, bytes: bytes.into(), has_failed: AtomicBool::new(false) })
+    }
+
     fn check(&self) -> Result<(), DiskError> {
         if self.has_failed.load(Ordering::Acquire) {
             return Err(DiskError("a flush has failed before".into()));

@@ -197,7 +197,7 @@ fn is_check_asked(head: &RequestHead) -> Result<bool, Problem> {
     for value in head.field_values(CHECK_FIELD) {
         if value.trim_ascii() != CHECK.as_bytes() {
             let detail = format!("{CHECK} is the only check");
-            return Err(Problem::new(ProblemKind::NotOffered, detail).at(CHECK_FIELD));
+            return Err(Problem::new(ProblemKind::InvalidValue, detail).at(CHECK_FIELD));
         }
         is_asked = true;
     }

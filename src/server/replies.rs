@@ -110,6 +110,17 @@ impl Server {
         caller: Option<Caller>,
     ) -> Result<Response, Problem> {
         let response = match route {
+            Route::JobReceipt(job) => {
+                let bill = self.bill_for(*job, caller)?;
+                let receipt = self.book.receipt(bill.sequence);
+                let receipt = receipt.map_err(|error| self.ledger_problem(&error))?;
+                let receipt = receipt.ok_or_else(|| {
+                    let detail = format!("the entry of {job} is not kept any more");
+                    Problem::new(ProblemKind::UnknownJob, detail)
+                })?;
+                Response::json(200, to_json(&receipt))
+            }
+            Route::ReceiptKeys => Response::json(200, to_json(self.book.receipt_keys())),
             Route::JobBill(job) => {
                 let bill = self.bill_for(*job, caller)?;
                 let mut text = String::new();

@@ -102,11 +102,65 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let job = product.field("Gemmule-Job").expect("a job's id").to_owned();
     let example = without_machine(product.json())["bill"].take();
     let job = path_parameter("job", reference("JobId"), &job);
+    let job_parameter = job.clone();
     let bill = json_reply("The bill of a recent job.", "Bill", example);
     let bill = Operation::get("jobs", "bill", "The bill of a recent job", bill)
-        .with(vec![job], &[ProblemKind::UnknownJob])
+        .with(vec![job.clone()], &[ProblemKind::UnknownJob])
         .needs(Scope::Read);
-    vec![("/v1/multiply".into(), vec![multiply]), ("/v1/jobs/{job}/bill".into(), vec![bill])]
+    let receipt = Operation::get("jobs", "receipt", "The receipt of a job", receipt_reply())
+        .with(vec![job_parameter], &[ProblemKind::UnknownJob])
+        .needs(Scope::Read);
+    let keys = Operation::get(
+        "jobs",
+        "receiptKeys",
+        "The keys that receipts are signed with",
+        keys_reply(),
+    );
+    vec![
+        ("/v1/multiply".into(), vec![multiply]),
+        ("/v1/jobs/{job}/bill".into(), vec![bill]),
+        ("/v1/jobs/{job}/receipt".into(), vec![receipt]),
+        ("/v1/receipt-keys".into(), vec![keys]),
+    ]
+}
+
+/// Neither has an example: no two machines have the same keys.
+fn receipt_reply() -> Value {
+    let schema = json!({
+        "type": "object",
+        "required": ["entry", "hash", "key", "signature"],
+        "properties": {
+            "entry": {"type": "string", "description": "The line of the ledger, to the byte"},
+            "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+            "key": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "signature": {"type": "string", "contentEncoding": "base64"},
+        },
+    });
+    json!({
+        "description": "The entry of the job in the ledger, signed with Ed25519.",
+        "content": {"application/json": {"schema": schema}},
+    })
+}
+
+fn keys_reply() -> Value {
+    let key = json!({
+        "type": "object",
+        "required": ["id", "public_key", "from_unix_ns", "until_unix_ns"],
+        "properties": {
+            "id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "public_key": {"type": "string", "contentEncoding": "base64"},
+            "from_unix_ns": {"type": "integer", "minimum": 0},
+            "until_unix_ns": {"type": ["integer", "null"], "minimum": 0},
+        },
+    });
+    json!({
+        "description": "Every key there was, the first one first.",
+        "content": {"application/json": {"schema": {
+            "type": "object",
+            "required": ["keys"],
+            "properties": {"keys": {"type": "array", "items": key}},
+        }}},
+    })
 }
 
 fn examples() -> Vec<Example> {

@@ -8,9 +8,13 @@ mod corrections;
 
 mod open;
 
+mod receipts;
+
 mod retries;
 
 mod rows;
+
+pub mod verify;
 
 mod sums;
 
@@ -33,6 +37,7 @@ use crate::limits::RECENT_BILLS_MAX;
 use crate::time::{Civil, hour_of};
 
 pub use open::BookError;
+use receipts::ReceiptKeys;
 pub use retries::{Attempt, Done};
 
 /// All that the service knows about accounts and money.
@@ -45,6 +50,7 @@ pub struct Book {
     keys: BTreeMap<KeyId, KeyRecord>,
     /// `None` until the first is recorded.
     tariffs: Option<TariffBook>,
+    receipt_keys: ReceiptKeys,
     /// Of this month; without a volume, all.
     usage: BTreeMap<UsageKey, Totals>,
     /// The first hour of those in memory.
@@ -147,6 +153,7 @@ impl Book {
             account_by_id: BTreeMap::new(),
             keys: BTreeMap::new(),
             tariffs: None,
+            receipt_keys: ReceiptKeys::default(),
             usage: BTreeMap::new(),
             usage_loaded_from: 0,
             corrected: BTreeMap::new(),
@@ -248,7 +255,8 @@ impl Book {
     fn apply(&mut self, at_unix_ns: u64, record: &Record) {
         let hour = hour_of(at_unix_ns);
         match record {
-            Record::Opened(_) | Record::ReceiptKey(_) => {}
+            Record::Opened(_) => {}
+            Record::ReceiptKey(key) => self.receipt_keys.follow(key, at_unix_ns),
             Record::Account(account) => self.set_account(account.clone()),
             Record::Key(key) => {
                 self.keys.insert(key.id, key.clone());

@@ -8,6 +8,7 @@ use core::fmt;
 
 use serde::de::DeserializeOwned;
 
+use super::receipts::ReceiptKeys;
 use super::rows::AccountRow;
 use super::{Book, Month};
 use crate::billing::Tariff;
@@ -78,6 +79,7 @@ impl Book {
             })?;
         }
         book.load_usage(&volume, now_unix_ns)?;
+        book.receipt_keys = ReceiptKeys::open(&volume)?;
         book.volume = Some(volume);
         Ok(book)
     }

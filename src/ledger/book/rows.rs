@@ -53,6 +53,7 @@ impl Book {
     pub(super) fn take_dirty_rows(&mut self) -> Batch {
         let dirty = core::mem::take(&mut self.dirty);
         let mut rows = self.retries.take_rows();
+        self.receipt_keys.take_rows(&mut rows);
         for index in dirty.accounts {
             let state = self.account(index);
             let row = AccountRow {
@@ -121,6 +122,6 @@ impl Book {
     }
 }
 
-fn json<T: Serialize>(row: &T) -> Vec<u8> {
+pub(super) fn json<T: Serialize>(row: &T) -> Vec<u8> {
     serde_json::to_vec(row).expect("rows are plain text and numbers")
 }

@@ -78,7 +78,7 @@ fn a_check_is_made_where_the_client_or_the_operator_asks_for_it() {
         assert!(!console.contains("fault"), "{console}");
     }
     let (reply, ..) = reply("Gemmule-Check: parity\r\n", false, 0);
-    assert!(reply.starts_with("HTTP/1.1 501 ") && reply.contains("not-offered"), "{reply}");
+    assert!(reply.starts_with("HTTP/1.1 422 ") && reply.contains("invalid-value"), "{reply}");
 }
 
 /// Without a check, nobody would know.

@@ -1,0 +1,102 @@
+//! `gemmule ledger verify` and `gemmule receipt verify`: what anybody can check without the service.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use gemmule::ledger::Volume;
+use gemmule::ledger::book::verify::verify;
+use gemmule::ledger::entry::{Entry, Record};
+use gemmule::ledger::receipt::{PublicKey, PublishedKeys, Receipt};
+
+use crate::linux::volume::FileDisk;
+
+/// Pages of the volume that are kept in memory.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Verifies the ledger in a file or on a device, without writing to it; the exit status.
+pub fn ledger(path: &str) -> u8 {
+    let disk = match FileDisk::open_to_read(Path::new(path)) {
+        Ok(disk) => disk,
+        Err(error) => return refuse(path, &error),
+    };
+    let volume = match Volume::inspect(Box::new(disk), CACHE_BYTES) {
+        Ok(volume) => volume,
+        Err(error) => return refuse(path, &error),
+    };
+    match verify(&volume) {
+        Ok(verified) => {
+            println!(
+                "{path}: {} entries hold, {} jobs for {} micros\nhead {}",
+                verified.entries, verified.charges, verified.amount_micros, verified.head
+            );
+            0
+        }
+        Err(flaw) => refuse(path, &flaw),
+    }
+}
+
+/// Verifies a receipt by a public key, or by a file of them as `/v1/receipt-keys` gives it; the exit
+/// status.
+pub fn receipt(path: &str, keys: &Keys) -> u8 {
+    let (text, keys) = match fs::read(path).and_then(|text| Ok((text, public_keys(keys)?))) {
+        Ok(both) => both,
+        Err(error) => return refuse(path, &error),
+    };
+    let receipt = match Receipt::parse(&text) {
+        Ok(receipt) => receipt,
+        Err(error) => return refuse(path, &error),
+    };
+    if let Err(error) = receipt.verify(&keys) {
+        return refuse(path, &error);
+    }
+    match Entry::parse(&receipt.entry) {
+        Ok(Entry { sequence, record: Record::Charge(charge), .. }) => {
+            println!(
+                "{path}: entry {sequence} charges {} {} {} micros for job {}, {} x {} x {} in {}",
+                charge.account,
+                charge.amount_micros,
+                charge.currency,
+                charge.job,
+                charge.m,
+                charge.n,
+                charge.k,
+                charge.dtype.name()
+            );
+            0
+        }
+        Ok(_) => refuse(path, &"the entry is no charge"),
+        Err(error) => refuse(path, &error),
+    }
+}
+
+/// Where the public keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// One, as text.
+    Key(String),
+    /// A file.
+    File(String),
+}
+
+fn public_keys(keys: &Keys) -> io::Result<Vec<PublicKey>> {
+    match keys {
+        Keys::Key(text) => {
+            let key = PublicKey::parse(text);
+            Ok(vec![key.ok_or_else(|| io::Error::other("--key is no public key"))?])
+        }
+        Keys::File(path) => {
+            let named =
+                |error: &dyn std::fmt::Display| io::Error::other(format!("{path}: {error}"));
+            let text = fs::read(path).map_err(|error| named(&error))?;
+            let keys: PublishedKeys =
+                serde_json::from_slice(&text).map_err(|error| named(&error))?;
+            Ok(keys.keys.into_iter().map(|record| record.public_key).collect())
+        }
+    }
+}
+
+fn refuse(path: &str, why: &dyn std::fmt::Display) -> u8 {
+    eprintln!("gemmule: {path}: {why}");
+    1
+}
