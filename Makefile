@@ -26,7 +26,7 @@ help:
 	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and against axum'
 	@echo 'make bench-json   numbers read from JSON and printed to it, against serde_json'
 	@echo 'make bench-fairness  what a burst from one account costs another'
-	@echo 'make bench-ledger  jobs that wait for their charges to last, and opening a large ledger'
+	@echo 'make bench-ledger  jobs that wait for their charges to last, a large ledger, bad keys'
 	@echo 'make bench-volume  commits to a ledger, and how soon a large one opens after a crash'
 	@echo 'make clean     remove everything that was built'
 	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot;'

@@ -14,11 +14,15 @@ mod job;
 mod client;
 
 mod durable;
+mod flood;
 mod opening;
 
 #[allow(dead_code)]
 #[path = "../../tests/support/http.rs"]
 mod http;
+#[allow(dead_code)]
+#[path = "../../tests/support/random.rs"]
+mod random;
 // It runs on Linux, which is what it measures.
 #[allow(dead_code, reason = "the host asks for more than this benchmark")]
 #[path = "../../src/linux/volume.rs"]
@@ -31,7 +35,8 @@ use std::{env, fmt, io};
 type Measure = fn() -> io::Result<Vec<Bar>>;
 
 /// The parts, by name.
-const PARTS: [(&str, Measure); 2] = [("durable", durable::measure), ("opening", opening::measure)];
+const PARTS: [(&str, Measure); 3] =
+    [("durable", durable::measure), ("opening", opening::measure), ("flood", flood::measure)];
 
 /// A promise and what was measured.
 struct Bar {

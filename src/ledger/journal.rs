@@ -23,14 +23,14 @@ impl Journal {
     /// Before the first entry.
     pub const EMPTY: Self = Self { sequence: 0, head: Hash::ZERO };
 
-    /// Chains a record: its line.
-    pub fn append(&mut self, at_unix_ns: u64, record: Record) -> String {
-        let mut line = String::with_capacity(LINE_BYTES);
+    /// Chains a record: its line is appended, without the line's end.
+    pub fn append(&mut self, at_unix_ns: u64, record: Record, lines: &mut String) {
+        let start = lines.len();
+        lines.reserve(LINE_BYTES);
         let entry = Entry { sequence: self.sequence, previous: self.head, at_unix_ns, record };
-        entry.push_line(&mut line);
-        self.head = Hash::of(line.as_bytes());
+        entry.push_line(lines);
+        self.head = Hash::of(&lines.as_bytes()[start..]);
         self.sequence += 1;
-        line
     }
 }
 
@@ -68,7 +68,7 @@ impl Pending {
             if !lines.is_empty() {
                 lines.push('\n');
             }
-            lines.push_str(&journal.append(at_unix_ns, record));
+            journal.append(at_unix_ns, record, &mut lines);
         }
         if !lines.is_empty() {
             let key = first.to_be_bytes().to_vec();

@@ -245,10 +245,16 @@ impl Book {
             Record::Charge(charge) => Some(charge.job),
             _ => None,
         };
-        if self.lines.len() == RECENT_BILLS_MAX {
-            self.lines.pop_front();
+        let mut line = String::new();
+        if self.lines.len() == RECENT_BILLS_MAX
+            && let Some((_, oldest)) = self.lines.pop_front()
+        {
+            // Its memory is written over, which every job would ask for and give back otherwise.
+            line = oldest;
+            line.clear();
         }
-        self.lines.push_back((job, journal.append(at_unix_ns, record)));
+        journal.append(at_unix_ns, record, &mut line);
+        self.lines.push_back((job, line));
     }
 
     /// What an entry changes: the fold that opening a volume, and verifying one, repeat.
