@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{self, Command};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs, io};
 
 use gemmule::billing::{JobId, Tariff};
@@ -12,6 +13,7 @@ use gemmule::ledger::entry::{Charge, Record};
 use gemmule::ledger::hash::Hash;
 use gemmule::ledger::{Account, AccountId, AccountLimits, Digests, Volume};
 use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
+use gemmule::time::Civil;
 
 use crate::file::FileDisk;
 use crate::server::{Place, Server};
@@ -23,9 +25,7 @@ const LINES_BYTES: u64 = 1 << 30;
 const LINE_BYTES: u64 = 850;
 const COMMIT_JOBS: u64 = 2048;
 const ACCOUNTS: u64 = 100;
-/// A job every so often, which makes a month of them.
-const JOB_EVERY_NS: u64 = 2_000_000_000;
-const FIRST_UNIX_NS: u64 = 1_790_000_000_000_000_000;
+const HOUR_NS: u64 = 3_600_000_000_000;
 const ROUNDS: usize = 5;
 const SECONDS_MOST: f64 = 2.0;
 
@@ -62,12 +62,18 @@ pub fn measure() -> io::Result<Vec<Bar>> {
 
 /// Writes a ledger of charges, and crashes: the process is gone without closing anything.
 pub fn fill(path: &Path) -> ! {
+    // All within this month, whose sums are what opening it has to read.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let now = now.as_nanos() as u64;
+    let first_unix_ns = u64::from(Civil::month_first_hour(now)) * HOUR_NS;
+    let jobs = (LINES_BYTES / LINE_BYTES).next_multiple_of(COMMIT_JOBS);
+    let every_ns = (now - first_unix_ns) / jobs;
     let disk = FileDisk::open(path).expect("the file opens");
     let volume = Volume::open(Box::new(disk), [1; 16], VOLUME_CACHE_BYTES_DEFAULT);
     let volume = Arc::new(volume.expect("an empty file"));
-    let mut book = Book::open(volume.clone(), FIRST_UNIX_NS).expect("an empty volume");
+    let mut book = Book::open(volume.clone(), first_unix_ns).expect("an empty volume");
     let tariff = Tariff::standard();
-    book.record(FIRST_UNIX_NS, Record::Tariff(tariff.clone()));
+    book.record(first_unix_ns, Record::Tariff(tariff.clone()));
     for number in 0..ACCOUNTS {
         let account = Account {
             id: account_id(number),
@@ -76,15 +82,15 @@ pub fn fill(path: &Path) -> ! {
             limits: AccountLimits::default(),
             prepaid: false,
             closed: false,
-            created_unix_ns: FIRST_UNIX_NS,
+            created_unix_ns: first_unix_ns,
         };
-        book.record(FIRST_UNIX_NS, Record::Account(account));
+        book.record(first_unix_ns, Record::Account(account));
     }
     let mut job = 0;
-    while job * LINE_BYTES < LINES_BYTES {
-        let mut now = FIRST_UNIX_NS;
+    while job < jobs {
+        let mut now = first_unix_ns;
         for _ in 0..COMMIT_JOBS {
-            now = FIRST_UNIX_NS + job * JOB_EVERY_NS;
+            now = first_unix_ns + job * every_ns;
             book.record(now, Record::Charge(Arc::new(charge(job, now, &tariff))));
             job += 1;
         }
