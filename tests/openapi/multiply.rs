@@ -39,6 +39,7 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::DimensionTooLarge,
     ProblemKind::ShapeMismatch,
     ProblemKind::LengthMismatch,
+    ProblemKind::InvalidValue,
     ProblemKind::MalformedIdempotencyKey,
     ProblemKind::IdempotencyKeyInUse,
     ProblemKind::IdempotencyKeyReused,
