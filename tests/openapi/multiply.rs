@@ -282,6 +282,7 @@ pub fn headers() -> Value {
             "Milliseconds from the request's last byte on: queue, parse, gemm, proof, encode.",
             &text,
         ),
+        "Idempotency-Replayed": header("The request repeats one that was done, and costs nothing.", &text),
         "Gemmule-Check": header("The check that the product has passed.", &text),
         "Content-Encoding": header("Of JSON, as Accept-Encoding lets it.", &coding_schema()),
         "Content-Digest": header("Where it is wanted (RFC 9530).", &text),
