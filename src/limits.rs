@@ -3,9 +3,10 @@
 //! `GET /v1/version` reports these numbers and the README's table is tested against them, so a
 //! user reads the same figures that the code enforces.
 
+use crate::time::SECOND_NS;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// Bytes of a request's head: request line, fields and the empty line.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;

@@ -25,8 +25,10 @@ pub struct Civil {
     weekday: u8,
 }
 
+/// Nanoseconds of a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
 /// Nanoseconds of an hour.
-pub const HOUR_NS: u64 = 3_600_000_000_000;
+pub const HOUR_NS: u64 = 3_600 * SECOND_NS;
 
 /// The hour of a Unix time in nanoseconds, in hours since 1970 in UTC.
 pub fn hour_of(unix_ns: u64) -> u32 {

@@ -95,23 +95,13 @@ impl Bill {
     /// Appends the bill as a JSON object.
     pub fn push_json(&self, text: &mut String) {
         let charge = &*self.charge;
-        JsonObject::begin(text)
+        let mut object = JsonObject::begin(text);
+        object
             .text_of("job", |text| charge.job.push_to(text))
             .word("account", charge.account.as_str())
-            .number("sequence", self.sequence)
-            .number("m", charge.m as u64)
-            .number("n", charge.n as u64)
-            .number("k", charge.k as u64)
-            .word("dtype", charge.dtype.name())
-            .number("flops", charge.flops)
-            .number("bytes_in", charge.bytes_in)
-            .number("bytes_out", charge.bytes_out)
-            .word("tariff", &charge.tariff)
-            .number("tariff_version", charge.tariff_version.into())
-            .number("amount_micros", charge.amount_micros)
-            .word("currency", charge.currency.as_str())
-            .word("kernel", &charge.kernel)
-            .number("elapsed_us", charge.elapsed_us)
+            .number("sequence", self.sequence);
+        charge.push_figures(&mut object);
+        object
             .text_of("issued_at", |text| {
                 Civil::from_unix_ns(self.issued_unix_ns).push_rfc3339(text)
             })

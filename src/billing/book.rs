@@ -8,8 +8,7 @@ use alloc::vec::Vec;
 
 use crate::billing::terms::Illegal;
 use crate::billing::{Currency, Tariff};
-
-const SECOND_NS: u64 = 1_000_000_000;
+use crate::time::SECOND_NS;
 
 /// Every tariff that was, is or will be in force. An account names its tariff, and each version of
 /// that holds until the next one begins.

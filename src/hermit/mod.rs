@@ -37,7 +37,7 @@ use gemmule::billing::Tariff;
 use gemmule::ledger::hash::Hash;
 use gemmule::ledger::volume::{self, Volume};
 use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
-use gemmule::server::{Access, Config, Server};
+use gemmule::server::{Config, Server};
 use smoltcp::wire::Ipv4Cidr;
 use virtio_drivers::transport::DeviceType;
 
@@ -120,7 +120,7 @@ fn start(options: &ServeOptions) -> Result<Loop, Fault> {
         platform: NAME,
         // With one core, the loop's thread multiplies.
         threads: threads(options).max(1),
-        access: if options.anonymous { Access::Anonymous } else { Access::Keys },
+        access: options.access(),
         peak: peak::at_start(),
     };
     let port = options.listen.port();

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use gemmule::gemm::Shape;
 use gemmule::http::Cors;
 use gemmule::limits::{DIMENSION_MAX, SESSIONS_MAX_DEFAULT};
+use gemmule::server::Access;
 
 #[cfg(target_os = "linux")]
 use super::{admin, verify};
@@ -96,6 +97,13 @@ pub struct ServeOptions {
     /// Devices that the monitor has named, as in `virtio_mmio.device=512@0xfeb00e00:12`; the part
     /// behind the equals sign.
     pub virtio_mmio: Vec<String>,
+}
+
+impl ServeOptions {
+    /// Whom to serve.
+    pub fn access(&self) -> Access {
+        if self.anonymous { Access::Anonymous } else { Access::Keys }
+    }
 }
 
 impl Default for ServeOptions {

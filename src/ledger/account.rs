@@ -111,6 +111,14 @@ pub struct LimitError {
     pub limit: Option<u64>,
 }
 
+impl Account {
+    /// An open one without limits, which pays afterwards.
+    pub fn new(id: AccountId, name: String, tariff: Arc<str>, created_unix_ns: u64) -> Self {
+        let limits = AccountLimits::default();
+        Self { id, name, tariff, limits, prepaid: false, closed: false, created_unix_ns }
+    }
+}
+
 impl AccountLimits {
     /// # Errors
     ///

@@ -9,8 +9,8 @@ use alloc::string::{String, ToString};
 
 use crate::ledger::account::AccountLimits;
 use crate::problem::{Problem, ProblemKind};
+use crate::time::SECOND_NS;
 
-const SECOND_NS: u64 = 1_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 /// Operations are told in units of so many, since the integers of structured fields have 15 digits
 /// (RFC 9651, section 3.3.1), and a machine does more in a day.

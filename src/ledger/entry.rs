@@ -139,12 +139,10 @@ impl Charge {
         }
     }
 
-    /// Appends it as a JSON object; by hand, since every job does it.
-    fn push_json(&self, text: &mut String) {
-        let mut object = JsonObject::begin(text);
+    /// Appends what was multiplied, what it took and what it costs: the same in the entry and in the
+    /// bill.
+    pub(crate) fn push_figures(&self, object: &mut JsonObject<'_>) {
         object
-            .word("account", self.account.as_str())
-            .text_of("job", |text| self.job.push_to(text))
             .number("m", self.m as u64)
             .number("n", self.n as u64)
             .number("k", self.k as u64)
@@ -157,16 +155,23 @@ impl Charge {
             .number("amount_micros", self.amount_micros)
             .word("currency", self.currency.as_str())
             .word("kernel", &self.kernel)
-            .number("elapsed_us", self.elapsed_us)
-            .object("digests", |object| {
-                object
-                    .text_of("a", |text| self.digests.a.push_to(text))
-                    .text_of("b", |text| self.digests.b.push_to(text));
-                if let Some(c) = self.digests.c {
-                    object.text_of("c", |text| c.push_to(text));
-                }
-                object.text_of("result", |text| self.digests.result.push_to(text));
-            });
+            .number("elapsed_us", self.elapsed_us);
+    }
+
+    /// Appends it as a JSON object; by hand, since every job does it.
+    fn push_json(&self, text: &mut String) {
+        let mut object = JsonObject::begin(text);
+        object.word("account", self.account.as_str()).text_of("job", |text| self.job.push_to(text));
+        self.push_figures(&mut object);
+        object.object("digests", |object| {
+            object
+                .text_of("a", |text| self.digests.a.push_to(text))
+                .text_of("b", |text| self.digests.b.push_to(text));
+            if let Some(c) = self.digests.c {
+                object.text_of("c", |text| c.push_to(text));
+            }
+            object.text_of("result", |text| self.digests.result.push_to(text));
+        });
         if let Some(Idempotency { key, fingerprint }) = &self.idempotency {
             object.object("idempotency", |object| {
                 object

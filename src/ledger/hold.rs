@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ledger::account::AccountLimits;
 use crate::ledger::allowance::LimitReached;
+use crate::time::SECOND_NS;
 
-const SECOND_NS: u64 = 1_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// What the ledger says that an account has spent, and was given to spend.

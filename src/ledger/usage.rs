@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::billing::Usage;
 use crate::gemm::Dtype;
+use crate::job::queue::AccountIndex;
 
 /// Sums over jobs. They can't overflow: 2^64 jobs of 2^64 of anything fit in 128 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,13 @@ pub struct UsageKey {
     /// Hours since 1970 in UTC, of the time of the entry.
     pub hour: u32,
     /// The account's index in the book.
-    pub account: u32,
+    pub account: AccountIndex,
     pub dtype: Dtype,
+}
+
+impl UsageKey {
+    /// The least that a row of this hour can have.
+    pub fn first_of(hour: u32) -> Self {
+        Self { hour, account: AccountIndex::MIN, dtype: Dtype::F64 }
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use gemmule::billing::Tariff;
 use gemmule::ledger::Volume;
 use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
-use gemmule::server::{Access, Config, Expired, Server};
+use gemmule::server::{Config, Expired, Server};
 use gemmule::time::Now;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -89,7 +89,7 @@ impl EventLoop {
             platform: super::NAME,
             // Without compute threads, the one that does I/O multiplies.
             threads: threads.max(1),
-            access: if options.anonymous { Access::Anonymous } else { Access::Keys },
+            access: options.access(),
             peak: peak::at_start(),
         };
         let clock = Clock::new();

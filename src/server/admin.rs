@@ -12,7 +12,6 @@ use crate::api::admin::{
 };
 use crate::api::{body, to_json};
 use crate::billing::Tariff;
-use crate::billing::terms::Illegal;
 use crate::http::Response;
 use crate::ledger::account::{LimitError, is_name};
 use crate::ledger::book::AccountState;
@@ -23,9 +22,7 @@ use crate::limits::{ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_PER_REPLY, AMOUNT_MICROS_MA
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
 use crate::server::payer::Caller;
-use crate::time::Now;
-
-const SECOND_NS: u64 = 1_000_000_000;
+use crate::time::{Now, SECOND_NS};
 
 /// A key that is to be made.
 #[derive(Debug)]
@@ -145,14 +142,11 @@ impl Server {
             let detail = format!("there is an account {} already", new.id);
             return Err(Problem::new(ProblemKind::AccountExists, detail).at("/id"));
         }
+        let tariff = new.tariff.unwrap_or_else(|| self.config.tariff.name.clone());
         let account = Account {
-            id: new.id,
-            name: new.name,
-            tariff: new.tariff.unwrap_or_else(|| self.config.tariff.name.clone()),
             limits: new.limits,
             prepaid: new.prepaid,
-            closed: false,
-            created_unix_ns: now.unix_ns,
+            ..Account::new(new.id, new.name, tariff, now.unix_ns)
         };
         self.put_account(account, now)
     }
@@ -283,9 +277,7 @@ impl Server {
 
     fn add_tariff(&mut self, tariff: Tariff, now: Now) -> Result<Vec<u8>, Problem> {
         let mut tariffs = self.book.tariffs().expect("there is one from the start").clone();
-        tariffs.add(tariff.clone(), now.unix_ns).map_err(|Illegal { field, detail, limit }| {
-            Problem { limit, ..invalid(&field, &detail) }
-        })?;
+        tariffs.add(tariff.clone(), now.unix_ns)?;
         let json = to_json(&tariff);
         self.book.record(now.unix_ns, Record::Tariff(tariff));
         Ok(json)

@@ -33,14 +33,10 @@ impl Server {
         let account: AccountId = ACCOUNT.parse().expect("letters alone");
         let known = self.book.account_index(&account).map(|index| self.book.account(index));
         let open = known.map_or_else(
-            || Account {
-                id: account.clone(),
-                name: String::from("Who runs this service"),
-                tariff: self.config.tariff.name.clone(),
-                limits: Default::default(),
-                prepaid: false,
-                closed: false,
-                created_unix_ns: now.unix_ns,
+            || {
+                let name = String::from("Who runs this service");
+                let tariff = self.config.tariff.name.clone();
+                Account::new(account.clone(), name, tariff, now.unix_ns)
             },
             |known| Account { closed: false, ..known.account.clone() },
         );

@@ -53,7 +53,7 @@ use crate::job::Job;
 use crate::job::queue::{AccountIndex, FairQueue};
 use crate::ledger::book::{Book, BookError};
 use crate::ledger::entry::{Opened, Record};
-use crate::ledger::{Account, AccountId, AccountLimits, Volume};
+use crate::ledger::{Account, AccountId, Volume};
 use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
@@ -208,15 +208,9 @@ impl Server {
         if self.config.access == Access::Anonymous {
             let id: AccountId = ANONYMOUS.parse().expect("the name is an id");
             if self.book.account_index(&id).is_none() {
-                let account = Account {
-                    id: id.clone(),
-                    name: String::from("whoever comes without a key"),
-                    tariff: self.config.tariff.name.clone(),
-                    limits: AccountLimits::default(),
-                    prepaid: false,
-                    closed: false,
-                    created_unix_ns: now_unix_ns,
-                };
+                let name = String::from("whoever comes without a key");
+                let tariff = self.config.tariff.name.clone();
+                let account = Account::new(id.clone(), name, tariff, now_unix_ns);
                 self.book.record(now_unix_ns, Record::Account(account));
             }
             self.anonymous = self.book.account_index(&id);

@@ -25,7 +25,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
 use crate::server::intake::{Intake, text_bytes_max};
 use crate::server::payer::Caller;
-use crate::time::Now;
+use crate::time::{Now, SECOND_NS};
 
 /// `GET /healthz`.
 #[derive(Serialize)]
@@ -204,7 +204,6 @@ impl Server {
     }
 
     fn version(&self) -> Version<'_> {
-        const SECOND_NS: u64 = 1_000_000_000;
         let gemm::Caches { l1_bytes, l2_bytes } = gemm::caches();
         Version {
             name: "gemmule",

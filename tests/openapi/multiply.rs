@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::core::{ask, without_machine};
 use super::document::{Operation, data_uri, json_reply, path_parameter};
-use super::schemas::reference;
+use super::schemas::{array, count, object, reference};
 use crate::support::http::{Response, write_request};
 
 /// What can be wrong with a job, whatever its format.
@@ -125,43 +125,34 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     ]
 }
 
-/// Neither has an example: no two machines have the same keys.
 fn receipt_reply() -> Value {
-    let schema = json!({
-        "type": "object",
-        "required": ["entry", "hash", "key", "signature"],
-        "properties": {
-            "entry": {"type": "string", "description": "The line of the ledger, to the byte"},
-            "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-            "key": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-            "signature": {"type": "string", "contentEncoding": "base64"},
-        },
-    });
-    json!({
-        "description": "The entry of the job in the ledger, signed with Ed25519.",
-        "content": {"application/json": {"schema": schema}},
-    })
+    let line = json!({"type": "string", "description": "The line of the ledger, to the byte"});
+    let receipt =
+        object(&[("entry", line), ("hash", hex(64)), ("key", hex(16)), ("signature", base64())]);
+    unlike_reply("The entry of the job in the ledger, signed with Ed25519.", receipt)
 }
 
 fn keys_reply() -> Value {
-    let key = json!({
-        "type": "object",
-        "required": ["id", "public_key", "from_unix_ns", "until_unix_ns"],
-        "properties": {
-            "id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-            "public_key": {"type": "string", "contentEncoding": "base64"},
-            "from_unix_ns": {"type": "integer", "minimum": 0},
-            "until_unix_ns": {"type": ["integer", "null"], "minimum": 0},
-        },
-    });
-    json!({
-        "description": "Every key there was, the first one first.",
-        "content": {"application/json": {"schema": {
-            "type": "object",
-            "required": ["keys"],
-            "properties": {"keys": {"type": "array", "items": key}},
-        }}},
-    })
+    let key = object(&[
+        ("id", hex(16)),
+        ("public_key", base64()),
+        ("from_unix_ns", count()),
+        ("until_unix_ns", json!({"type": ["integer", "null"], "minimum": 0})),
+    ]);
+    unlike_reply("Every key there was, the first one first.", object(&[("keys", array(key))]))
+}
+
+/// A reply without an example: no two machines have the same keys.
+fn unlike_reply(description: &str, schema: Value) -> Value {
+    json!({"description": description, "content": {"application/json": {"schema": schema}}})
+}
+
+fn hex(digits: usize) -> Value {
+    json!({"type": "string", "pattern": format!("^[0-9a-f]{{{digits}}}$")})
+}
+
+fn base64() -> Value {
+    json!({"type": "string", "contentEncoding": "base64"})
 }
 
 fn examples() -> Vec<Example> {

@@ -51,13 +51,9 @@ pub fn volume(drafts: &[Draft], unix_ns: u64) -> (PowerCut, Arc<Volume>) {
     for draft in drafts {
         let id: AccountId = draft.id.parse().expect("an id");
         let account = Account {
-            id: id.clone(),
-            name: String::new(),
-            tariff: name.clone(),
             limits: draft.limits,
             prepaid: draft.credit_micros.is_some(),
-            closed: false,
-            created_unix_ns: unix_ns,
+            ..Account::new(id.clone(), String::new(), name.clone(), unix_ns)
         };
         book.record(unix_ns, Record::Account(account));
         let scopes = [Scope::Submit].into_iter().collect();

@@ -33,7 +33,6 @@ impl Book {
         let micros = self.corrected_micros(job)?.saturating_add(correction.amount_micros);
         // It stays in memory, though it will be durable: operators correct few jobs.
         self.corrected.insert(job, micros);
-        self.dirty.corrected.insert(job);
         self.record(at_unix_ns, Record::Correction(correction));
         Ok(micros)
     }

@@ -225,7 +225,8 @@ impl Book {
 
     /// An entry is made: its sequence number.
     pub fn record(&mut self, at_unix_ns: u64, record: Record) -> u64 {
-        self.apply(at_unix_ns, &record);
+        let applied = self.apply(at_unix_ns, &record);
+        applied.expect("whoever records a tariff has seen that it follows the others");
         self.mark_dirty(at_unix_ns, &record);
         let sequence = self.sequence;
         self.sequence += 1;
@@ -257,8 +258,12 @@ impl Book {
         self.lines.push_back((job, line));
     }
 
-    /// What an entry changes: the fold that opening a volume, and verifying one, repeat.
-    fn apply(&mut self, at_unix_ns: u64, record: &Record) {
+    /// What an entry changes: the fold that verifying a volume repeats.
+    ///
+    /// # Errors
+    ///
+    /// A tariff that does not follow the others, which changes nothing.
+    fn apply(&mut self, at_unix_ns: u64, record: &Record) -> Result<(), Illegal> {
         let hour = hour_of(at_unix_ns);
         match record {
             Record::Opened(_) => {}
@@ -268,11 +273,10 @@ impl Book {
                 self.keys.insert(key.id, key.clone());
             }
             Record::Tariff(tariff) => {
-                let added = self.add_tariff(tariff.clone());
-                added.expect("whoever records a tariff has seen that it follows the others");
+                self.add_tariff(tariff.clone())?;
             }
             Record::Charge(charge) => {
-                let Some(account) = self.account_index(&charge.account) else { return };
+                let Some(account) = self.account_index(&charge.account) else { return Ok(()) };
                 let totals = Totals::of_job(&charge.usage(), charge.amount_micros);
                 let key = UsageKey { hour, account, dtype: charge.dtype };
                 *self.usage.entry(key).or_default() += &totals;
@@ -288,7 +292,7 @@ impl Book {
                 }
             }
             Record::Correction(correction) => {
-                let Some(account) = self.account_index(&correction.account) else { return };
+                let Some(account) = self.account_index(&correction.account) else { return Ok(()) };
                 let key = UsageKey { hour, account, dtype: correction.dtype };
                 let totals = Totals::of_correction(correction.amount_micros);
                 *self.usage.entry(key).or_default() += &totals;
@@ -296,6 +300,7 @@ impl Book {
                 state.charged_micros -= i128::from(correction.amount_micros);
             }
         }
+        Ok(())
     }
 
     fn add_tariff(&mut self, tariff: Tariff) -> Result<(), Illegal> {

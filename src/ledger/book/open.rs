@@ -12,12 +12,10 @@ use super::receipts::ReceiptKeys;
 use super::rows::AccountRow;
 use super::{Book, Month};
 use crate::billing::Tariff;
-use crate::gemm::Dtype;
 use crate::ledger::entry::Entry;
 use crate::ledger::hash::Hash;
 use crate::ledger::journal::Journal;
 use crate::ledger::key::KeyRecord;
-use crate::ledger::usage::UsageKey;
 use crate::ledger::volume::{Table, Volume, VolumeError};
 use crate::time::Civil;
 
@@ -93,14 +91,12 @@ impl Book {
             match self.read_usage_row(key, value) {
                 Some((key, totals)) => {
                     self.usage.insert(key, totals);
-                    self.add_to_month(now_unix_ns, key, &totals);
+                    self.accounts[key.account as usize].month.add(key.hour, &totals);
                 }
                 None => damaged = true,
             }
             !damaged
         })?;
-        let first = UsageKey { hour: self.usage_loaded_from, account: 0, dtype: Dtype::F64 };
-        debug_assert!(self.usage.range(..first).next().is_none());
         if damaged { Err(BookError::Damaged("a row of usage".into())) } else { Ok(()) }
     }
 }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Book;
 use crate::gemm::Dtype;
-use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::Record;
 use crate::ledger::usage::{Totals, UsageKey};
@@ -32,7 +31,10 @@ impl Book {
             Record::Account(account) => (&account.id, None),
             Record::Credit(credit) => (&credit.account, None),
             Record::Charge(charge) => (&charge.account, Some(charge.dtype)),
-            Record::Correction(correction) => (&correction.account, Some(correction.dtype)),
+            Record::Correction(correction) => {
+                self.dirty.corrected.insert(correction.job);
+                (&correction.account, Some(correction.dtype))
+            }
             Record::Key(key) => {
                 self.dirty.keys.insert(key.id);
                 return;
@@ -100,23 +102,12 @@ impl Book {
         Some((UsageKey { hour: u32::from_be_bytes(*hour), account, dtype }, totals))
     }
 
-    /// Adds a row of this month to what its account has used.
-    pub(super) fn add_to_month(&mut self, now_unix_ns: u64, key: UsageKey, totals: &Totals) {
-        let state = &mut self.accounts[key.account as usize];
-        state.month = state.month.at(now_unix_ns);
-        if key.hour >= Civil::month_first_hour(now_unix_ns) {
-            state.month.add(key.hour, totals);
-        }
-    }
-
     /// Sums that are durable and of earlier months are left to the volume.
     pub(super) fn forget_old_usage(&mut self, now_unix_ns: u64) {
         let first_hour = Civil::month_first_hour(now_unix_ns);
-        let is_clean = self.dirty.usage.is_empty() && self.journal.is_some();
+        let is_clean = self.dirty.usage.is_empty();
         if self.volume.is_some() && is_clean && first_hour > self.usage_loaded_from {
-            let first =
-                UsageKey { hour: first_hour, account: AccountIndex::MIN, dtype: Dtype::F64 };
-            self.usage = self.usage.split_off(&first);
+            self.usage = self.usage.split_off(&UsageKey::first_of(first_hour));
             self.usage_loaded_from = first_hour;
         }
     }

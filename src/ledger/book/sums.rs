@@ -42,7 +42,7 @@ impl Book {
         }
         match account {
             None => {
-                let first = UsageKey { hour: loaded_from, account: 0, dtype: Dtype::F64 };
+                let first = UsageKey::first_of(loaded_from);
                 let mut sums = self.usage.range(first..).take_while(|(key, _)| key.hour < until);
                 sums.all(|(key, totals)| take(*key, totals));
             }

@@ -121,17 +121,11 @@ impl Walk {
         if again != line {
             return Err(flaw("it is not written as entries are".into()));
         }
-        match &entry.record {
-            Record::Charge(charge) => self.charge(charge, &entry).map_err(flaw)?,
-            Record::Tariff(tariff) => {
-                // Whether it follows the others, before the book takes it.
-                let mut tariffs = self.book.tariffs().cloned();
-                let added = tariffs.as_mut().map(|all| all.add(tariff.clone(), 0));
-                added.transpose().map_err(|illegal| flaw(illegal.to_string()))?;
-            }
-            _ => {}
+        if let Record::Charge(charge) = &entry.record {
+            self.charge(charge, &entry).map_err(flaw)?;
         }
-        self.book.apply(entry.at_unix_ns, &entry.record);
+        let applied = self.book.apply(entry.at_unix_ns, &entry.record);
+        applied.map_err(|illegal| flaw(illegal.to_string()))?;
         self.journal = Journal { sequence: sequence + 1, head: Hash::of(line.as_bytes()) };
         Ok(())
     }
@@ -208,7 +202,7 @@ impl Walk {
         each(volume, Table::Keys, |_, value| {
             let row: KeyRecord =
                 serde_json::from_slice(value).map_err(|error| error.to_string())?;
-            let is_same = self.book.keys().any(|key| *key == row);
+            let is_same = self.book.key_of_id(row.id) == Some(&row);
             if is_same {
                 Ok(())
             } else {

@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 
 use crate::server::metrics::histogram::{BOUNDS_NS, Histogram};
+use crate::time::SECOND_NS;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -93,7 +94,6 @@ impl Family<'_> {
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SECOND_NS: u64 = 1_000_000_000;
         let digits = format!("{}.{:09}", self.0 / SECOND_NS, self.0 % SECOND_NS);
         f.write_str(digits.trim_end_matches('0').trim_end_matches('.'))
     }
