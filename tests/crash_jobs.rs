@@ -9,19 +9,16 @@ use std::collections::BTreeMap;
 use std::env;
 use std::sync::{Arc, Mutex};
 
-use gemmule::billing::Tariff;
-use gemmule::gemm::{Alone, Peak};
 use gemmule::ledger::entry::{Charge, Entry, Record};
 use gemmule::ledger::hash::Hash;
 use gemmule::ledger::{Table, Volume};
-use gemmule::server::{Access, Config, Server, SessionId};
-use gemmule::time::Now;
+use gemmule::server::SessionId;
 use serde_json::Value;
 
+use support::machine::{Machine, post};
 use support::power::{Cuts, PowerCut};
 use support::random::Random;
 
-const CACHE_BYTES: usize = 1 << 20;
 const JOBS: u64 = 240;
 /// Jobs that are posted at once, and so share a commit.
 const AT_ONCE_MAX: u64 = 9;
@@ -39,111 +36,54 @@ struct Told {
     unix_ns: u64,
 }
 
-/// A machine on a disk.
-struct Machine {
-    server: Server,
-    volume: Arc<Volume>,
-    now: Now,
+/// Posts the job of a key.
+fn post_key(machine: &mut Machine, key: u64) -> SessionId {
+    let body = format!("{{\"a\":[[{key},1]],\"b\":[[2],[{key}]]}}");
+    machine.send(&post(Some(&format!("\"key-{key}\"")), &body))
 }
 
-impl Machine {
-    fn boot(disk: &PowerCut, unix_ns: u64) -> Result<Self, String> {
-        let config = Config {
-            memory_bytes: 1 << 20,
-            sessions_max: 64,
-            tariff: Tariff::standard().into(),
-            access: Access::Anonymous,
-            platform: "test",
-            threads: 1,
-            peak: Peak::default(),
-        };
-        let now = Now { monotonic_ns: 0, unix_ns };
-        let volume = Volume::open(Box::new(disk.clone()), [7; 16], CACHE_BYTES);
-        let volume = Arc::new(volume.map_err(|error| error.to_string())?);
-        // Ids are drawn from the seed and the time.
-        let seed = [(unix_ns % 251) as u8; 32];
-        let server = Server::new(config, seed).with_volume(volume.clone(), now);
-        let mut machine = Self { server: server.map_err(|error| error.to_string())?, volume, now };
-        machine.commit()?;
-        Ok(machine)
-    }
-
-    fn commit(&mut self) -> Result<(), String> {
-        while let Some(pending) = self.server.take_pending(self.now).map_err(|e| e.to_string())? {
-            let committed = pending.commit(&self.volume).map_err(|error| error.to_string())?;
-            self.server.committed(committed, self.now);
-        }
-        Ok(())
-    }
-
-    /// Posts the job of a key.
-    fn post(&mut self, key: u64) -> SessionId {
-        let session = self.server.open(self.now).expect("a session is free");
-        let body = format!("{{\"a\":[[{key},1]],\"b\":[[2],[{key}]]}}");
-        let request = format!(
-            "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
-             Idempotency-Key: \"key-{key}\"\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.server.receive(session, request.as_bytes(), self.now);
-        session
-    }
-
-    fn run(&mut self) {
-        while let Some(mut job) = self.server.next_job() {
-            while !job.advance(&Alone, &|| false) {}
-            self.server.finish(job, self.now);
+/// Posts keys at once, and tells the clients what was answered when the commit was done. `quits`
+/// are clients that are gone before their job is.
+fn serve(
+    machine: &mut Machine,
+    keys: &[u64],
+    quits: &[u64],
+    told: &Mutex<Told>,
+) -> Result<(), String> {
+    machine.now.unix_ns += 40_000_000;
+    let sessions: Vec<_> = keys.iter().map(|key| (*key, post_key(machine, *key))).collect();
+    for (key, session) in &sessions {
+        if quits.contains(key) {
+            machine.server.gone(*session);
         }
     }
-
-    fn read(&mut self, session: SessionId) -> String {
-        let mut text = Vec::new();
-        while !self.server.output(session).is_empty() {
-            let bytes = self.server.output(session).len();
-            text.extend_from_slice(self.server.output(session));
-            self.server.sent(session, bytes, self.now);
-        }
-        self.server.gone(session);
-        String::from_utf8(text).expect("replies are text")
+    {
+        let mut told = told.lock().expect("no panic");
+        told.open = keys.iter().copied().filter(|key| !quits.contains(key)).collect();
+        told.unix_ns = machine.now.unix_ns;
     }
-
-    /// Posts keys at once, and tells the clients what was answered when the commit was done. `quits`
-    /// are clients that are gone before their job is.
-    fn serve(&mut self, keys: &[u64], quits: &[u64], told: &Mutex<Told>) -> Result<(), String> {
-        self.now.unix_ns += 40_000_000;
-        let sessions: Vec<_> = keys.iter().map(|key| (*key, self.post(*key))).collect();
-        for (key, session) in &sessions {
-            if quits.contains(key) {
-                self.server.gone(*session);
-            }
+    machine.run();
+    for (key, session) in &sessions {
+        let output = String::from_utf8_lossy(machine.server.output(*session));
+        // What was durable before, and what is told to come again, may be answered at once.
+        let may_be_answered = output.is_empty()
+            || output.starts_with("HTTP/1.1 409 ")
+            || output.contains("Idempotency-Replayed: true");
+        if !may_be_answered {
+            return Err(format!("key {key} was answered before its entry was durable"));
         }
-        {
-            let mut told = told.lock().expect("no panic");
-            told.open = keys.iter().copied().filter(|key| !quits.contains(key)).collect();
-            told.unix_ns = self.now.unix_ns;
-        }
-        self.run();
-        for (key, session) in &sessions {
-            let output = String::from_utf8_lossy(self.server.output(*session));
-            // What was durable before, and what is told to come again, may be answered at once.
-            let may_be_answered = output.is_empty()
-                || output.starts_with("HTTP/1.1 409 ")
-                || output.contains("Idempotency-Replayed: true");
-            if !may_be_answered {
-                return Err(format!("key {key} was answered before its entry was durable"));
-            }
-        }
-        self.commit()?;
-        for (key, session) in sessions {
-            if quits.contains(&key) {
-                continue;
-            }
-            let reply = self.read(session);
-            note(&mut told.lock().expect("no panic"), key, &reply)?;
-        }
-        told.lock().expect("no panic").open.clear();
-        Ok(())
     }
+    machine.commit()?;
+    for (key, session) in sessions {
+        if quits.contains(&key) {
+            continue;
+        }
+        let reply = machine.read(session);
+        machine.server.gone(session);
+        note(&mut told.lock().expect("no panic"), key, &reply)?;
+    }
+    told.lock().expect("no panic").open.clear();
+    Ok(())
 }
 
 /// What an answer tells a client; a second one must tell the same.
@@ -235,18 +175,18 @@ fn check(found: &PowerCut, told: &Mutex<Told>) -> Result<(), String> {
     };
     let before = Told { bills, ..Told::default() };
     let mut machine = Machine::boot(found, unix_ns + 1_000_000_000)?;
-    compare(&machine.volume, &before, &open)?;
+    compare(machine.volume(), &before, &open)?;
     // Clients repeat what was not answered, and one repeats what was.
     let again: Vec<u64> =
         open.iter().copied().chain(before.bills.keys().next_back().copied()).collect();
     let after = Mutex::new(before);
     for key in again {
-        machine.serve(&[key], &[], &after)?;
+        serve(&mut machine, &[key], &[], &after)?;
     }
     let after = after.into_inner().expect("no panic");
-    compare(&machine.volume, &after, &[])?;
+    compare(machine.volume(), &after, &[])?;
     let sum: u64 = after.bills.values().map(|(_, amount)| amount).sum();
-    let usage = usage(&machine.volume)?;
+    let usage = usage(machine.volume())?;
     if usage != (after.bills.len() as u64, sum) {
         return Err(format!("usage is {usage:?}, bills are {} of {sum}", after.bills.len()));
     }
@@ -287,10 +227,10 @@ fn cut_everywhere(disk: PowerCut, jobs: u64, every: u64) -> Result<u64, String> 
         if random.below(4) == 0 {
             keys.push(keys[0]);
         }
-        machine.serve(&keys, &quits, &told)?;
+        serve(&mut machine, &keys, &quits, &told)?;
     }
     let told = told.lock().expect("no panic");
-    compare(&machine.volume, &told, &[])?;
+    compare(machine.volume(), &told, &[])?;
     assert!(told.bills.len() as u64 > jobs * 8 / 10, "most were answered");
     drop(told);
     cuts.result()

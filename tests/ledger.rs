@@ -5,18 +5,15 @@ mod support;
 
 use std::sync::Arc;
 
-use gemmule::billing::Tariff;
-use gemmule::gemm::{Alone, Peak};
 use gemmule::ledger::Digests;
 use gemmule::ledger::book::verify::verify;
 use gemmule::ledger::entry::{Charge, Entry, Idempotency, Record};
 use gemmule::ledger::hash::Hash;
 use gemmule::ledger::receipt::{PublishedKeys, Receipt};
 use gemmule::ledger::{Table, Volume};
-use gemmule::server::{Access, Config, Server, SessionId};
-use gemmule::time::Now;
 use serde_json::{Value, json};
 
+use support::machine::{Machine, post};
 use support::power::PowerCut;
 
 const BODY: &str = r#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,8]]}"#;
@@ -24,91 +21,20 @@ const OTHER_BODY: &str = r#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,9]]}"#;
 const START_UNIX_NS: u64 = 1_790_000_000_000_000_000;
 const HOUR_NS: u64 = 3_600_000_000_000;
 
-struct Machine {
-    server: Server,
-    volume: Option<Arc<Volume>>,
-    now: Now,
+fn on(disk: &PowerCut, unix_ns: u64) -> Machine {
+    Machine::boot(disk, unix_ns).expect("a machine on a volume")
 }
 
-fn server() -> Server {
-    let config = Config {
-        memory_bytes: 1 << 20,
-        sessions_max: 16,
-        tariff: Tariff::standard().into(),
-        access: Access::Anonymous,
-        platform: "test",
-        threads: 1,
-        peak: Peak::default(),
-    };
-    Server::new(config, [1; 32])
-}
-
-impl Machine {
-    fn in_memory() -> Self {
-        let now = Now { monotonic_ns: 0, unix_ns: START_UNIX_NS };
-        Self { server: server(), volume: None, now }
-    }
-
-    fn on(disk: &PowerCut, unix_ns: u64) -> Self {
-        let volume = Volume::open(Box::new(disk.clone()), [7; 16], 1 << 20).expect("a volume");
-        let volume = Arc::new(volume);
-        let now = Now { monotonic_ns: 0, unix_ns };
-        let server = server().with_volume(volume.clone(), now).expect("a book");
-        let mut machine = Self { server, volume: Some(volume), now };
-        machine.commit();
-        machine
-    }
-
-    fn commit(&mut self) {
-        let Some(volume) = &self.volume else { return };
-        while let Some(pending) = self.server.take_pending(self.now).expect("it can be read") {
-            let committed = pending.commit(volume).expect("it can be written");
-            self.server.committed(committed, self.now);
-        }
-    }
-
-    fn send(&mut self, request: &str) -> SessionId {
-        let session = self.server.open(self.now).expect("a session is free");
-        self.server.receive(session, request.as_bytes(), self.now);
-        session
-    }
-
-    fn run(&mut self) {
-        while let Some(mut job) = self.server.next_job() {
-            while !job.advance(&Alone, &|| false) {}
-            self.server.finish(job, self.now);
-        }
-    }
-
-    fn read(&mut self, session: SessionId) -> String {
-        let mut text = Vec::new();
-        while !self.server.output(session).is_empty() {
-            let bytes = self.server.output(session).len();
-            text.extend_from_slice(self.server.output(session));
-            self.server.sent(session, bytes, self.now);
-        }
-        String::from_utf8(text).expect("replies are text")
-    }
-
-    fn reply_to(&mut self, request: &str) -> (u16, String, Value) {
-        let session = self.send(request);
-        self.run();
-        self.commit();
-        let reply = self.read(session);
-        self.server.gone(session);
-        let (head, body) = reply.split_once("\r\n\r\n").expect("a reply");
-        let status = head[9..12].parse().expect("a status");
-        (status, head.into(), serde_json::from_str(body).expect(body))
-    }
-}
-
-fn post(key: Option<&str>, body: &str) -> String {
-    let key = key.map_or(String::new(), |key| format!("Idempotency-Key: {key}\r\n"));
-    format!(
-        "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n{key}\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+/// Sends a request, and does all that is to be done for it.
+fn reply_to(machine: &mut Machine, request: &str) -> (u16, String, Value) {
+    let session = machine.send(request);
+    machine.run();
+    machine.commit().expect("it can be written");
+    let reply = machine.read(session);
+    machine.server.gone(session);
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply");
+    let status = head[9..12].parse().expect("a status");
+    (status, head.into(), serde_json::from_str(body).expect(body))
 }
 
 fn get(path: &str) -> String {
@@ -119,27 +45,27 @@ fn get(path: &str) -> String {
 #[test]
 fn a_repeated_request_gets_the_first_bill() {
     let disk = PowerCut::file(1 << 30);
-    for mut machine in [Machine::in_memory(), Machine::on(&disk, START_UNIX_NS)] {
-        let (status, head, first) = machine.reply_to(&post(Some("\"one\""), BODY));
+    for mut machine in [Machine::in_memory(START_UNIX_NS), on(&disk, START_UNIX_NS)] {
+        let (status, head, first) = reply_to(&mut machine, &post(Some("\"one\""), BODY));
         assert_eq!(status, 200, "{first}");
         assert!(!head.contains("Idempotency-Replayed"), "{head}");
         machine.now.unix_ns += 23 * HOUR_NS;
         // The quotes are the structured field's; many clients leave them out.
         for key in ["\"one\"", "one", "  \"one\"  "] {
-            let (status, head, again) = machine.reply_to(&post(Some(key), BODY));
+            let (status, head, again) = reply_to(&mut machine, &post(Some(key), BODY));
             assert_eq!((status, &again), (200, &first));
             assert!(head.contains("\r\nIdempotency-Replayed: true"), "{head}");
         }
         // Other words for the same request.
         let spelled = r#"{ "b": [[5.0, 6], [7, 8]], "a": [[1, 2], [3, 4e0]], "dtype": "f64" }"#;
-        assert_eq!(machine.reply_to(&post(Some("one"), spelled)).2, first);
+        assert_eq!(reply_to(&mut machine, &post(Some("one"), spelled)).2, first);
 
-        let (status, _, problem) = machine.reply_to(&post(Some("one"), OTHER_BODY));
+        let (status, _, problem) = reply_to(&mut machine, &post(Some("one"), OTHER_BODY));
         assert_eq!((status, &problem["type"]), (422, &json!("/problems/idempotency-key-reused")));
         // Another key is another request, and so is none.
         let sequence = |reply: &Value| reply["bill"]["sequence"].as_u64().expect("a number");
-        let (_, _, second) = machine.reply_to(&post(Some("two"), BODY));
-        let (_, _, third) = machine.reply_to(&post(None, BODY));
+        let (_, _, second) = reply_to(&mut machine, &post(Some("two"), BODY));
+        let (_, _, third) = reply_to(&mut machine, &post(None, BODY));
         assert_eq!(sequence(&second), sequence(&first) + 1);
         assert_eq!(sequence(&third), sequence(&first) + 2);
     }
@@ -147,21 +73,21 @@ fn a_repeated_request_gets_the_first_bill() {
 
 #[test]
 fn keys_that_are_refused() {
-    let mut machine = Machine::in_memory();
+    let mut machine = Machine::in_memory(START_UNIX_NS);
     let long = "k".repeat(256);
     for key in ["\"", "\"one", "\"\"", "\"o\\ne\"", "\"o\"ne\"", "\u{e9}", &long] {
-        let (status, _, problem) = machine.reply_to(&post(Some(key), BODY));
+        let (status, _, problem) = reply_to(&mut machine, &post(Some(key), BODY));
         let kind = "/problems/malformed-idempotency-key";
         assert_eq!((status, &problem["type"]), (400, &json!(kind)), "{key}");
         assert_eq!(problem["field"], "Idempotency-Key");
     }
-    assert_eq!(machine.reply_to(&post(Some(&long[1..]), BODY)).0, 200);
+    assert_eq!(reply_to(&mut machine, &post(Some(&long[1..]), BODY)).0, 200);
 }
 
 #[test]
 fn a_key_is_in_use_until_its_request_is_over() {
     let disk = PowerCut::file(1 << 30);
-    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let mut machine = on(&disk, START_UNIX_NS);
     let request = post(Some("one"), BODY);
     // While its body comes, while it waits, while it is done and not durable.
     let first = machine.send(&request[..request.len() - 1]);
@@ -171,7 +97,7 @@ fn a_key_is_in_use_until_its_request_is_over() {
     machine.run();
     assert_eq!(machine.server.output(first), b"", "its entry is not durable");
     assert_in_use(&mut machine);
-    machine.commit();
+    machine.commit().expect("it can be written");
     let reply = machine.read(first);
     assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
 
@@ -179,14 +105,14 @@ fn a_key_is_in_use_until_its_request_is_over() {
     let second = machine.send(&post(Some("two"), BODY));
     machine.server.gone(second);
     machine.run();
-    machine.commit();
-    let (status, head, _) = machine.reply_to(&post(Some("two"), BODY));
+    machine.commit().expect("it can be written");
+    let (status, head, _) = reply_to(&mut machine, &post(Some("two"), BODY));
     assert_eq!(status, 200);
     assert!(!head.contains("Replayed"));
     // So does a request that fails.
     let failing = post(Some("three"), r#"{"a":[[1e308]],"b":[[1e308]]}"#);
-    assert_eq!(machine.reply_to(&failing).0, 422);
-    assert_eq!(machine.reply_to(&post(Some("three"), BODY)).0, 200);
+    assert_eq!(reply_to(&mut machine, &failing).0, 422);
+    assert_eq!(reply_to(&mut machine, &post(Some("three"), BODY)).0, 200);
     drop(machine);
     let volume = Volume::open(Box::new(disk), [7; 16], 1 << 20).expect("a volume");
     assert_eq!(charges(&volume).len(), 3);
@@ -204,7 +130,7 @@ fn assert_in_use(machine: &mut Machine) {
 #[test]
 fn a_bill_is_told_when_it_is_durable_and_not_before() {
     let disk = PowerCut::file(1 << 30);
-    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let mut machine = on(&disk, START_UNIX_NS);
     let session = machine.send(&post(None, BODY));
     machine.run();
     assert_eq!(machine.server.output(session), b"");
@@ -224,26 +150,26 @@ fn a_bill_is_told_when_it_is_durable_and_not_before() {
 #[test]
 fn a_volume_knows_what_was_before() {
     let disk = PowerCut::file(1 << 30);
-    let mut machine = Machine::on(&disk, START_UNIX_NS);
-    let (_, _, first) = machine.reply_to(&post(Some("one"), BODY));
+    let mut machine = on(&disk, START_UNIX_NS);
+    let (_, _, first) = reply_to(&mut machine, &post(Some("one"), BODY));
     let job = first["bill"]["job"].as_str().expect("a job").to_owned();
     drop(machine);
 
-    let mut machine = Machine::on(&disk, START_UNIX_NS + HOUR_NS);
-    let (status, _, bill) = machine.reply_to(&get(&format!("/v1/jobs/{job}/bill")));
+    let mut machine = on(&disk, START_UNIX_NS + HOUR_NS);
+    let (status, _, bill) = reply_to(&mut machine, &get(&format!("/v1/jobs/{job}/bill")));
     assert_eq!((status, &bill), (200, &first["bill"]));
-    let (_, head, again) = machine.reply_to(&post(Some("one"), BODY));
+    let (_, head, again) = reply_to(&mut machine, &post(Some("one"), BODY));
     assert_eq!(again, first);
     assert!(head.contains("Idempotency-Replayed: true"));
-    let (_, _, next) = machine.reply_to(&post(None, BODY));
+    let (_, _, next) = reply_to(&mut machine, &post(None, BODY));
     // The second machine's own entry is between.
     let sequence = |reply: &Value| reply["bill"]["sequence"].as_u64().expect("a number");
     assert_eq!(sequence(&next), sequence(&first) + 2);
     drop(machine);
 
     // A key lasts for the day it was used on and the next.
-    let mut machine = Machine::on(&disk, START_UNIX_NS + 49 * HOUR_NS);
-    let (_, head, _) = machine.reply_to(&post(Some("one"), BODY));
+    let mut machine = on(&disk, START_UNIX_NS + 49 * HOUR_NS);
+    let (_, head, _) = reply_to(&mut machine, &post(Some("one"), BODY));
     assert!(!head.contains("Replayed"));
     let mut rows = 0;
     let count = &mut |_: &[u8], _: &[u8]| {
@@ -257,7 +183,7 @@ fn a_volume_knows_what_was_before() {
 #[test]
 fn a_full_volume_takes_no_more_jobs_and_loses_none() {
     let disk = PowerCut::device(gemmule::ledger::volume::DISK_BYTES_MIN as usize);
-    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let mut machine = on(&disk, START_UNIX_NS);
     let volume = machine.volume.clone().expect("it has one");
     // What others write fills it, until the reserve is all there is.
     let mut number = 0_u64;
@@ -272,7 +198,7 @@ fn a_full_volume_takes_no_more_jobs_and_loses_none() {
     assert!(reply.starts_with("HTTP/1.1 507 "), "{reply}");
     assert!(reply.contains("/problems/ledger-full"), "{reply}");
     // What is not a job is answered.
-    assert_eq!(machine.reply_to(&get("/healthz")).0, 200);
+    assert_eq!(reply_to(&mut machine, &get("/healthz")).0, 200);
 }
 
 fn charges(volume: &Volume) -> Vec<Entry> {
@@ -326,7 +252,7 @@ fn lines_are_read_as_they_are_written() {
         sequence: 0,
         previous: Hash::ZERO,
         at_unix_ns: 1,
-        record: Record::Tariff(Tariff::standard()),
+        record: Record::Tariff(gemmule::billing::Tariff::standard()),
     };
     let mut line = String::new();
     entry.push_line(&mut line);
@@ -336,10 +262,10 @@ fn lines_are_read_as_they_are_written() {
 /// A ledger of six jobs, each in a commit of its own.
 fn ledger() -> (PowerCut, Arc<Volume>) {
     let disk = PowerCut::file(1 << 30);
-    let mut machine = Machine::on(&disk, START_UNIX_NS);
+    let mut machine = on(&disk, START_UNIX_NS);
     for number in 0..6 {
         machine.now.unix_ns += HOUR_NS / 2;
-        assert_eq!(machine.reply_to(&post(Some(&format!("key-{number}")), BODY)).0, 200);
+        assert_eq!(reply_to(&mut machine, &post(Some(&format!("key-{number}")), BODY)).0, 200);
     }
     let volume = machine.volume.clone().expect("it has one");
     (disk, volume)
@@ -437,13 +363,13 @@ fn rows_beside_the_chain_are_held_against_it() {
 #[test]
 fn receipts_are_of_the_ledgers_lines() {
     let disk = PowerCut::file(1 << 30);
-    for mut machine in [Machine::in_memory(), Machine::on(&disk, START_UNIX_NS)] {
-        let (_, _, reply) = machine.reply_to(&post(None, BODY));
+    for mut machine in [Machine::in_memory(START_UNIX_NS), on(&disk, START_UNIX_NS)] {
+        let (_, _, reply) = reply_to(&mut machine, &post(None, BODY));
         let job = reply["bill"]["job"].as_str().unwrap().to_owned();
         let path = format!("/v1/jobs/{job}/receipt");
-        let (status, _, receipt) = machine.reply_to(&get(&path));
+        let (status, _, receipt) = reply_to(&mut machine, &get(&path));
         assert_eq!(status, 200, "{receipt}");
-        let (_, _, keys) = machine.reply_to(&get("/v1/receipt-keys"));
+        let (_, _, keys) = reply_to(&mut machine, &get("/v1/receipt-keys"));
         let keys: PublishedKeys = serde_json::from_value(keys).unwrap();
         let public: Vec<_> = keys.keys.iter().map(|record| record.public_key).collect();
         let parsed = Receipt::parse(receipt.to_string().as_bytes()).unwrap();
@@ -453,11 +379,11 @@ fn receipts_are_of_the_ledgers_lines() {
         let Record::Charge(charge) = entry.record else { panic!("no charge") };
         assert_eq!(charge.job.to_string(), job);
         let missing = get("/v1/jobs/0123456789abcdef0123456789abcdef/receipt");
-        assert_eq!(machine.reply_to(&missing).0, 404);
+        assert_eq!(reply_to(&mut machine, &missing).0, 404);
         if machine.volume.is_some() {
             drop(machine);
-            let mut machine = Machine::on(&disk, START_UNIX_NS + HOUR_NS);
-            assert_eq!(machine.reply_to(&get(&path)).2, receipt, "the key lasts");
+            let mut machine = on(&disk, START_UNIX_NS + HOUR_NS);
+            assert_eq!(reply_to(&mut machine, &get(&path)).2, receipt, "the key lasts");
         }
     }
 }
