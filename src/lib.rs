@@ -17,6 +17,8 @@ pub mod api;
 pub mod formats;
 pub mod inference;
 
+pub mod store;
+
 pub mod job;
 pub mod json;
 

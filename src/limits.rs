@@ -72,6 +72,9 @@ pub const ACCOUNT_BURST_MAX: u32 = 1_000_000;
 /// Jobs in progress that an account's limit can be.
 pub const ACCOUNT_JOBS_AT_ONCE_MAX: u32 = 1_000_000;
 
+/// Matrices kept at once, by all accounts; each takes some memory while the machine runs.
+pub const MATRICES_MAX: usize = 65_536;
+
 /// Accounts in one reply that lists them.
 pub const ACCOUNTS_PER_REPLY: usize = 1000;
 /// How long the key is valid that is printed where nobody has one to administer with.

@@ -36,6 +36,7 @@ pub use array::{ArrayHeader, ByteOrder, Scalar, Which};
 pub use operands::{Demand, Operands};
 pub use reader::{Reader, STRIDE_BYTES};
 pub use settings::{Number, Settings};
+pub(crate) use write::npy_head;
 
 use crate::problem::{Problem, ProblemKind};
 

@@ -77,7 +77,8 @@ fn result_bytes(dtype: Dtype, Shape { m, n, .. }: Shape) -> usize {
     m * n * dtype.bytes()
 }
 
-fn npy_head(dtype: Dtype, shape: Shape) -> Vec<u8> {
+/// What stands before the elements, exactly as NumPy writes it.
+pub fn npy_head(dtype: Dtype, shape: Shape) -> Vec<u8> {
     let Shape { m, n, .. } = shape;
     let bytes = dtype.bytes();
     let mut dictionary =

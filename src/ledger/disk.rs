@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use core::fmt;
+use core::ops::Range;
 
 /// Bytes that last. Offsets and lengths may be any; an implementation cuts them into blocks.
 ///
@@ -17,6 +18,15 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes it that long, where it is a file; what is new reads as zeros. A device that is at least
     /// that long stays as it is.
     fn set_bytes(&self, bytes: u64) -> Result<(), DiskError>;
+
+    /// Sees to it that writing to this part, which lies before the disk's end, finds room: a file may
+    /// have holes.
+    fn allocate(&self, _part: Range<u64>) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    /// What is in this part is not needed any more, and may read as anything.
+    fn discard(&self, _part: Range<u64>) {}
 
     /// Fills `out` from what is at `offset`.
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError>;

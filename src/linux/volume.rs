@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -102,6 +103,21 @@ impl Disk for FileDisk {
         Ok(())
     }
 
+    fn allocate(&self, part: Range<u64>) -> Result<(), DiskError> {
+        self.check()?;
+        if self.is_device {
+            return Ok(());
+        }
+        extend(&self.file, part.start, part.end).map_err(told("making room"))
+    }
+
+    /// A failure costs room on the file system and nothing else.
+    fn discard(&self, part: Range<u64>) {
+        if !self.is_device {
+            punch(&self.file, part);
+        }
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
         self.check()?;
         self.file.read_exact_at(out, offset).map_err(told("reading"))
@@ -125,8 +141,19 @@ fn told(what: &str) -> impl Fn(io::Error) -> DiskError {
     move |error| DiskError(format!("{what}: {error}"))
 }
 
-/// Makes the file longer, with blocks of the file system behind all of it where that can do so:
-/// otherwise writes could find it full.
+/// Gives a part of the file back to the file system, where that can do so.
+fn punch(file: &File, part: Range<u64>) {
+    let offset = |bytes: u64| libc::off_t::try_from(bytes).ok();
+    let (Some(start), Some(length)) = (offset(part.start), offset(part.end - part.start)) else {
+        return;
+    };
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: the descriptor is the file's, which is open; no memory is involved.
+    unsafe { libc::fallocate(file.as_raw_fd(), mode, start, length) };
+}
+
+/// Sees to it that there are blocks of the file system behind this part of the file, where that can
+/// do so, and makes it that long: otherwise writes could find it full.
 fn extend(file: &File, from: u64, until: u64) -> io::Result<()> {
     let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(io::Error::other);
     let (start, length) = (offset(from)?, offset(until - from)?);
@@ -138,7 +165,9 @@ fn extend(file: &File, from: u64, until: u64) -> io::Result<()> {
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return file.set_len(until),
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                return if file.metadata()?.len() < until { file.set_len(until) } else { Ok(()) };
+            }
             _ => return Err(error),
         }
     }

@@ -35,6 +35,11 @@ tables! {
     Usage = "usage", "Sums over the journal.";
     Idempotency = "idempotency", "What was answered to requests that may come again.";
     Secrets = "secrets", "Keys that receipts are signed with.";
+    Matrices = "matrices", "Matrices that are kept, and where on the slab they lie.";
+    Tiles = "tiles", "The checksums of the tiles of matrices that are there.";
+    References = "references", "Names that accounts have given to matrices.";
+    Uploads = "uploads", "Matrices that are coming in.";
+    Tasks = "tasks", "Jobs that go on by themselves, as they were asked for and as they stand.";
     Meta = "meta", "Where the journal ends, and what else there is one of.";
 }
 

@@ -4,11 +4,11 @@
 //! 0       what it is: magic, format version, id. Written once, before anything else.
 //! 4096    slot 0 \ the store's length, in two slots: the valid one of the higher generation
 //! 8192    slot 1 / counts. A disk has a length of its own, which is not the store's.
-//! 12288   nothing
+//! 12288   where the part of the disk behind the store begins, if it has one; written once
 //! 16384   the store
 //! ```
 //!
-//! Each of the three is one sector, so that it is written whole or not at all, and has a checksum
+//! Each of the four is one sector, so that it is written whole or not at all, and has a checksum
 //! against disks that break that promise. They lie 4096 bytes apart because a disk may have sectors
 //! of that size behind those of 512 that it shows, and would tear neighbours together.
 
@@ -17,11 +17,17 @@ use crate::ledger::disk::{Disk, DiskError};
 
 /// Bytes before the store.
 pub const HEAD_BYTES: u64 = 16 * 1024;
-/// The format that is written. The formats from 1 to this one are read.
-pub const FORMAT_VERSION: u32 = 1;
+/// The latest format. The formats from 1 to this one are read.
+pub const FORMAT_VERSION: u32 = 2;
+/// The format of a disk that is the store's up to its end.
+const FORMAT_UNDIVIDED: u32 = 1;
+/// The format of a disk that is [divided](divide): who does not know of that would let the store grow
+/// over what lies behind it.
+const FORMAT_DIVIDED: u32 = 2;
 
 const SECTOR_BYTES: usize = 512;
 const SLOT_OFFSETS: [u64; 2] = [4096, 8192];
+const DIVISION_OFFSET: u64 = 12288;
 /// Telling of what it is to whoever looks at the disk; the line's end shows copies that were
 /// treated as text.
 const MAGIC: &[u8; 16] = b"Gemmule volume\r\n";
@@ -108,8 +114,35 @@ pub fn find(disk: &dyn Disk) -> Result<Found, VolumeError> {
 pub fn begin(disk: &dyn Disk, id: Id) -> Result<(), DiskError> {
     let mut sector = [0; SECTOR_BYTES];
     sector[..16].copy_from_slice(MAGIC);
-    sector[16..20].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    sector[16..20].copy_from_slice(&FORMAT_UNDIVIDED.to_le_bytes());
     sector[24..40].copy_from_slice(&id);
+    disk.write(0, &sealed(sector))?;
+    disk.flush()
+}
+
+/// Where the part behind the store begins on a disk with a volume, if it is divided.
+pub fn division(disk: &dyn Disk) -> Result<Option<u64>, VolumeError> {
+    let mut sector = [0; SECTOR_BYTES];
+    disk.read(0, &mut sector)?;
+    if u32::from_le_bytes(field(&sector, 16)) < FORMAT_DIVIDED {
+        return Ok(None);
+    }
+    disk.read(DIVISION_OFFSET, &mut sector)?;
+    if !is_sealed(&sector) {
+        return Err(VolumeError::Damaged("where its store ends can't be read".into()));
+    }
+    Ok(Some(u64::from_le_bytes(field(&sector, 0))))
+}
+
+/// Divides the disk: from `offset` on it is not the store's. The format says so from then on. Power
+/// may be cut in between, after which the disk is not divided yet.
+pub fn divide(disk: &dyn Disk, offset: u64) -> Result<(), DiskError> {
+    let mut sector = [0; SECTOR_BYTES];
+    sector[..8].copy_from_slice(&offset.to_le_bytes());
+    disk.write(DIVISION_OFFSET, &sealed(sector))?;
+    disk.flush()?;
+    disk.read(0, &mut sector)?;
+    sector[16..20].copy_from_slice(&FORMAT_DIVIDED.to_le_bytes());
     disk.write(0, &sealed(sector))?;
     disk.flush()
 }

@@ -42,7 +42,17 @@ pub struct Volume {
     id: Id,
     is_new: bool,
     cache_bytes: usize,
+    slab_offset: Option<u64>,
 }
+
+/// A smaller disk is the store's alone.
+const DIVIDED_BYTES_MIN: u64 = 64 << 20;
+/// The store's part of a disk that is divided, and its bounds.
+const STORE_FRACTION: u64 = 8;
+const STORE_BYTES_MIN: u64 = 32 << 20;
+const STORE_BYTES_MAX: u64 = 16 << 30;
+/// What the part behind the store begins at a multiple of.
+const SLAB_ALIGNMENT: u64 = 1 << 20;
 
 impl Volume {
     /// Opens the volume on `disk`, or makes one, named `id_if_new`, if there is nothing on it.
@@ -55,9 +65,13 @@ impl Volume {
         id_if_new: Id,
         cache_bytes: usize,
     ) -> Result<Self, VolumeError> {
+        let disk: Arc<dyn Disk> = disk.into();
         let found = head::find(&*disk)?;
         let (id, area) = match found {
-            Found::Volume(id, extent) => (id, Area::open(disk, extent)),
+            Found::Volume(id, extent) => {
+                let end = head::division(&*disk)?;
+                (id, Area::open(disk, end, extent))
+            }
             Found::Blank | Found::Begun => {
                 if disk.bytes_max() < DISK_BYTES_MIN {
                     return Err(VolumeError::TooSmall { bytes_min: DISK_BYTES_MIN });
@@ -73,7 +87,9 @@ impl Volume {
         if is_new {
             area.seal()?;
         }
-        Ok(Self { database: RwLock::new(Some(database)), area, id, is_new, cache_bytes })
+        let slab_offset = divide(&area)?;
+        let database = RwLock::new(Some(database));
+        Ok(Self { database, area, id, is_new, cache_bytes, slab_offset })
     }
 
     /// Opens the volume on `disk` to look at it, wherever it comes from: every page is held against its
@@ -84,9 +100,11 @@ impl Volume {
             Found::Volume(id, extent) => (id, extent),
             Found::Blank | Found::Begun => return Err(VolumeError::Empty),
         };
-        let area = Arc::new(Area::open(Box::new(Overlay::new(disk)), extent));
-        let database = open_store(&area, cache_bytes, Trust::Nothing)?;
-        Ok(Self { database: RwLock::new(Some(database)), area, id, is_new: false, cache_bytes })
+        let slab_offset = head::division(&*disk)?;
+        let area = Area::open(Arc::new(Overlay::new(disk)), slab_offset, extent);
+        let area = Arc::new(area);
+        let database = RwLock::new(Some(open_store(&area, cache_bytes, Trust::Nothing)?));
+        Ok(Self { database, area, id, is_new: false, cache_bytes, slab_offset })
     }
 
     /// The volume's name.
@@ -97,6 +115,12 @@ impl Volume {
     /// Whether it was made when it was opened.
     pub fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// The part of the disk behind the tables, for what is too large for them, and where on the disk
+    /// it begins; `None` where the disk is too small to be divided.
+    pub fn slab(&self) -> Option<(Arc<dyn Disk>, u64)> {
+        self.slab_offset.map(|offset| (self.area.disk().clone(), offset))
     }
 
     /// Bytes of the disk that are taken: by rows, or by pages that are free for them.
@@ -216,6 +240,25 @@ impl Volume {
         *database = Some(open_store(&self.area, self.cache_bytes, Trust::Whole)?);
         grown
     }
+}
+
+/// Divides the disk between the store and what lies behind it, unless it is divided already: where
+/// the latter begins.
+fn divide(area: &Area) -> Result<Option<u64>, VolumeError> {
+    let disk = area.disk();
+    if let Some(offset) = head::division(&**disk)? {
+        return Ok(Some(offset));
+    }
+    let bytes = disk.bytes_max();
+    // A store from before disks were divided may be large already.
+    let share = (bytes / STORE_FRACTION).clamp(STORE_BYTES_MIN, STORE_BYTES_MAX);
+    let offset = share.max(2 * area.bytes()).next_multiple_of(SLAB_ALIGNMENT);
+    if bytes < DIVIDED_BYTES_MIN || offset >= bytes {
+        return Ok(None);
+    }
+    head::divide(&**disk, offset)?;
+    area.end_at(offset);
+    Ok(Some(offset))
 }
 
 #[derive(Clone, Copy, Debug)]

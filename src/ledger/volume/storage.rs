@@ -25,7 +25,9 @@ const _: () = assert!(DISK_BYTES_MIN >= 4 * (HEAD_BYTES + RESERVE_BYTES_MIN), "m
 /// The store's part of a disk.
 #[derive(Debug)]
 pub struct Area {
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
+    /// Where on the disk it ends at the latest.
+    end: AtomicU64,
     /// Read at each access, hence not behind the lock.
     bytes: AtomicU64,
     /// Whether the length was ever written: the volume counts from then on.
@@ -50,8 +52,9 @@ struct Record {
 
 impl Area {
     /// Opens the part that `extent` tells of.
-    pub fn open(disk: Box<dyn Disk>, extent: Extent) -> Self {
+    pub fn open(disk: Arc<dyn Disk>, end: Option<u64>, extent: Extent) -> Self {
         let area = Self::begin(disk);
+        area.end.store(end.unwrap_or(u64::MAX), Ordering::Release);
         area.bytes.store(extent.bytes, Ordering::Release);
         area.is_full.store(extent.bytes > area.bytes_limit(false), Ordering::Release);
         area.is_sealed.store(true, Ordering::Release);
@@ -61,9 +64,10 @@ impl Area {
     }
 
     /// Begins an empty one. Its length is not written before it is [sealed](Area::seal).
-    pub fn begin(disk: Box<dyn Disk>) -> Self {
+    pub fn begin(disk: Arc<dyn Disk>) -> Self {
         Self {
             disk,
+            end: AtomicU64::new(u64::MAX),
             bytes: AtomicU64::new(0),
             is_sealed: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
@@ -82,6 +86,15 @@ impl Area {
 
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// From `offset` of the disk on it is not the store's.
+    pub fn end_at(&self, offset: u64) {
+        self.end.store(offset, Ordering::Release);
     }
 
     /// Bytes that the store can grow to without the reserve.
@@ -115,7 +128,7 @@ impl Area {
     }
 
     fn bytes_limit(&self, with_reserve: bool) -> u64 {
-        let disk = self.disk.bytes_max();
+        let disk = self.disk.bytes_max().min(self.end.load(Ordering::Acquire));
         let reserve = (disk / RESERVE_FRACTION).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
         let kept = HEAD_BYTES + if with_reserve { 0 } else { reserve };
         disk.saturating_sub(kept) / PAGE_BYTES * PAGE_BYTES
@@ -129,8 +142,12 @@ impl Area {
             }
             // A file is never made shorter: a length of its own that is lost with the power, while
             // the other was kept, would look like a volume that was cut off.
-            if HEAD_BYTES + bytes > self.disk.bytes() {
-                self.disk.set_bytes(HEAD_BYTES + bytes)?;
+            let (from, until) = (HEAD_BYTES + self.bytes(), HEAD_BYTES + bytes);
+            if from < self.disk.bytes() {
+                self.disk.allocate(from..until.min(self.disk.bytes()))?;
+            }
+            if until > self.disk.bytes() {
+                self.disk.set_bytes(until)?;
                 self.disk.flush()?;
             }
         }
