@@ -48,7 +48,9 @@ fn any_tariff(random: &mut Random) -> Tariff {
         micros_per_tflop_f32: price(),
         micros_per_gb_in: price(),
         micros_per_gb_out: price(),
+        micros_per_gb_hour: price(),
         job_micros_min,
+        cached_per_mille: any(random, 1000) as u32,
         free_flops_per_month: if random.chance(300) { 0 } else { any(random, u64::MAX) },
         volume_tiers,
         ..Terms::clone(&Tariff::standard())
@@ -74,7 +76,44 @@ fn any_job(random: &mut Random, tariff: &Tariff) -> (Usage, MonthToDate) {
         _ => {}
     }
     let (bytes_in, bytes_out) = (any(random, u64::MAX), any(random, u64::MAX));
-    (Usage { dtype, shape, flops, bytes_in, bytes_out }, MonthToDate { flops: before })
+    let cached = random.chance(300);
+    (Usage { dtype, shape, flops, bytes_in, bytes_out, cached }, MonthToDate { flops: before })
+}
+
+fn push_tariff(text: &mut String, tariff: &Tariff) {
+    write!(
+        text,
+        "T {} {} {} {} {} {} {} {}",
+        tariff.micros_per_tflop_f64,
+        tariff.micros_per_tflop_f32,
+        tariff.micros_per_gb_in,
+        tariff.micros_per_gb_out,
+        tariff.job_micros_min,
+        tariff.micros_per_gb_hour,
+        tariff.cached_per_mille,
+        tariff.free_flops_per_month
+    )
+    .expect("a string takes all");
+    for tier in &tariff.volume_tiers {
+        write!(text, " {} {}", tier.from_flops, tier.per_mille).expect("a string takes all");
+    }
+    text.push('\n');
+}
+
+/// What is charged for records of storage, one behind the other.
+fn any_storage(random: &mut Random, tariff: &Tariff, text: &mut String) -> u64 {
+    let (mut total, mut rest) = (0, 0);
+    text.push('S');
+    for _ in 0..random.below(20) {
+        // At any price within the cap of one record.
+        let byte_hours = any(random, 1 << 42);
+        write!(text, " {byte_hours}").expect("a string takes all");
+        let (micros, left) = tariff.storage_micros(byte_hours, rest);
+        total += micros;
+        rest = left;
+    }
+    text.push('\n');
+    total
 }
 
 /// The amounts of the jobs in `text`, as the reference finds them.
@@ -99,35 +138,23 @@ fn a_million_charges_are_what_the_rule_says() {
     let seed = 20_261_124;
     let mut random = Random::new(seed);
     let mut text = String::new();
-    let mut found = Vec::with_capacity(TARIFFS * USAGES_PER_TARIFF);
+    let mut found = Vec::with_capacity(TARIFFS * (USAGES_PER_TARIFF + 1));
     let mut computed = 0;
     for _ in 0..TARIFFS {
         let tariff = any_tariff(&mut random);
-        write!(
-            text,
-            "T {} {} {} {} {} {}",
-            tariff.micros_per_tflop_f64,
-            tariff.micros_per_tflop_f32,
-            tariff.micros_per_gb_in,
-            tariff.micros_per_gb_out,
-            tariff.job_micros_min,
-            tariff.free_flops_per_month
-        )
-        .expect("a string takes all");
-        for tier in &tariff.volume_tiers {
-            write!(text, " {} {}", tier.from_flops, tier.per_mille).expect("a string takes all");
-        }
-        text.push('\n');
+        push_tariff(&mut text, &tariff);
         for _ in 0..USAGES_PER_TARIFF {
             let (usage, month) = any_job(&mut random, &tariff);
             let bits = if usage.dtype == Dtype::F64 { 64 } else { 32 };
             let Usage { flops, bytes_in, bytes_out, .. } = usage;
-            writeln!(text, "U {bits} {flops} {bytes_in} {bytes_out} {}", month.flops)
+            let cached = u8::from(usage.cached);
+            writeln!(text, "U {bits} {cached} {flops} {bytes_in} {bytes_out} {}", month.flops)
                 .expect("a string takes all");
             let amount = tariff.amount_micros(&usage, month);
             computed += usize::from(amount != tariff.job_micros_min && amount < AMOUNT_MICROS_MAX);
             found.push(amount);
         }
+        found.push(any_storage(&mut random, &tariff, &mut text));
     }
     // Random jobs that all cost the minimum or the cap would show nothing.
     assert!(computed > found.len() / 3, "{computed} of {}", found.len());
@@ -177,7 +204,7 @@ fn a_job_costs_what_its_parts_do() {
         };
         let tariff = Tariff::try_from(terms).expect("sound terms");
         let (mut usage, month) = any_job(&mut random, &tariff);
-        usage = Usage { dtype: Dtype::F64, bytes_in: 0, bytes_out: 0, ..usage };
+        usage = Usage { dtype: Dtype::F64, bytes_in: 0, bytes_out: 0, cached: false, ..usage };
         usage.flops = any(&mut random, 1 << 40);
         let first = any(&mut random, usage.flops);
         let rest = usage.flops - first;

@@ -173,6 +173,8 @@ fn the_prices_are_the_tariffs() {
         tariff.micros_per_tflop_f32,
         tariff.micros_per_gb_in,
         tariff.micros_per_gb_out,
+        tariff.micros_per_gb_hour,
+        tariff.cached_per_mille.into(),
         tariff.job_micros_min,
     ];
     assert_eq!(prices, figures.map(|price| price.to_string()));

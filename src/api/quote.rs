@@ -118,6 +118,7 @@ impl Quote {
             flops,
             bytes_in: sizes.bytes_in,
             bytes_out: sizes.bytes_out,
+            cached: false,
         };
         let usage_max =
             Usage { bytes_in: sizes.bytes_in_max, bytes_out: sizes.bytes_out_max, ..usage };

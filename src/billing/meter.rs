@@ -13,6 +13,8 @@ pub struct Usage {
     pub bytes_in: u64,
     /// Bytes of the encoded result, the bill around it left out.
     pub bytes_out: u64,
+    /// The result was there already, and no operation executed.
+    pub cached: bool,
 }
 
 /// The floating-point operations of `C <- alpha A B + beta C` for an m x k and a k x n operand:

@@ -8,6 +8,8 @@ pub mod tariff;
 
 pub mod terms;
 
+pub mod storage;
+
 pub mod book;
 
 pub mod bill;
@@ -16,4 +18,5 @@ pub use bill::{Bill, JobId, RecentBills};
 pub use book::TariffBook;
 pub use currency::Currency;
 pub use meter::Usage;
+pub use storage::{StorageMark, StorageMeter, StorageSpan};
 pub use tariff::{MonthToDate, Tariff};

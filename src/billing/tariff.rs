@@ -11,9 +11,14 @@
 //! The free operations have places as well, so that they count towards the tiers. A job whose
 //! operations lie on both sides of a boundary is split there, to the operation.
 //!
+//! Where a result is answered from the cache, its operations cost `cached_per_mille` of that, and have
+//! their places as if they had been executed.
+//!
 //! Operations at their rates and bytes at their prices are summed over one denominator, and the sum
 //! is rounded up once, to a whole micro-unit. Then it is raised to the minimum of a job, which free
 //! operations don't lift, and capped at [`AMOUNT_MICROS_MAX`].
+//!
+//! What is stored is priced by [`crate::billing::storage`].
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -52,9 +57,29 @@ pub struct Terms {
     /// Lower prices for those who multiply much, by rising `from_flops`.
     #[serde(default)]
     pub volume_tiers: Vec<Tier>,
+    /// Per 10^9 bytes of stored matrices and hour.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub micros_per_gb_hour: u64,
+    /// Thousandths of their price that the operations of a result cost which is answered from the
+    /// cache.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub cached_per_mille: u32,
     /// Jobs that are admitted from this second of Unix time on are priced by it.
     #[serde(default)]
     pub in_force_from_unix_s: u64,
+}
+
+// Tariffs that were written before there were these fields are written the same again, to the byte.
+fn is_zero(price: &u64) -> bool {
+    *price == 0
+}
+
+fn whole() -> u32 {
+    PER_MILLE
+}
+
+fn is_whole(per_mille: &u32) -> bool {
+    *per_mille == PER_MILLE
 }
 
 /// A rate of the prices of operations.
@@ -83,7 +108,7 @@ pub(super) const PER_MILLE: u32 = 1000;
 const FLOPS_PER_TFLOP: u128 = 1_000_000_000_000;
 const BYTES_PER_GB: u128 = 1_000_000_000;
 /// What all is summed over: micro-units and so many parts of them.
-const PARTS_PER_MICRO: u128 = FLOPS_PER_TFLOP * PER_MILLE as u128;
+const PARTS_PER_MICRO: u128 = FLOPS_PER_TFLOP * (PER_MILLE as u128).pow(2);
 /// A byte at a price of one, in these parts.
 const PARTS_PER_BYTE: u128 = PARTS_PER_MICRO / BYTES_PER_GB;
 
@@ -91,9 +116,9 @@ const _: () = assert!(PARTS_PER_BYTE * BYTES_PER_GB == PARTS_PER_MICRO, "bytes a
 const _: () = assert!(
     (u64::MAX as u128)
         .checked_mul(PRICE_MICROS_MAX as u128)
-        // Operations at the full rate, bytes in and bytes out.
+        // Operations at the full rate, and a rest of bytes; bytes in and bytes out are less.
         .unwrap()
-        .checked_mul(PER_MILLE as u128 + 2 * PARTS_PER_BYTE)
+        .checked_mul((PER_MILLE as u128).pow(2) + 1)
         .is_some(),
     "whatever is used, the sum of its parts fits in 128 bits"
 );
@@ -132,17 +157,29 @@ impl Tariff {
             job_micros_min: 1,
             free_flops_per_month: 0,
             volume_tiers: Vec::new(),
+            micros_per_gb_hour: 100,
+            cached_per_mille: 100,
             in_force_from_unix_s: 0,
         })
     }
 
     /// The price of `usage` in micro-units, for an account that has had so much in the month.
     pub fn amount_micros(&self, usage: &Usage, month: MonthToDate) -> u64 {
-        self.amount_of(usage, self.weighted_flops(usage.flops, month))
+        self.line_micros(usage, month).max(self.job_micros_min)
     }
 
     /// What `usage` costs at most, whatever the account has had.
     pub fn amount_micros_max(&self, usage: &Usage) -> u64 {
+        self.line_micros_max(usage).max(self.job_micros_min)
+    }
+
+    /// The price of `usage` without the minimum of a job, of which it is a part.
+    pub(super) fn line_micros(&self, usage: &Usage, month: MonthToDate) -> u64 {
+        self.amount_of(usage, self.weighted_flops(usage.flops, month))
+    }
+
+    /// The most that it is, whatever the account has had.
+    pub(super) fn line_micros_max(&self, usage: &Usage) -> u64 {
         self.amount_of(usage, u128::from(usage.flops) * u128::from(self.per_mille_max()))
     }
 
@@ -152,13 +189,15 @@ impl Tariff {
             Dtype::F64 => self.micros_per_tflop_f64,
             Dtype::F32 => self.micros_per_tflop_f32,
         };
+        let part = if usage.cached { self.cached_per_mille } else { PER_MILLE };
         // No overflow: rates are at most PER_MILLE and prices at most PRICE_MICROS_MAX.
-        let work = weighted_flops * u128::from(flop_price);
+        let work = weighted_flops * u128::from(flop_price) * u128::from(part);
         let bytes = u128::from(usage.bytes_in) * u128::from(self.micros_per_gb_in)
             + u128::from(usage.bytes_out) * u128::from(self.micros_per_gb_out);
-        let micros = (work + bytes * PARTS_PER_BYTE).div_ceil(PARTS_PER_MICRO);
-        let micros = micros.clamp(self.job_micros_min.into(), AMOUNT_MICROS_MAX.into());
-        u64::try_from(micros).expect("the cap is a u64")
+        // The whole micro-units of bytes stay apart, which would not fit in these parts.
+        let rest = work + bytes % BYTES_PER_GB * PARTS_PER_BYTE;
+        let micros = bytes / BYTES_PER_GB + rest.div_ceil(PARTS_PER_MICRO);
+        u64::try_from(micros.min(AMOUNT_MICROS_MAX.into())).expect("the cap is a u64")
     }
 
     /// The operations of a job, each times its rate per mille.
@@ -201,7 +240,8 @@ mod tests {
     const GIGA: u64 = 1_000_000_000;
 
     fn usage(dtype: Dtype, flops: u64, bytes_in: u64, bytes_out: u64) -> Usage {
-        Usage { dtype, shape: Shape { m: 1, n: 1, k: 1 }, flops, bytes_in, bytes_out }
+        let shape = Shape { m: 1, n: 1, k: 1 };
+        Usage { dtype, shape, flops, bytes_in, bytes_out, cached: false }
     }
 
     #[test]
@@ -266,6 +306,33 @@ mod tests {
             assert!(amount <= tariff.amount_micros_max(&usage), "{flops} behind {before}");
         }
         assert_eq!(tariff.amount_micros_max(&usage(Dtype::F64, TERA, 0, 0)), 400);
+    }
+
+    #[test]
+    fn amounts_from_the_cache() {
+        let of = |cached_per_mille, job_micros_min| {
+            let terms = Terms { cached_per_mille, job_micros_min, ..Tariff::standard().0 };
+            Tariff::try_from(terms).expect("sound terms")
+        };
+        for (cached_per_mille, minimum, flops, bytes_in, expected) in [
+            (1000, 1, TERA, 0, 400),
+            (100, 1, TERA, 0, 40),
+            (100, 1, TERA + 1, 0, 41),
+            (1, 1, TERA, 0, 1),
+            (0, 0, TERA, 0, 0),
+            (0, 7, TERA, 0, 7),
+            // Bytes are at the full price, and both are rounded together.
+            (100, 1, TERA, GIGA, 5_040),
+            (1, 0, TERA / 4, GIGA / 10_000 / 5, 1),
+            (1, 0, TERA / 4 * 5, GIGA / 10_000, 1),
+            (1, 0, TERA / 4 * 5 + 1, GIGA / 10_000, 2),
+        ] {
+            let tariff = of(cached_per_mille, minimum);
+            let usage = Usage { cached: true, ..usage(Dtype::F64, flops, bytes_in, 0) };
+            let amount = tariff.amount_micros(&usage, MonthToDate::default());
+            assert_eq!(amount, expected, "{cached_per_mille} {usage:?}");
+            assert_eq!(tariff.amount_micros_max(&usage), expected);
+        }
     }
 
     #[test]

@@ -52,9 +52,11 @@ pub(super) fn check(terms: &Terms) -> Result<(), Illegal> {
         ("/micros_per_gb_in", terms.micros_per_gb_in),
         ("/micros_per_gb_out", terms.micros_per_gb_out),
         ("/job_micros_min", terms.job_micros_min),
+        ("/micros_per_gb_hour", terms.micros_per_gb_hour),
     ] {
         at_most(field, price, PRICE_MICROS_MAX)?;
     }
+    at_most("/cached_per_mille", terms.cached_per_mille.into(), PER_MILLE.into())?;
     at_most("/in_force_from_unix_s", terms.in_force_from_unix_s, UNIX_SECONDS_MAX)?;
     check_tiers(terms)
 }
@@ -123,6 +125,10 @@ mod tests {
             ("micros_per_gb_out", json!(u64::MAX), Some("/micros_per_gb_out")),
             ("job_micros_min", json!(price_max), None),
             ("job_micros_min", json!(price_max + 1), Some("/job_micros_min")),
+            ("micros_per_gb_hour", json!(price_max), None),
+            ("micros_per_gb_hour", json!(price_max + 1), Some("/micros_per_gb_hour")),
+            ("cached_per_mille", json!(0), None),
+            ("cached_per_mille", json!(1001), Some("/cached_per_mille")),
             ("free_flops_per_month", json!(u64::MAX), None),
             ("in_force_from_unix_s", json!(UNIX_SECONDS_MAX), None),
             ("in_force_from_unix_s", json!(UNIX_SECONDS_MAX + 1), Some("/in_force_from_unix_s")),
@@ -142,14 +148,28 @@ mod tests {
         }
     }
 
+    /// Prices that there were not when a tariff was written change nothing for it, and it is written
+    /// again as it was.
     #[test]
     fn what_came_later_may_be_left_out() {
+        let later = [
+            "free_flops_per_month",
+            "volume_tiers",
+            "in_force_from_unix_s",
+            "micros_per_gb_hour",
+            "cached_per_mille",
+        ];
         let tariff = written(|terms| {
             let terms = terms.as_object_mut().expect("an object");
-            for name in ["free_flops_per_month", "volume_tiers", "in_force_from_unix_s"] {
+            for name in later {
                 assert!(terms.remove(name).is_some(), "{name}");
             }
         });
-        assert_eq!(tariff, Ok(Tariff::standard()));
+        let standard = Terms::clone(&Tariff::standard());
+        let plain = Terms { micros_per_gb_hour: 0, cached_per_mille: 1000, ..standard };
+        let tariff = tariff.expect("sound terms");
+        assert_eq!(*tariff, plain);
+        let again = serde_json::to_value(tariff).expect("JSON");
+        assert_eq!(later[3..].iter().filter(|name| again.get(**name).is_some()).count(), 0);
     }
 }

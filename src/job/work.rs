@@ -81,8 +81,8 @@ where
         else {
             return Err(memory_problem(Shortage::Never { total_bytes: 0 }, usize::MAX));
         };
-        let mut usage =
-            Usage { dtype: T::DTYPE, shape, flops, bytes_in, bytes_out: bytes_out_max as u64 };
+        let bytes_out = bytes_out_max as u64;
+        let mut usage = Usage { dtype: T::DTYPE, shape, flops, bytes_in, bytes_out, cached: false };
         hold(&usage)?;
         usage.bytes_out = 0;
         promise.resize(needed_bytes).map_err(|shortage| memory_problem(shortage, needed_bytes))?;

@@ -136,6 +136,7 @@ impl Charge {
             flops: self.flops,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            cached: false,
         }
     }
 

@@ -2,10 +2,13 @@
 
 Reads lines of whole numbers:
 
-    T f64 f32 gb_in gb_out minimum free [from_flops per_mille]...     a tariff: for the lines behind it
-    U bits flops bytes_in bytes_out flops_before                      a job in f64 or f32
+    T f64 f32 gb_in gb_out minimum gb_hour cached free [from_flops per_mille]...
+                                                       a tariff: for the lines behind it
+    U bits cached flops bytes_in bytes_out flops_before
+                                                       a job in f64 or f32, answered from the cache or not
+    S byte_hours...                                    what was stored, record by record
 
-and prints for each job its amount in micro-units.
+and prints for each job its amount in micro-units, and the amounts of what was stored together.
 """
 
 import sys
@@ -32,15 +35,19 @@ def main():
         kind, *fields = line.split()
         numbers = [int(field) for field in fields]
         if kind == "T":
-            f64, f32, gb_in, gb_out, minimum, free, *pairs = numbers
+            f64, f32, gb_in, gb_out, minimum, gb_hour, cached, free, *pairs = numbers
             rates = [(0, 1000), *zip(pairs[::2], pairs[1::2])]
             continue
-        bits, flops, bytes_in, bytes_out, before = numbers
+        if kind == "S":
+            # However many records it was cut into.
+            out.append(sum(numbers) * gb_hour // 10**9)
+            continue
+        bits, is_cached, flops, bytes_in, bytes_out, before = numbers
         work = cost_of_first(before + flops, free, rates) - cost_of_first(before, free, rates)
-        # Over 10^15: prices are for 10^12 operations, and for 10^9 bytes.
-        total = work * (f64 if bits == 64 else f32)
-        total += (bytes_in * gb_in + bytes_out * gb_out) * 10**6
-        out.append(min(max(-(-total // 10**15), minimum), AMOUNT_MAX))
+        # Over 10^18: prices are for 10^12 operations in thousandths of thousandths, and for 10^9 bytes.
+        total = work * (f64 if bits == 64 else f32) * (cached if is_cached else 1000)
+        total += (bytes_in * gb_in + bytes_out * gb_out) * 10**9
+        out.append(min(max(-(-total // 10**18), minimum), AMOUNT_MAX))
     print("\n".join(map(str, out)))
 
 

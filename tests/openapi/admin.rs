@@ -110,6 +110,8 @@ fn money() -> Vec<(String, Vec<Operation>)> {
         "micros_per_gb_out": 8000,
         "job_micros_min": 1,
         "volume_tiers": [{"from_flops": 1_000_000_000_000_000_u64, "per_mille": 800}],
+        "micros_per_gb_hour": 80,
+        "cached_per_mille": 50,
         "in_force_from_unix_s": 1_795_507_200,
     });
     let add = post("addTariff", "A new version", path, "Tariff", &[], &bulk, "NewTariff");
@@ -268,7 +270,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// What need not be given is 0, or empty.
+/// What need not be given is 0, or empty, or 1000 thousandths.
 fn new_tariff() -> Value {
     let mut schema = tariff();
     let optional = ["free_flops_per_month", "volume_tiers", "in_force_from_unix_s"];
