@@ -57,6 +57,7 @@ use crate::ledger::{Account, AccountId, Volume};
 use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
 use crate::problem::{Problem, ProblemKind};
+use crate::store::{Store, StoreError};
 use crate::time::Now;
 
 use bad_keys::BadKeys;
@@ -134,6 +135,8 @@ pub struct Server {
     jobs_out: usize,
     bills: RecentBills,
     book: Book,
+    /// Matrices that stay.
+    store: Arc<Store>,
     /// The account [`ANONYMOUS`], where it is served.
     anonymous: Option<AccountIndex>,
     waiting: ledger::Waiting,
@@ -152,8 +155,10 @@ pub struct Server {
 impl Server {
     /// A server without sessions. `seed` must be unpredictable: job ids are drawn from it.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let memory = MemoryBudget::new(config.memory_bytes);
         let mut server = Self {
-            memory: MemoryBudget::new(config.memory_bytes),
+            store: Store::in_memory(memory.clone()),
+            memory,
             sessions: Slab::new(),
             generation: 0,
             timers: Timers::default(),
@@ -179,12 +184,17 @@ impl Server {
         server
     }
 
-    /// The same, with its ledger on a volume.
+    /// The same, with its ledger and its matrices on a volume.
     ///
     /// # Errors
     ///
     /// What is wrong with the volume.
     pub fn with_volume(mut self, volume: Arc<Volume>, now: Now) -> Result<Self, BookError> {
+        self.store =
+            Store::open(volume.clone(), self.memory.clone()).map_err(|error| match error {
+                StoreError::Volume(error) => BookError::Volume(error),
+                error => BookError::Damaged(alloc::format!("its matrices: {error}")),
+            })?;
         self.book = Book::open(volume, now.unix_ns)?;
         self.anonymous = None;
         self.begin_book(now.unix_ns);
@@ -342,6 +352,11 @@ impl Server {
     /// Bytes of memory promised to requests now.
     pub fn promised_bytes(&self) -> usize {
         self.memory.promised_bytes()
+    }
+
+    /// Bytes of matrices that stay, or are being written.
+    pub fn stored_bytes(&self) -> u64 {
+        self.store.bytes()
     }
 
     /// When [`Server::expire`], or [`Server::is_drained`], has to be asked at the latest, on the
