@@ -12,6 +12,8 @@ use super::matrix::{Matrix, Stored};
 use super::record::Purpose;
 use super::space::Extent;
 use super::{Keep, Store};
+use crate::ledger::AccountId;
+use crate::ledger::hash::Hash;
 use crate::memory::{Promise, Shortage};
 
 /// Room that was taken for a matrix.
@@ -39,20 +41,30 @@ impl Worth {
 }
 
 impl Store {
-    /// Keeps a finished matrix as a cache from now on, of something that takes so many operations to
-    /// make again.
-    pub fn keep_as_cache(&self, stored: &Stored, flops: u64) -> Result<(), StoreError> {
+    /// Notes what a finished matrix is the result of, and that it would take so many operations to make
+    /// it again. Unless the account keeps it anyway, it is from now on kept as a cache.
+    pub fn remember(&self, stored: &Stored, operation: Hash, flops: u64) -> Result<(), StoreError> {
         self.change(stored, |record| {
-            record.purpose = Purpose::Cache;
+            if record.purpose != Purpose::Upload {
+                record.purpose = Purpose::Cache;
+                record.keep = Keep::default();
+            }
+            record.operation = Some(operation);
             record.flops = flops;
-            record.keep = Keep::default();
         })?;
         self.note_use(stored);
         Ok(())
     }
 
-    /// Notes that a matrix was asked for.
-    pub fn note_use(&self, stored: &Stored) {
+    /// The result of this operation, if the account has it.
+    pub fn recall(&self, account: &AccountId, operation: Hash) -> Option<Arc<Stored>> {
+        let number = *self.state.lock().operations.get(&(account.clone(), operation))?;
+        let stored = self.by_number(number)?;
+        self.note_use(&stored);
+        Some(stored)
+    }
+
+    fn note_use(&self, stored: &Stored) {
         let mut state = self.state.lock();
         let inflation = state.inflation;
         if let Some(held) = state.matrices.get_mut(&stored.number()) {

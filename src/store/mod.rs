@@ -2,8 +2,9 @@
 //! volume.
 //!
 //! A matrix is written tile by tile into a [`Draft`], and cannot be changed any more once that is
-//! [finished](Store::finish): then it is found by its account and its address, which is the SHA-256 of
-//! what NumPy's `save` writes of it. What an account keeps is told to no other, not even by being there
+//! [finished](Store::finish). What an account has sent is found by its address from then on, which is
+//! the SHA-256 of what NumPy's `save` writes of it; what a job has made is found by its number, until
+//! it is [published](Store::publish). What an account keeps is told to no other, not even by being there
 //! already: equal matrices of two accounts lie there twice.
 //!
 //! Bytes go to the [slab](Slab), rows about them to tables of the volume. A row is written only after
@@ -41,6 +42,7 @@ use cache::{Room, Worth};
 use matrix::Matrix;
 use record::Record;
 
+use crate::ledger::hash::Hash;
 use crate::ledger::{AccountId, Batch, Table, Volume};
 use crate::limits::MATRICES_MAX;
 use crate::memory::MemoryBudget;
@@ -67,8 +69,10 @@ pub struct Store {
 struct State {
     next: u64,
     matrices: BTreeMap<MatrixNumber, Held>,
-    /// Those that are finished.
+    /// What accounts keep.
     addresses: BTreeMap<(AccountId, MatrixId), MatrixNumber>,
+    /// Results by what they are results of.
+    operations: BTreeMap<(AccountId, Hash), MatrixNumber>,
     references: BTreeMap<(AccountId, String), MatrixId>,
     /// What is worth the least of those that may be evicted has been worth so much.
     inflation: u64,
@@ -190,9 +194,10 @@ impl Store {
         }
     }
 
-    /// Ends a draft of which all tiles are committed: from now on it is found by its address, which
-    /// the caller has found. Where the account keeps an equal one already, that is returned, kept for
-    /// as long as either would have been, and the draft is given up.
+    /// Ends a draft of which all tiles are committed, with the address that the caller has found. If it
+    /// was begun as an [upload](Purpose::Upload), it is found by that from now on; where the account
+    /// keeps an equal one already, that is returned, kept for as long as either would have been, and
+    /// the draft is given up.
     pub fn finish(
         &self,
         draft: &Draft,
@@ -202,23 +207,40 @@ impl Store {
     ) -> Result<Arc<Stored>, StoreError> {
         assert!(draft.is_whole(), "all tiles are committed");
         let matrix = draft.matrix();
-        let account = matrix.record().account.clone();
-        if let Some(equal) = self.find(&account, id) {
+        let Record { account, purpose, .. } = matrix.record();
+        if purpose == Purpose::Upload
+            && let Some(equal) = self.find(&account, id)
+        {
             self.change(&equal, |record| record.keep_longer(keep))?;
             self.forget(matrix)?;
             return Ok(equal);
         }
-        matrix.update(|record| {
+        let stored = Arc::new(Stored::new(matrix.clone()));
+        self.change(&stored, |record| {
             record.id = Some(id);
             record.keep = keep;
             record.finished_unix_ns = now_unix_ns;
-        });
-        if let Err(error) = self.commit_row(matrix) {
-            matrix.update(|record| record.id = None);
-            return Err(error);
+        })?;
+        Ok(stored)
+    }
+
+    /// Makes what a job has made one of the matrices that its account keeps. Where it keeps an equal
+    /// one already, that is returned, kept for as long as either would have been, and the other one
+    /// stays what it was.
+    pub fn publish(&self, stored: &Arc<Stored>, keep: Keep) -> Result<Arc<Stored>, StoreError> {
+        match self.find(&stored.account(), stored.id()) {
+            Some(equal) => {
+                self.change(&equal, |record| record.keep_longer(keep))?;
+                Ok(equal)
+            }
+            None => {
+                self.change(stored, |record| {
+                    record.purpose = Purpose::Upload;
+                    record.keep = keep;
+                })?;
+                Ok(stored.clone())
+            }
         }
-        self.state.lock().addresses.insert((account, id), matrix.number());
-        Ok(Arc::new(Stored::new(matrix.clone())))
     }
 
     /// A matrix that an account keeps.
@@ -253,14 +275,6 @@ impl Store {
     /// Keeps a matrix for longer or shorter.
     pub fn keep(&self, stored: &Stored, keep: Keep) -> Result<(), StoreError> {
         self.change(stored, |record| record.keep = keep)
-    }
-
-    /// Makes a finished matrix the account's own, billed and not evicted.
-    pub fn adopt(&self, stored: &Stored, keep: Keep) -> Result<(), StoreError> {
-        self.change(stored, |record| {
-            record.purpose = Purpose::Upload;
-            record.keep = keep;
-        })
     }
 
     /// Removes a matrix. Those who have its handle can read it for as long as they do.
@@ -328,11 +342,20 @@ impl Store {
     }
 
     fn change(&self, stored: &Stored, change: impl FnOnce(&mut Record)) -> Result<(), StoreError> {
-        let before = stored.matrix().record();
-        stored.matrix().update(change);
-        self.commit_row(stored.matrix()).inspect_err(|_| {
-            stored.matrix().update(|record| *record = before);
-        })
+        let matrix = stored.matrix();
+        let before = matrix.record();
+        matrix.update(change);
+        if let Err(error) = self.commit_row(matrix) {
+            matrix.update(|record| *record = before);
+            return Err(error);
+        }
+        let mut state = self.state.lock();
+        // One that was removed meanwhile is not found again.
+        if state.matrices.contains_key(&matrix.number()) {
+            state.unlink(matrix.number(), &before);
+            state.link(matrix);
+        }
+        Ok(())
     }
 
     /// Takes a matrix out of the tables, then out of memory; its room is free once nobody reads it.
@@ -367,21 +390,41 @@ impl Store {
 
 impl State {
     fn insert(&mut self, matrix: Arc<Matrix>) {
-        let record = matrix.record();
-        if let Some(id) = record.id {
-            self.addresses.insert((record.account, id), matrix.number());
-        }
+        self.link(&matrix);
         let worth = Worth::new(self.inflation, &matrix);
         self.matrices.insert(matrix.number(), Held { matrix, worth });
     }
 
     fn remove(&mut self, matrix: &Matrix) {
         self.matrices.remove(&matrix.number());
+        self.unlink(matrix.number(), &matrix.record());
+    }
+
+    /// Makes a matrix found by what its record says.
+    fn link(&mut self, matrix: &Matrix) {
         let record = matrix.record();
-        let Some(id) = record.id else { return };
-        let address = (record.account, id);
-        if self.addresses.get(&address) == Some(&matrix.number()) {
-            self.addresses.remove(&address);
+        if let Some(id) = record.id.filter(|_| record.is_found()) {
+            self.addresses.insert((record.account.clone(), id), matrix.number());
+        }
+        if let Some(operation) = record.operation.filter(|_| record.id.is_some()) {
+            self.operations.insert((record.account, operation), matrix.number());
+        }
+    }
+
+    /// Makes one not found any more that was found by what its record said.
+    fn unlink(&mut self, number: MatrixNumber, record: &Record) {
+        let is_its = |found: &MatrixNumber| *found == number;
+        if let Some(id) = record.id {
+            let address = (record.account.clone(), id);
+            if self.addresses.get(&address).is_some_and(is_its) {
+                self.addresses.remove(&address);
+            }
+        }
+        if let Some(operation) = record.operation {
+            let operation = (record.account.clone(), operation);
+            if self.operations.get(&operation).is_some_and(is_its) {
+                self.operations.remove(&operation);
+            }
         }
     }
 }
@@ -398,7 +441,7 @@ fn reference_key(account: &AccountId, name: &str) -> Vec<u8> {
 fn read_reference(key: &[u8], value: &[u8]) -> Option<((AccountId, String), MatrixId)> {
     let text = core::str::from_utf8(key).ok()?;
     let (account, name) = text.split_once('\0')?;
-    let id = MatrixId(crate::ledger::hash::Hash(value.try_into().ok()?));
+    let id = MatrixId(Hash(value.try_into().ok()?));
     Some(((account.parse().ok()?, name.into()), id))
 }
 

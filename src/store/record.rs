@@ -8,18 +8,19 @@ use super::digest::MatrixId;
 use super::layout::Layout;
 use super::space::Extent;
 use crate::ledger::AccountId;
+use crate::ledger::hash::Hash;
 
 /// What a matrix is kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// An account has sent it, or keeps it as its own.
+    /// An account has sent it, or keeps it as its own: it is found by its address, and billed.
     Upload,
     /// It came with a job, and goes with it.
     Operand,
-    /// A job makes it.
+    /// A job makes it, and goes on with it.
     Result,
-    /// It may be asked for again, and goes when its room is needed.
+    /// What it is the result of may be asked for again, and it goes when its room is needed.
     Cache,
 }
 
@@ -48,6 +49,9 @@ pub struct Record {
     pub finished_unix_ns: u64,
     #[serde(default)]
     pub keep: Keep,
+    /// What it is the result of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Hash>,
     /// Operations that it would take to make it again.
     #[serde(default)]
     pub flops: u64,
@@ -71,6 +75,7 @@ impl Record {
             id,
             finished_unix_ns: 0,
             keep,
+            operation: None,
             flops: 0,
         }
     }
@@ -88,6 +93,11 @@ impl Record {
         let until = self.keep.until_unix_ns.zip(keep.until_unix_ns);
         self.keep.until_unix_ns = until.map(|(ours, other)| ours.max(other));
         self.keep.is_pinned |= keep.is_pinned;
+    }
+
+    /// Whether its account finds it by its address.
+    pub fn is_found(&self) -> bool {
+        self.id.is_some() && self.purpose == Purpose::Upload
     }
 
     /// When its time is up.

@@ -78,7 +78,11 @@ fn begin(store: &Store, layout: Layout, name: &str) -> Arc<Draft> {
 
 /// Stores what `elements` makes, tile by tile.
 fn stored(store: &Store, layout: Layout, name: &str) -> Arc<Stored> {
-    let draft = begin(store, layout, name);
+    stored_for(store, layout, name, Purpose::Upload)
+}
+
+fn stored_for(store: &Store, layout: Layout, name: &str, purpose: Purpose) -> Arc<Stored> {
+    let draft = store.begin(layout, purpose, &account(name), 5).expect("room");
     let elements = elements(layout);
     for index in 0..layout.tiles() {
         let tile = layout.tile_at(index);
@@ -262,6 +266,28 @@ fn time_runs_out_but_for_what_is_pinned() {
     assert_eq!((store.next_expiry_unix_ns(), store.list(&account("a")).len()), (None, 2));
 }
 
+#[test]
+fn what_a_job_has_made_is_found_once_it_is_published() {
+    let disk = Shared::new();
+    let store = disk.store();
+    let layout = f32s(300, 300);
+    let made = stored_for(&store, layout, "a", Purpose::Result);
+    store.remember(&made, Hash([7; 32]), 1).unwrap();
+    assert!(store.find(&account("a"), made.id()).is_none());
+    assert_eq!(store.publish(&made, Keep::default()).unwrap().number(), made.number());
+    assert_eq!(store.bytes_of(&account("a")), layout.bytes());
+    // Another of the same content stays what it is.
+    let again = stored_for(&store, layout, "a", Purpose::Result);
+    assert_eq!(store.publish(&again, Keep::default()).unwrap().number(), made.number());
+    drop(store);
+    let store = disk.store();
+    let found = store.find(&account("a"), made.id()).expect("it lasts");
+    assert_eq!(store.recall(&account("a"), Hash([7; 32])).unwrap().number(), found.number());
+    store.remove(&found).unwrap();
+    assert!(store.recall(&account("a"), Hash([7; 32])).is_none());
+    check(&store.by_number(again.number()).expect("it is not what was removed"));
+}
+
 /// Room for about ten of them.
 #[test]
 fn a_cache_makes_room_where_it_is_worth_the_least() {
@@ -271,18 +297,23 @@ fn a_cache_makes_room_where_it_is_worth_the_least() {
     let flops = [5, 3, 9, 4, 8, 1, 7, 6].map(|worth| worth * 1_000_000_000);
     let mut ids = Vec::new();
     for (at, flops) in flops.into_iter().enumerate() {
-        let cached = stored(&store, layout(250 - at), "a");
-        store.keep_as_cache(&cached, flops).unwrap();
-        ids.push((flops, cached.id()));
+        let cached = stored_for(&store, layout(250 - at), "a", Purpose::Result);
+        store.remember(&cached, Hash([at as u8; 32]), flops).unwrap();
+        ids.push((flops, cached.number()));
+        let found = store.recall(&account("a"), Hash([at as u8; 32])).expect("it is there");
+        assert_eq!(found.number(), cached.number());
+        assert!(store.recall(&account("b"), Hash([at as u8; 32])).is_none());
+        assert!(store.find(&account("a"), cached.id()).is_none(), "it is not the account's own");
     }
     ids.sort_unstable();
-    let held = store.find(&account("a"), ids[0].1).unwrap();
+    let held = store.by_number(ids[0].1).unwrap();
     let there = |store: &Store| {
-        let there = ids.iter().map(|(_, id)| store.find(&account("a"), *id).is_some());
+        let there = ids.iter().map(|(_, number)| store.by_number(*number).is_some());
         there.collect::<Vec<_>>()
     };
     assert_eq!(there(&store), [true; 8]);
-    let draft = begin(&store, layout(1100), "a");
+    // Of 11 MiB, nearly 9 are taken.
+    let draft = begin(&store, layout(950), "a");
     assert_eq!(there(&store)[..4], [true, false, false, true], "the first is being read");
     assert!(matches!(
         store.begin(layout(2500), Purpose::Upload, &account("a"), 5),
