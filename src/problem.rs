@@ -99,6 +99,9 @@ problem_kinds! {
     ReplyChanged = "reply-changed", 409, "The reply can't be made again";
     LedgerFull = "ledger-full", 507, "The ledger's volume is full";
     LedgerUnavailable = "ledger-unavailable", 503, "The ledger can't be read";
+    StorageFull = "storage-full", 507, "There is no room for the matrix";
+    StorageDamaged = "storage-damaged", 500, "A stored matrix is damaged";
+    StorageUnavailable = "storage-unavailable", 503, "Stored matrices can't be reached";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another request";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
     ArithmeticFault = "arithmetic-fault", 500, "The machine has computed a wrong result";

@@ -1,10 +1,13 @@
 //! What goes wrong with matrices that are kept.
 
+use alloc::string::ToString;
 use core::fmt;
 
 use super::MatrixNumber;
 use crate::ledger::{DiskError, VolumeError};
+use crate::limits::MATRICES_MAX;
 use crate::memory::Shortage;
+use crate::problem::{Problem, ProblemKind};
 
 /// Why a matrix can't be kept or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,36 @@ impl fmt::Display for StoreError {
 }
 
 impl core::error::Error for StoreError {}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { free_bytes, .. } => {
+                Self::new(ProblemKind::StorageFull, error.to_string()).limit(free_bytes)
+            }
+            StoreError::TooMany => {
+                Self::new(ProblemKind::StorageFull, error.to_string()).limit(MATRICES_MAX as u64)
+            }
+            StoreError::Memory(Shortage::Never { total_bytes }) => {
+                Self::new(ProblemKind::StorageFull, "matrices are kept in memory here")
+                    .limit(total_bytes as u64)
+            }
+            StoreError::Memory(Shortage::Now) => {
+                Self::new(ProblemKind::Overloaded, "there is no memory for the matrix now")
+                    .with_response_field("Retry-After", "1")
+            }
+            StoreError::Damaged { .. } => Self::new(ProblemKind::StorageDamaged, error.to_string()),
+            // Whoever operates the machine reads more on the console.
+            StoreError::MalformedRow
+            | StoreError::Overlap
+            | StoreError::Disk(_)
+            | StoreError::Volume(_) => {
+                Self::new(ProblemKind::StorageUnavailable, "the disk can't be used now")
+                    .with_response_field("Retry-After", "5")
+            }
+        }
+    }
+}
 
 impl From<DiskError> for StoreError {
     fn from(error: DiskError) -> Self {

@@ -380,7 +380,8 @@ impl Store {
         self.commit(&batch)
     }
 
-    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+    /// Changes rows of others, which last when this returns, where there is a volume.
+    pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         match &self.volume {
             Some(volume) => Ok(volume.commit(batch)?),
             None => Ok(()),
