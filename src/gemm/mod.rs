@@ -48,7 +48,9 @@ mod plan;
 mod reference;
 mod residual;
 mod small;
+mod strassen;
 
+use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
@@ -62,12 +64,14 @@ pub use kernel::{Caches, Isa, Microkernel, caches, isa};
 pub use parts::Workspace;
 pub use peak::{Peak, multiply_add_loop};
 pub use residual::{Residual, WrongRow};
+pub use strassen::Algorithm;
 
 use kernel::Scale;
 use matrix::{Source, Target};
 use parts::Parts;
 use plan::Layout;
 use small::{Small, is_small};
+use strassen::{Plan, Strassen};
 
 /// What multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +170,45 @@ pub fn multiply<T: Element>(
     crew: &dyn Crew,
     workspace: &mut Workspace<T>,
 ) -> Result<(), TryReserveError> {
-    let Shape { m, n, k } = checked_shape(a, b, c);
+    multiply_by(Algorithm::Classical, (alpha, beta), (a, b), c, crew, workspace)
+}
+
+/// As [`multiply`], by an algorithm of choice, which takes more of the workspace.
+///
+/// # Panics
+///
+/// Where the shapes do not go together.
+pub fn multiply_by<T: Element>(
+    algorithm: Algorithm,
+    (alpha, beta): (T, T),
+    (a, b): (&ArrayView2<T>, &ArrayView2<T>),
+    c: &mut ArrayViewMut2<T>,
+    crew: &dyn Crew,
+    workspace: &mut Workspace<T>,
+) -> Result<(), TryReserveError> {
+    let levels = algorithm.levels(checked_shape(a, b, c));
+    multiply_halved(levels, (alpha, beta), (a, b), c, crew, workspace)
+}
+
+/// As [`multiply`], halved so many times by Winograd's variant of Strassen's algorithm, worth it or
+/// not: to measure where it is.
+///
+/// # Panics
+///
+/// Where the shapes do not go together, or can't be halved so often.
+pub fn multiply_halved<T: Element>(
+    levels: usize,
+    (alpha, beta): (T, T),
+    (a, b): (&ArrayView2<T>, &ArrayView2<T>),
+    c: &mut ArrayViewMut2<T>,
+    crew: &dyn Crew,
+    workspace: &mut Workspace<T>,
+) -> Result<(), TryReserveError> {
+    let shape @ Shape { m, n, .. } = checked_shape(a, b, c);
     let scale = Scale { alpha, beta };
     let kernel = Kernel::of_this_machine();
-    let threads = crew.threads(Shape { m, n, k }.flops());
-    if let (Kernel::Own(isa), 1) = (kernel, threads) {
+    let threads = crew.threads(shape.flops());
+    if let (Kernel::Own(isa), 1, 0) = (kernel, threads, levels) {
         let kernel = T::microkernel(isa);
         if is_small(kernel, a, b, c) {
             let small = Small::new(a, b, c);
@@ -185,24 +223,26 @@ pub fn multiply<T: Element>(
     let (row_stride, column_stride) = (c.strides()[0], c.strides()[1]);
     if n > 1 && column_stride != 1 {
         if m > 1 && row_stride != 1 {
-            return multiply_apart((alpha, beta), a, b, c, crew, workspace);
+            return multiply_apart(levels, (alpha, beta), (a, b), c, crew, workspace);
         }
         // The rows of the transpose are contiguous.
         let mut c = c.view_mut().reversed_axes();
-        return multiply(alpha, &b.t(), &a.t(), beta, &mut c, crew, workspace);
+        let turned = (&b.t(), &a.t());
+        return multiply_halved(levels, (alpha, beta), turned, &mut c, crew, workspace);
     }
     let operands = Operands { a: *a, b: *b, c: c.view_mut() };
-    let mut parts = Parts::new(kernel, caches(), operands.layout(), threads, workspace)?;
-    parts.advance(operands, scale, crew, &|| false);
-    parts.recycle(workspace);
+    let plan = Plan { whole: shape, levels, adds: beta != T::default() };
+    let mut course = Course::new((kernel, caches()), plan, operands.layout(), threads, workspace)?;
+    course.advance(operands, scale, crew, &|| false);
+    course.recycle(workspace);
     Ok(())
 }
 
 /// The result has gaps in its rows and its columns: it is computed without, and copied.
 fn multiply_apart<T: Element>(
-    (alpha, beta): (T, T),
-    a: &ArrayView2<T>,
-    b: &ArrayView2<T>,
+    levels: usize,
+    factors: (T, T),
+    operands: (&ArrayView2<T>, &ArrayView2<T>),
     c: &mut ArrayViewMut2<T>,
     crew: &dyn Crew,
     workspace: &mut Workspace<T>,
@@ -213,7 +253,7 @@ fn multiply_apart<T: Element>(
     elements.extend(c.iter().copied());
     let mut apart =
         ArrayViewMut2::from_shape(c.raw_dim(), &mut elements).expect("as many elements as C");
-    multiply(alpha, a, b, beta, &mut apart, crew, workspace)?;
+    multiply_halved(levels, factors, operands, &mut apart, crew, workspace)?;
     c.assign(&apart);
     Ok(())
 }
@@ -253,6 +293,56 @@ impl<T> Operands<'_, T> {
     }
 }
 
+/// How a product is computed, and where it stands.
+#[derive(Debug)]
+enum Course<T: 'static> {
+    Classical(Parts<T>),
+    Strassen(Box<Strassen<T>>),
+}
+
+impl<T: Element> Course<T> {
+    fn new(
+        (kernel, caches): (Kernel, Caches),
+        plan: Plan,
+        layout: Layout,
+        threads: usize,
+        workspace: &mut Workspace<T>,
+    ) -> Result<Self, TryReserveError> {
+        if plan.levels == 0 {
+            return Ok(Self::Classical(Parts::new(kernel, caches, layout, threads, workspace)?));
+        }
+        let strassen = Strassen::new((kernel, caches), plan, layout, threads, workspace)?;
+        Ok(Self::Strassen(Box::new(strassen)))
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Classical(parts) => parts.is_complete(),
+            Self::Strassen(strassen) => strassen.is_complete(),
+        }
+    }
+
+    fn advance(
+        &mut self,
+        operands: Operands<T>,
+        scale: Scale<T>,
+        crew: &dyn Crew,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) {
+        match self {
+            Self::Classical(parts) => parts.advance(operands, scale, crew, pause),
+            Self::Strassen(strassen) => strassen.advance(operands, scale, crew, pause),
+        }
+    }
+
+    fn recycle(self, workspace: &mut Workspace<T>) {
+        match self {
+            Self::Classical(parts) => parts.recycle(workspace),
+            Self::Strassen(strassen) => strassen.recycle(workspace),
+        }
+    }
+}
+
 /// One product on its way.
 #[derive(Debug)]
 pub struct Product<T: 'static> {
@@ -263,7 +353,7 @@ pub struct Product<T: 'static> {
     /// m x n, row by row. Holds the caller's C to begin with where beta is not zero.
     c: Vec<T>,
     shape: Shape,
-    parts: Parts<T>,
+    course: Course<T>,
 }
 
 impl<T: Element> Product<T> {
@@ -299,13 +389,44 @@ impl<T: Element> Product<T> {
         c: Vec<T>,
         threads: usize,
     ) -> Result<Self, TryReserveError> {
-        let parts =
-            Parts::new(kernel, caches(), layout_of(a, b), threads, &mut Workspace::default())?;
-        Ok(Self::by(parts, operands, (a, b), Scale { alpha, beta }, c))
+        let way = (kernel, Algorithm::Classical);
+        Self::by_kernel_and_algorithm(way, operands, (a, b), (alpha, beta), c, threads)
+    }
+
+    /// As `new`, by an algorithm of choice: allocates [`workspace_bytes_by`].
+    ///
+    /// # Panics
+    ///
+    /// As `new`.
+    pub fn by_algorithm(
+        algorithm: Algorithm,
+        operands: Vec<T>,
+        (a, b): (Extent, Extent),
+        factors: (T, T),
+        c: Vec<T>,
+        threads: usize,
+    ) -> Result<Self, TryReserveError> {
+        let way = (Kernel::of_this_machine(), algorithm);
+        Self::by_kernel_and_algorithm(way, operands, (a, b), factors, c, threads)
+    }
+
+    fn by_kernel_and_algorithm(
+        (kernel, algorithm): (Kernel, Algorithm),
+        operands: Vec<T>,
+        (a, b): (Extent, Extent),
+        (alpha, beta): (T, T),
+        c: Vec<T>,
+        threads: usize,
+    ) -> Result<Self, TryReserveError> {
+        let layout = layout_of(a, b);
+        let plan = Plan::new(algorithm, layout.shape, beta != T::default());
+        let way = (kernel, caches());
+        let course = Course::new(way, plan, layout, threads, &mut Workspace::default())?;
+        Ok(Self::by(course, operands, (a, b), Scale { alpha, beta }, c))
     }
 
     fn by(
-        parts: Parts<T>,
+        course: Course<T>,
         operands: Vec<T>,
         (a, b): (Extent, Extent),
         scale: Scale<T>,
@@ -314,7 +435,7 @@ impl<T: Element> Product<T> {
         let shape = shape_of(a, b);
         assert_eq!(shape.k, b.shape().0, "inner dimensions");
         assert_eq!(c.len(), shape.m * shape.n, "size of C");
-        Self { operands, a, b, scale, c, shape, parts }
+        Self { operands, a, b, scale, c, shape, course }
     }
 
     /// Rows, columns and terms.
@@ -338,6 +459,15 @@ impl<T: Element> Product<T> {
         &mut self.c
     }
 
+    /// Those of a classical product.
+    #[cfg(test)]
+    fn parts(&self) -> &Parts<T> {
+        match &self.course {
+            Course::Classical(parts) => parts,
+            Course::Strassen(_) => panic!("not a classical product"),
+        }
+    }
+
     /// All that it was made of, with the result in the place of C.
     pub(crate) fn into_parts(self) -> (Vec<T>, [Extent; 2], (T, T), Vec<T>) {
         (self.operands, [self.a, self.b], (self.scale.alpha, self.scale.beta), self.c)
@@ -348,21 +478,32 @@ impl<T: Element> Product<T> {
         (self.scale.alpha, self.scale.beta)
     }
 
-    /// Multiplications and additions done, of 2 m n k.
+    /// Multiplications and additions done, of 2 m n k: nominal ones, whatever the algorithm.
     pub fn flops_done(&self) -> u64 {
-        self.parts.flops_done()
+        match &self.course {
+            Course::Classical(parts) => parts.flops_done(),
+            Course::Strassen(strassen) => strassen.flops_done(),
+        }
+    }
+
+    /// Those that were executed: fewer in the end, by an algorithm that takes fewer.
+    pub fn executed_flops(&self) -> u64 {
+        match &self.course {
+            Course::Classical(parts) => parts.flops_done(),
+            Course::Strassen(strassen) => strassen.executed_flops(),
+        }
     }
 
     /// Multiplies slices until `pause` says so, which every thread asks after each; true once C is
     /// complete.
     pub fn advance(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
-        if !self.parts.is_complete() {
+        if !self.course.is_complete() {
             let Shape { m, n, .. } = self.shape;
             let c = ArrayViewMut2::from_shape((m, n), &mut self.c).expect("checked in `by`");
             let (a, b) = (self.a.view(&self.operands), self.b.view(&self.operands));
-            self.parts.advance(Operands { a, b, c }, self.scale, crew, pause);
+            self.course.advance(Operands { a, b, c }, self.scale, crew, pause);
         }
-        self.parts.is_complete()
+        self.course.is_complete()
     }
 
     /// The finished result, row by row; the operands are freed.
@@ -373,7 +514,20 @@ impl<T: Element> Product<T> {
 
 /// Bytes that a product allocates besides its operands and result: for packing.
 pub fn workspace_bytes<T: Element>(a: Extent, b: Extent, threads: usize) -> usize {
-    parts::workspace_bytes::<T>(Kernel::of_this_machine(), caches(), layout_of(a, b), threads)
+    workspace_bytes_by::<T>(Algorithm::Classical, (a, b), false, threads)
+}
+
+/// As [`workspace_bytes`], by an algorithm of choice, of a product that adds to C or does not: where
+/// beta is zero.
+pub fn workspace_bytes_by<T: Element>(
+    algorithm: Algorithm,
+    (a, b): (Extent, Extent),
+    adds: bool,
+    threads: usize,
+) -> usize {
+    let layout = layout_of(a, b);
+    let plan = Plan::new(algorithm, layout.shape, adds);
+    plan.workspace_bytes::<T>(Kernel::of_this_machine(), caches(), layout, threads)
 }
 
 fn shape_of(a: Extent, b: Extent) -> Shape {

@@ -16,12 +16,16 @@ use super::kernel::{Caches, Scale};
 use super::one_pass::OnePass;
 use super::plan::{self, Choice, Layout};
 use super::reference::Reference;
+use super::strassen::Sums;
 use super::{Element, Kernel, Operands, Shape};
 
 /// Memory to pack in that is kept from one product to the next.
 #[derive(Debug, Default)]
 pub struct Workspace<T> {
-    spare: Vec<Vec<T>>,
+    /// A vector for each part that packs.
+    pub(super) spare: Vec<Vec<T>>,
+    /// What a product that is halved adds in.
+    pub(super) sums: Sums<T>,
 }
 
 /// A product on its way.
@@ -162,6 +166,21 @@ pub fn workspace_bytes<T: Element>(
         })
         .sum::<usize>()
         .saturating_mul(size_of::<T>())
+}
+
+/// Elements that the part packs in that needs most of them.
+pub fn packing_len<T: Element>(
+    kernel: Kernel,
+    caches: Caches,
+    layout: Layout,
+    threads: usize,
+) -> usize {
+    cuts::<T>(kernel, caches, layout, threads)
+        .map(|(rows, columns)| {
+            Way::<T>::workspace_len(kernel, caches, layout, (rows.len(), columns.len()))
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 /// The rectangles of C that are the parts, row by row.

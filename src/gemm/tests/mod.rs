@@ -30,6 +30,7 @@ mod laid;
 mod numbers;
 mod residual;
 mod sharing;
+mod strassen;
 mod tiles;
 mod views;
 

@@ -24,13 +24,20 @@ impl Double {
 }
 
 /// An element of C to 106 bits, and how far from it the documentation lets a result be.
-struct Exact {
+pub struct Exact {
     value: Double,
-    bound: f64,
+    pub bound: f64,
+}
+
+impl Exact {
+    /// How far `found` is from it.
+    pub fn error(&self, found: f64) -> f64 {
+        ((found - self.value.high) - self.value.low).abs()
+    }
 }
 
 /// All of C, row by row.
-fn exactly<T: Number>(case: &Case<T>) -> Vec<Exact> {
+pub fn exactly<T: Number>(case: &Case<T>) -> Vec<Exact> {
     let Shape { n, k, .. } = case.shape;
     let unit = if size_of::<T>() == 8 { 2f64.powi(-53) } else { 2f64.powi(-24) };
     // The bound is to first order in u: this is it with the other orders.
@@ -67,9 +74,8 @@ fn exactly<T: Number>(case: &Case<T>) -> Vec<Exact> {
 
 /// What part of the bound the worst element is off by.
 fn share_of_bound<T: Number>(exact: &[Exact], c: &ArrayView2<T>) -> f64 {
-    exact.iter().zip(c).fold(0.0, |worst, (Exact { value, bound }, found)| {
-        let found: f64 = (*found).into();
-        let error = ((found - value.high) - value.low).abs();
+    exact.iter().zip(c).fold(0.0, |worst, (exact @ Exact { bound, .. }, found)| {
+        let error = exact.error((*found).into());
         assert!(error <= *bound, "{error:e} is more than {bound:e} in {:?}", c.dim());
         if *bound > 0.0 { f64::max(worst, error / bound) } else { worst }
     })

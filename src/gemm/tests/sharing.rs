@@ -25,7 +25,8 @@ impl Task {
             &mut Workspace::default(),
         );
         let scale = scale_of((0.7, -0.3));
-        Product::by(parts.expect("memory"), operands, (a, b), scale, fractions(m * n, 6))
+        let course = Course::Classical(parts.expect("memory"));
+        Product::by(course, operands, (a, b), scale, fractions(m * n, 6))
     }
 
     /// The bits of the result, where every thread pauses after so many of all slices.
@@ -106,7 +107,8 @@ fn the_shapes_that_are_shared_take_every_way_in_many_parts() {
     let mut seen = [0; 5];
     let mut most = 0;
     for task in isas().into_iter().map(Kernel::Own).flat_map(every_task) {
-        let parts = Task { threads: 7, ..task }.product::<f64>().parts;
+        let product = Task { threads: 7, ..task }.product::<f64>();
+        let parts = product.parts();
         for way in parts.ways() {
             seen[match way {
                 Way::Scaling(_) => 0,
@@ -173,9 +175,9 @@ fn large_products_map_vectors_as_their_factors_do() {
         let wanted = apply(a.view(&operands), &apply(b.view(&operands), &vector));
         for isa in isas() {
             let c = alloc::vec![f64::NAN; m * n];
-            let parts = planned(Kernel::Own(isa), 2)(layout_of(a, b));
+            let course = Course::Classical(planned(Kernel::Own(isa), 2)(layout_of(a, b)));
             let scale = scale_of((1.0, 0.0));
-            let mut product = Product::by(parts, operands.clone(), (a, b), scale, c);
+            let mut product = Product::by(course, operands.clone(), (a, b), scale, c);
             while !product.advance(&Threads(2), &|| true) {}
             let found = ArrayView2::from_shape((m, n), &product.c).expect("m n elements");
             assert_eq!(apply(found, &vector), wanted, "{shape:?} {isa:?}");
@@ -190,10 +192,10 @@ fn a_pause_stops_every_part_after_its_slice_and_the_product_ends() {
         kernels().into_iter().flat_map(every_task).flat_map(|task| [(task, 1), (task, 3)])
     {
         let mut product = Task { threads, ..task }.product::<f64>();
-        let parts = product.parts.ways().count();
+        let parts = product.parts().ways().count();
         let (mut calls, mut flops) = (0, 0);
         loop {
-            let left = product.parts.ways().filter(|way| !way.is_complete()).count();
+            let left = product.parts().ways().filter(|way| !way.is_complete()).count();
             let asked = AtomicUsize::new(0);
             let is_complete = product.advance(&Threads(threads), &|| {
                 asked.fetch_add(1, Ordering::Relaxed);
