@@ -2,17 +2,26 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "accounts/service.rs"]
+#[allow(dead_code)]
+mod service;
+
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Kernel, Peak, caches};
+use gemmule::ledger::{Batch, Table, Volume};
 use gemmule::limits::HEAD_TIMEOUT_NS;
 use gemmule::problem::ProblemKind;
 use gemmule::server::{Access, Config, Expired, Server, SessionId};
 use gemmule::time::Now;
+use serde_json::json;
+use service::{SECOND_NS, Service};
 use support::http::{Response, parse_response, write_job, write_request};
+use support::metrics::parse;
+use support::power::PowerCut;
 
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
 const PEAK: Peak = Peak { f64: 40_000_000_000, f32: 80_000_000_001 };
@@ -78,71 +87,6 @@ impl Bench {
         assert_eq!(content_type, Some("text/plain; version=0.0.4; charset=utf-8"));
         parse(response.text())
     }
-}
-
-/// The samples of a page by series, labels included, times in nanoseconds. Every line must be one of
-/// the format's, every sample behind the help and the type of its metric.
-fn parse(page: &str) -> BTreeMap<String, u64> {
-    assert!(page.ends_with('\n'));
-    let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());
-    let (mut helped, mut typed, mut is_histogram) = ("", "", false);
-    for line in page.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            let (name, help) = rest.split_once(' ').expect("a help text");
-            assert!(is_name(name) && name.starts_with("gemmule_"), "{line}");
-            assert!(help.ends_with('.') && !help.contains('\\'), "{line}");
-            assert!(families.insert(name), "{name} comes twice");
-            helped = name;
-        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').expect("a type");
-            assert_eq!(name, helped, "the type stands behind the help");
-            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            assert!(kind != "histogram" || name.ends_with("_seconds"), "{line}");
-            typed = name;
-            is_histogram = kind == "histogram";
-        } else {
-            let (series, value) = line.rsplit_once(' ').expect("a value");
-            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            let (family, is_sum) = match name.strip_prefix(typed) {
-                Some("_bucket" | "_count") if is_histogram => (typed, false),
-                Some("_sum") if is_histogram => (typed, true),
-                _ => (name, false),
-            };
-            assert!(family == helped && family == typed, "{line} stands behind {helped}, {typed}");
-            if !labels.is_empty() {
-                check_labels(labels.strip_suffix('}').expect("the end of the labels"));
-            }
-            let is_time = is_sum || typed.ends_with("_seconds_total");
-            let value = if is_time { nanoseconds(value) } else { value.parse().ok() };
-            let value = value.unwrap_or_else(|| panic!("not a number: {line}"));
-            assert_eq!(samples.insert(series.to_string(), value), None, "{series} comes twice");
-        }
-    }
-    samples
-}
-
-/// A decimal number of seconds.
-fn nanoseconds(seconds: &str) -> Option<u64> {
-    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-    format!("{whole}{fraction:0<9}").parse().ok()
-}
-
-/// `name="value",…`, no value with a comma or anything to be escaped.
-fn check_labels(labels: &str) {
-    let mut names = BTreeSet::new();
-    for label in labels.split(',') {
-        let (name, value) = label.split_once('=').expect("a label has a value");
-        assert!(is_name(name) && names.insert(name), "{labels}");
-        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        assert!(value.is_some_and(|value| !value.contains(['"', '\\'])), "{labels}");
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let is_letter = |letter: char| letter.is_ascii_lowercase() || letter == '_';
-    name.starts_with(is_letter)
-        && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
 }
 
 #[test]
@@ -323,9 +267,9 @@ fn times_are_from_the_head_and_from_the_last_byte() {
 
 #[test]
 fn prometheus_accepts_the_page() {
-    let mut bench = Bench::new();
-    bench.ask(&write_job("{\"a\":[[1]],\"b\":[[1]]}"));
-    let page = bench.ask(&write_request("GET", "/metrics", &[], None));
+    // With a volume, of which there is more to tell.
+    let mut service = Service::on(&PowerCut::file(1 << 30));
+    let page = service.get("", "/metrics");
     let mut promtool = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -361,4 +305,125 @@ fn a_machine_that_drains_still_tells() {
     bench.server.drain(NOW);
     bench.server.receive(bench.reader, &request[1..], NOW);
     assert!(bench.read().starts_with(b"HTTP/1.1 200 "));
+}
+
+fn metrics_of(service: &mut Service) -> BTreeMap<String, u64> {
+    parse(service.get("", "/metrics").text())
+}
+
+#[test]
+fn commits_are_counted_and_timed_by_what_the_host_says() {
+    let disk = PowerCut::file(1 << 30);
+    let mut service = Service::on(&disk);
+    let operator = service.operator();
+    let key = service.account(&operator, "acme", &["submit"]);
+    let before = metrics_of(&mut service);
+    let bytes_max = before["gemmule_ledger_volume_max_bytes"];
+    let used_bytes = before["gemmule_ledger_volume_used_bytes"];
+    assert!(0 < used_bytes && used_bytes < bytes_max && bytes_max < 1 << 30, "{before:?}");
+
+    // Three jobs share a commit that takes two seconds, and a fourth waits for the next.
+    let multiply = |service: &mut Service| {
+        let id = service.open();
+        service.send(id, &service::request(&key, "POST", "/v1/multiply", Some(service::JOB)));
+        while let Some(mut job) = service.server.next_job() {
+            while !job.advance(&Alone, &|| false) {}
+            service.server.finish(job, service.now());
+        }
+    };
+    for _ in 0..3 {
+        multiply(&mut service);
+    }
+    let now = service.now();
+    let pending = service.server.take_pending(now).expect("a sound volume").expect("entries");
+    multiply(&mut service);
+    service.pass_seconds(2);
+    let asked = service.open();
+    service.send(asked, &write_request("GET", "/metrics", &[], None));
+    let mut page = Vec::new();
+    while !service.server.output(asked).is_empty() {
+        page.extend_from_slice(service.server.output(asked));
+        service.server.sent(asked, service.server.output(asked).len(), service.now());
+    }
+    let page = parse_response(&page, false, false).expect("a sound reply").expect("whole").0;
+    let now_waiting = parse(page.text())["gemmule_ledger_entries_waiting"];
+    assert_eq!(now_waiting, 4);
+    let committed = pending.commit(service.volume()).expect("there is power");
+    service.server.committed(committed, service.now());
+    let first = metrics_of(&mut service);
+    service.commit();
+    let second = metrics_of(&mut service);
+
+    for (series, in_first, in_second) in [
+        ("gemmule_ledger_entries_total", 3, 1),
+        ("gemmule_ledger_commits_total", 1, 1),
+        ("gemmule_ledger_commit_duration_seconds_count", 1, 1),
+        ("gemmule_ledger_commit_duration_seconds_sum", 2 * SECOND_NS, 0),
+        ("gemmule_ledger_commit_duration_seconds_bucket{le=\"1\"}", 0, 1),
+        ("gemmule_ledger_commit_duration_seconds_bucket{le=\"2.5\"}", 1, 1),
+    ] {
+        assert_eq!(first[series] - before[series], in_first, "{series}");
+        assert_eq!(second[series] - first[series], in_second, "{series}");
+    }
+    assert_eq!(first["gemmule_ledger_entries_waiting"], 1);
+    assert_eq!(second["gemmule_ledger_entries_waiting"], 0);
+}
+
+#[test]
+fn the_ledger_says_what_it_is_and_what_was_given_back() {
+    let disk = PowerCut::device(gemmule::ledger::volume::DISK_BYTES_MIN as usize);
+    for is_durable in [true, false] {
+        let mut service = if is_durable { Service::on(&disk) } else { Service::new() };
+        let operator = service.operator();
+        let key = service.account(&operator, "acme", &["submit"]);
+        let tariff = json!({
+            "name": "standard", "version": 2, "currency": "EUR",
+            "micros_per_tflop_f64": 0, "micros_per_tflop_f32": 0,
+            "micros_per_gb_in": 0, "micros_per_gb_out": 0,
+            "job_micros_min": 90, "in_force_from_unix_s": service.now().unix_ns / SECOND_NS + 1,
+        });
+        service.change(&operator, "/v1/admin/tariffs", tariff);
+        service.pass_seconds(2);
+        let job = service.multiply(&key).json()["bill"]["job"].take();
+        for micros in [50, 7] {
+            let body = json!({"job": job, "amount_micros": micros, "reason": "late"});
+            service.change(&operator, "/v1/admin/corrections", body);
+        }
+        // One that is refused gives nothing back.
+        let body = json!({"job": job, "amount_micros": 34, "reason": "late"});
+        assert_eq!(service.post(&operator, "/v1/admin/corrections", &body).status, 422);
+
+        let metrics = metrics_of(&mut service);
+        for (series, value) in [
+            ("gemmule_ledger_durable", u64::from(is_durable)),
+            ("gemmule_ledger_entries_waiting", 0),
+            ("gemmule_corrections_total", 2),
+            ("gemmule_corrected_micros_total{currency=\"EUR\"}", 57),
+            ("gemmule_billed_micros_total{currency=\"EUR\"}", 90),
+        ] {
+            assert_eq!(metrics[series], value, "{series}");
+        }
+        let of_volume = metrics.keys().filter(|name| name.starts_with("gemmule_ledger_volume_"));
+        assert_eq!(of_volume.count(), if is_durable { 3 } else { 0 });
+        let commits = metrics["gemmule_ledger_commits_total"];
+        assert_eq!(commits > 0, is_durable);
+        assert!(metrics["gemmule_ledger_entries_total"] > commits);
+        if is_durable {
+            assert_eq!(metrics["gemmule_ledger_volume_full"], 0);
+            fill(service.volume());
+            assert_eq!(metrics_of(&mut service)["gemmule_ledger_volume_full"], 1);
+        }
+    }
+}
+
+/// Leaves the reserve alone.
+fn fill(volume: &Volume) {
+    for number in 0_u64.. {
+        if volume.is_full() {
+            return;
+        }
+        let mut batch = Batch::default();
+        batch.put(Table::Meta, number.to_be_bytes(), vec![0; 60_000]);
+        volume.commit(&batch).expect("the reserve takes what was begun");
+    }
 }

@@ -302,6 +302,7 @@ impl Server {
         let correction = Correction { account, job, dtype: charge.dtype, amount_micros, reason };
         let corrected = self.book.correct(now.unix_ns, correction);
         let corrected_micros = corrected.map_err(|error| self.ledger_problem(&error))?;
+        self.counters.ledger.corrected(amount_micros);
         Ok(to_json(&CorrectedView {
             job: job.to_string(),
             account: &charge.account,

@@ -74,12 +74,17 @@ impl Server {
     ///
     /// What the volume says: the host ends as well.
     pub fn take_pending(&mut self, now: Now) -> Result<Option<Pending>, VolumeError> {
-        self.book.take_pending(now.unix_ns)
+        let pending = self.book.take_pending(now.unix_ns)?;
+        if pending.is_some() {
+            self.counters.ledger.commit_begun(now);
+        }
+        Ok(pending)
     }
 
     /// Entries have become durable: the sessions that have output now.
     pub fn committed(&mut self, committed: Committed, now: Now) -> Vec<SessionId> {
         self.book.committed(committed, now.unix_ns);
+        self.counters.ledger.commit_ended(now);
         self.announce();
         let durable_until = self.book.durable_until();
         let mut sessions = Vec::new();

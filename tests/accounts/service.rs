@@ -62,6 +62,11 @@ impl Service {
         }
     }
 
+    /// Where its ledger lasts.
+    pub fn volume(&self) -> &Volume {
+        self.volume.as_ref().expect("its ledger is on a disk")
+    }
+
     pub fn now(&self) -> Now {
         Now { monotonic_ns: self.now_ns, unix_ns: START.unix_ns + self.now_ns }
     }

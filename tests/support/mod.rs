@@ -15,6 +15,8 @@ pub mod http;
 
 pub mod transcript;
 
+pub mod metrics;
+
 pub mod load;
 
 pub mod transfer;

@@ -1,9 +1,12 @@
 //! `GET /metrics`: what the machine is and has done, in Prometheus's text format 0.0.4.
 //!
 //! Names follow Prometheus's conventions: the unit last, in base units, and `_total` behind what
-//! only grows. A metric is added by a line in one of the three lists below.
+//! only grows. A metric is added by a line in one of the lists below.
+//! That of the ledger is in a file of its own.
 
 mod histogram;
+
+mod ledger;
 
 mod page;
 
@@ -20,6 +23,7 @@ use crate::problem::ProblemKind;
 use crate::server::Server;
 
 pub(super) use histogram::Histogram;
+use ledger::LedgerCounters;
 use page::{CONTENT_TYPE, Page};
 
 /// What is counted from the start on. A count that overflows begins again at zero, which readers
@@ -51,6 +55,7 @@ pub(super) struct Counters {
     bytes_in: Count,
     bytes_out: Count,
     amount_micros: Count,
+    pub ledger: LedgerCounters,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +114,7 @@ impl Server {
         self.write_machine(&mut page);
         self.write_traffic(&mut page);
         self.write_work(&mut page);
+        self.write_ledger(&mut page);
         let body = page.into_text().into_bytes().into();
         Response { status: 200, content_type: CONTENT_TYPE, fields: String::new(), body }
     }
@@ -195,6 +201,6 @@ impl Server {
             "billed_micros_total",
             "Amounts of bills, in millionths of the currency unit.",
         )
-        .sample(&[("currency", self.config.tariff.currency.as_str())], counters.amount_micros.0);
+        .sample(&[("currency", self.currency().as_str())], counters.amount_micros.0);
     }
 }
