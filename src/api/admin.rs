@@ -30,6 +30,8 @@ pub enum AdminPath {
     Tariffs,
     /// `corrections`
     Corrections,
+    /// `receipt-keys/rotate`
+    RotateReceiptKey,
 }
 
 /// `POST /v1/admin/accounts`
@@ -128,6 +130,11 @@ pub struct Rotation {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {}
+
+/// `POST /v1/admin/receipt-keys/rotate`, which has nothing to say either.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptKeyRotation {}
 
 /// `POST /v1/admin/accounts/{id}/credits`
 #[derive(Clone, Debug, Deserialize)]

@@ -103,6 +103,7 @@ const TABLE: &[Row] = &[
     row("/v1/admin/keys/{}/rotate", Methods::Post, |path| of_key(path, AdminPath::Rotate)),
     row("/v1/admin/tariffs", Methods::GetAndPost, |_| admin(AdminPath::Tariffs)),
     row("/v1/admin/corrections", Methods::Post, |_| admin(AdminPath::Corrections)),
+    row("/v1/admin/receipt-keys/rotate", Methods::Post, |_| admin(AdminPath::RotateReceiptKey)),
     row("/v1/usage", Methods::Get, |_| Ok(Route::Readout(Readout::Usage))),
     row("/v1/usage/events", Methods::Get, |_| Ok(Route::Readout(Readout::Events))),
     row("/v1/invoices/{}", Methods::Get, invoice),

@@ -8,7 +8,8 @@ use rand_chacha::rand_core::RngCore;
 
 use crate::api::admin::{
     AccountChange, AccountList, AccountView, AdminPath, CorrectedView, KeyList, KeyView, MadeKey,
-    NewAccount, NewCorrection, NewCredit, NewKey, Revocation, Rotation, TariffList, rfc3339,
+    NewAccount, NewCorrection, NewCredit, NewKey, ReceiptKeyRotation, Revocation, Rotation,
+    TariffList, rfc3339,
 };
 use crate::api::{body, to_json};
 use crate::billing::Tariff;
@@ -60,7 +61,8 @@ impl Server {
             AdminPath::Credits(_)
             | AdminPath::Revoke(_)
             | AdminPath::Rotate(_)
-            | AdminPath::Corrections => unreachable!("the table of routes takes no GET for them"),
+            | AdminPath::Corrections
+            | AdminPath::RotateReceiptKey => unreachable!("the table of routes takes no GET for them"),
         };
         Ok(Response::json(200, body))
     }
@@ -85,6 +87,11 @@ impl Server {
             AdminPath::Rotate(id) => self.rotate(*id, body::read(text)?, now)?,
             AdminPath::Tariffs => self.add_tariff(body::read(text)?, now)?,
             AdminPath::Corrections => self.correct(body::read(text)?, now)?,
+            AdminPath::RotateReceiptKey => {
+                let ReceiptKeyRotation {} = body::read(text)?;
+                self.make_receipt_key(now.unix_ns);
+                to_json(self.book.receipt_keys())
+            }
         };
         Ok(Response::json(200, json))
     }
@@ -260,6 +267,13 @@ impl Server {
         old.expires_unix_ns = Some(old.expires_unix_ns.map_or(end_ns, |ns| ns.min(end_ns)));
         self.book.record(now.unix_ns, Record::Key(old));
         Ok(made(&key, &record, now))
+    }
+
+    /// Receipts are signed with a new key from now on.
+    pub(super) fn make_receipt_key(&mut self, now_unix_ns: u64) {
+        let mut secret = [0; 32];
+        self.random.fill_bytes(&mut secret);
+        self.book.turn_to_receipt_key(&secret, now_unix_ns);
     }
 
     fn credit(&mut self, id: &AccountId, new: NewCredit, now: Now) -> Result<Vec<u8>, Problem> {

@@ -41,7 +41,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 use slab::Slab;
 
 use crate::billing::{RecentBills, Tariff};
@@ -207,9 +207,7 @@ impl Server {
         let opened = Opened { version, platform: Cow::Borrowed(self.config.platform) };
         self.book.record(now_unix_ns, Record::Opened(opened));
         if !self.book.has_receipt_key() {
-            let mut secret = [0; 32];
-            self.random.fill_bytes(&mut secret);
-            self.book.turn_to_receipt_key(&secret, now_unix_ns);
+            self.make_receipt_key(now_unix_ns);
         }
         if self.book.tariffs().is_none() {
             let tariff = Tariff::clone(&self.config.tariff);

@@ -42,6 +42,8 @@ fn the_command_line_makes_accounts_and_keys() {
     assert!(states.contains(&&json!("expired")) && states.contains(&&json!("revoked")), "{keys}");
     assert_eq!(json(&key, &["credit", "acme", "-5", "a mistake"])["credited_micros"], -5);
     assert_eq!(json(&key, &["tariffs"])["tariffs"][0]["name"], "standard");
+    let keys = json(&key, &["receipt-key", "rotate"]);
+    assert_eq!(keys["keys"].as_array().map(Vec::len), Some(2), "{keys}");
     // What is refused ends with 1, and says why; a key is never an argument.
     let refused = admin(&host, &key, &["account", "create", "acme"]);
     assert_eq!(refused.status.code(), Some(1));

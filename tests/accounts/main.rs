@@ -7,6 +7,8 @@ mod keys;
 
 mod operators;
 
+mod receipt_keys;
+
 mod flood;
 
 mod durable;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::core::Service;
 use super::document::{Operation, json_reply, path_parameter};
+use super::multiply::keys_reply;
 use super::schemas::{array, count, object, reference, tariff, text};
 use crate::support::http::Response;
 
@@ -24,7 +25,7 @@ const BODY_PROBLEMS: [ProblemKind; 7] = [
 ];
 
 pub fn paths() -> Vec<(String, Vec<Operation>)> {
-    [accounts(), keys(), money()].concat()
+    [accounts(), keys(), money(), receipt_keys()].concat()
 }
 
 fn accounts() -> Vec<(String, Vec<Operation>)> {
@@ -116,6 +117,16 @@ fn money() -> Vec<(String, Vec<Operation>)> {
     });
     let add = post("addTariff", "A new version", path, "Tariff", &[], &bulk, "NewTariff");
     vec![(path.into(), vec![list, add]), ("/v1/admin/corrections".into(), vec![correction()])]
+}
+
+fn receipt_keys() -> Vec<(String, Vec<Operation>)> {
+    let path = "/v1/admin/receipt-keys/rotate";
+    let summary = "Receipts are signed with a new key from now on";
+    let mut rotate = Operation::get("admin", "rotateReceiptKey", summary, keys_reply());
+    rotate.method = "post";
+    rotate.body = Some(body("ReceiptKeyRotation", &json!({})));
+    rotate.problems = BODY_PROBLEMS.to_vec();
+    vec![(path.into(), vec![rotate.needs(Scope::Admin)])]
 }
 
 /// Gives back the price of a job.
@@ -242,6 +253,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("NewKey", request(&["scopes"], &new_key)),
         ("Rotation", request(&[], &[("overlap_seconds", count())])),
         ("Revocation", request(&[], &[])),
+        ("ReceiptKeyRotation", request(&[], &[])),
         (
             "Credit",
             request(

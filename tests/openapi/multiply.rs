@@ -132,7 +132,8 @@ fn receipt_reply() -> Value {
     unlike_reply("The entry of the job in the ledger, signed with Ed25519.", receipt)
 }
 
-fn keys_reply() -> Value {
+/// Public halves, as they are published.
+pub fn keys_reply() -> Value {
     let key = object(&[
         ("id", hex(16)),
         ("public_key", base64()),

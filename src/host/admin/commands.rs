@@ -25,6 +25,7 @@ The key, of scope admin, is in the environment as GEMMULE_KEY; the URL may be in
   tariff add FILE                       a new version, of JSON
   credit ACCOUNT MICROS REASON          what was paid in advance; below 0, what is taken back
   correct JOB MICROS REASON             gives back some of what a job was charged
+  receipt-key rotate                    receipts are signed with a new key from now on
 
 Settings: --name TEXT, --tariff NAME, --prepaid true|false, and limits, each a number or none:
   --requests-per-second, --burst, --jobs-at-once, --flops-per-day, --amount-micros-per-month";
@@ -138,6 +139,9 @@ impl Words {
                 let body =
                     json!({"job": id.to_string(), "amount_micros": micros, "reason": reason});
                 post("/v1/admin/corrections".into(), body)
+            }
+            ["receipt-key", "rotate"] => {
+                post("/v1/admin/receipt-keys/rotate".into(), json!({}))
             }
             _ => Err(OptionsError::UnknownCommand(format!("admin {}", plain.join(" ")))),
         }
@@ -302,6 +306,7 @@ mod tests {
                     json!({"job": job, "amount_micros": 5, "reason": "it was late"}),
                 ),
             ),
+            (&["receipt-key", "rotate"], post("/v1/admin/receipt-keys/rotate", json!({}))),
         ] {
             let call = parse_words(words).map(|call| (call.method, call.path, call.body));
             assert_eq!(call, Ok(expected), "{words:?}");
