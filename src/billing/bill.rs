@@ -92,8 +92,13 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Appends the bill as a JSON object.
+    /// Appends the bill as a JSON object, as it was first told.
     pub fn push_json(&self, text: &mut String) {
+        self.push_json_corrected(0, text);
+    }
+
+    /// Appends it with what was given back of it since.
+    pub fn push_json_corrected(&self, corrected_micros: u64, text: &mut String) {
         let charge = &*self.charge;
         let mut object = JsonObject::begin(text);
         object
@@ -101,6 +106,9 @@ impl Bill {
             .word("account", charge.account.as_str())
             .number("sequence", self.sequence);
         charge.push_figures(&mut object);
+        if corrected_micros > 0 {
+            object.number("corrected_micros", corrected_micros);
+        }
         object
             .text_of("issued_at", |text| {
                 Civil::from_unix_ns(self.issued_unix_ns).push_rfc3339(text)

@@ -62,7 +62,9 @@ impl Server {
             | AdminPath::Revoke(_)
             | AdminPath::Rotate(_)
             | AdminPath::Corrections
-            | AdminPath::RotateReceiptKey => unreachable!("the table of routes takes no GET for them"),
+            | AdminPath::RotateReceiptKey => {
+                unreachable!("the table of routes takes no GET for them")
+            }
         };
         Ok(Response::json(200, body))
     }

@@ -123,8 +123,10 @@ impl Server {
             Route::ReceiptKeys => Response::json(200, to_json(self.book.receipt_keys())),
             Route::JobBill(job) => {
                 let bill = self.bill_for(*job, caller)?;
+                let corrected = self.book.corrected_micros(*job);
+                let corrected_micros = corrected.map_err(|error| self.ledger_problem(&error))?;
                 let mut text = String::new();
-                bill.push_json(&mut text);
+                bill.push_json_corrected(corrected_micros, &mut text);
                 Response::json(200, text.into_bytes())
             }
             Route::Health if self.is_draining() => return Err(draining()),

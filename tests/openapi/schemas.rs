@@ -115,6 +115,9 @@ fn bill() -> Value {
         ("issued_at", json!({"type": "string", "format": "date-time"})),
         ("ledger", json!({"enum": ["durable", "ephemeral"]})),
     ]);
+    let mut corrected = count();
+    corrected["description"] = "What was given back of it since, where something was".into();
+    bill["properties"]["corrected_micros"] = corrected;
     bill["description"] = format!(
         "What was multiplied, what it took and what it costs. Without a volume, the last \
          {RECENT_BILLS_MAX} are kept.",

@@ -9,6 +9,8 @@ mod months;
 
 mod csv;
 
+mod bills;
+
 mod usage;
 
 mod invoices;

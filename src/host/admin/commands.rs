@@ -140,9 +140,7 @@ impl Words {
                     json!({"job": id.to_string(), "amount_micros": micros, "reason": reason});
                 post("/v1/admin/corrections".into(), body)
             }
-            ["receipt-key", "rotate"] => {
-                post("/v1/admin/receipt-keys/rotate".into(), json!({}))
-            }
+            ["receipt-key", "rotate"] => post("/v1/admin/receipt-keys/rotate".into(), json!({})),
             _ => Err(OptionsError::UnknownCommand(format!("admin {}", plain.join(" ")))),
         }
     }
