@@ -27,8 +27,18 @@ pub fn ledger(path: &str) -> u8 {
     match verify(&volume) {
         Ok(verified) => {
             println!(
-                "{path}: {} entries hold, {} jobs for {} micros\nhead {}",
-                verified.entries, verified.charges, verified.amount_micros, verified.head
+                "{path}: {} entries hold, {} jobs for {} micros\n\
+                 {} micros given back of {} jobs; {} accounts, {} keys, {} versions of tariffs\n\
+                 head {}",
+                verified.entries,
+                verified.charges,
+                verified.amount_micros,
+                verified.corrected_micros,
+                verified.corrected_jobs,
+                verified.accounts,
+                verified.keys,
+                verified.tariffs,
+                verified.head
             );
             0
         }

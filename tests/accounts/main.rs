@@ -9,6 +9,8 @@ mod operators;
 
 mod receipt_keys;
 
+mod verified;
+
 mod flood;
 
 mod durable;

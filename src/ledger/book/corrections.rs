@@ -45,6 +45,14 @@ impl Book {
     }
 }
 
+/// What the keys of the rows begin with, in the table of what is known of the volume.
+const PREFIX: &[u8] = b"corrected ";
+
 fn row_key(job: JobId) -> Vec<u8> {
-    [b"corrected ".as_slice(), &job.0].concat()
+    [PREFIX, &job.0].concat()
+}
+
+/// The job that a row is of; `None` where it is another row, and inside where it names no job.
+pub(super) fn job_of_row(key: &[u8]) -> Option<Option<JobId>> {
+    key.strip_prefix(PREFIX).map(|job| job.try_into().ok().map(JobId))
 }

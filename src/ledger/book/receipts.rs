@@ -7,7 +7,7 @@ use crate::ledger::receipt::{PublishedKeys, Receipt, ReceiptKey, ReceiptKeyRecor
 use crate::ledger::volume::{Batch, Table, Volume, VolumeError};
 
 /// The row of the public halves, in the table of what is known of the volume.
-const PUBLIC_ROW: &[u8] = b"receipt-keys";
+pub(super) const PUBLIC_ROW: &[u8] = b"receipt-keys";
 /// The row of the secret half in use.
 const SECRET_ROW: &[u8] = b"receipt-key";
 

@@ -1,19 +1,19 @@
 //! Verifying a ledger: the chain, the arithmetic, and the rows that are kept beside it.
 
+mod rows;
+
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::fmt;
 
-use super::rows::AccountRow;
-use super::{Book, Done};
+use super::Book;
 use crate::billing::JobId;
-use crate::ledger::entry::{Charge, Entry, Record};
+use crate::gemm::Dtype;
+use crate::job::queue::AccountIndex;
+use crate::ledger::entry::{Charge, Correction, Entry, Record};
 use crate::ledger::hash::Hash;
 use crate::ledger::journal::Journal;
-use crate::ledger::key::KeyRecord;
-use crate::ledger::usage::{Totals, UsageKey};
 use crate::ledger::volume::{Table, Volume, VolumeError};
 
 /// What a ledger that holds comes to.
@@ -22,6 +22,13 @@ pub struct Verified {
     pub entries: u64,
     pub charges: u64,
     pub amount_micros: u128,
+    /// Jobs of which something was given back, and how much of all.
+    pub corrected_jobs: u64,
+    pub corrected_micros: u128,
+    pub accounts: u64,
+    pub keys: u64,
+    /// In all their versions.
+    pub tariffs: u64,
     /// Of the last entry: whoever has noted an earlier one can see that this one follows it.
     pub head: Hash,
 }
@@ -57,8 +64,19 @@ fn beside(what: impl Into<String>) -> Flaw {
 struct Walk {
     journal: Journal,
     book: Book,
-    jobs: BTreeMap<JobId, u64>,
+    jobs: BTreeMap<JobId, Charged>,
     amount_micros: u128,
+    /// What was given back of jobs.
+    corrected: BTreeMap<JobId, u64>,
+}
+
+/// The charge of a job, as far as other entries and rows rest on it.
+#[derive(Clone, Copy)]
+struct Charged {
+    sequence: u64,
+    account: AccountIndex,
+    dtype: Dtype,
+    amount_micros: u64,
 }
 
 /// Follows the chain from its first entry, makes every amount again by its tariff, and compares what
@@ -73,6 +91,7 @@ pub fn verify(volume: &Volume) -> Result<Verified, Flaw> {
         book: Book::ephemeral(),
         jobs: BTreeMap::new(),
         amount_micros: 0,
+        corrected: BTreeMap::new(),
     };
     let mut flaw = None;
     volume.range(Table::Journal, &[], None, &mut |first, lines| {
@@ -87,6 +106,11 @@ pub fn verify(volume: &Volume) -> Result<Verified, Flaw> {
         entries: walk.journal.sequence,
         charges: walk.jobs.len() as u64,
         amount_micros: walk.amount_micros,
+        corrected_jobs: walk.corrected.len() as u64,
+        corrected_micros: walk.corrected.values().map(|micros| u128::from(*micros)).sum(),
+        accounts: walk.book.accounts.len() as u64,
+        keys: walk.book.keys.len() as u64,
+        tariffs: walk.book.tariffs().into_iter().flat_map(|all| all.tariffs()).count() as u64,
         head: walk.journal.head,
     })
 }
@@ -121,8 +145,10 @@ impl Walk {
         if again != line {
             return Err(flaw("it is not written as entries are".into()));
         }
-        if let Record::Charge(charge) = &entry.record {
-            self.charge(charge, &entry).map_err(flaw)?;
+        match &entry.record {
+            Record::Charge(charge) => self.charge(charge, &entry).map_err(flaw)?,
+            Record::Correction(correction) => self.correction(correction).map_err(flaw)?,
+            _ => {}
         }
         let applied = self.book.apply(entry.at_unix_ns, &entry.record);
         applied.map_err(|illegal| flaw(illegal.to_string()))?;
@@ -134,8 +160,10 @@ impl Walk {
     fn charge(&mut self, charge: &Charge, entry: &Entry) -> Result<(), String> {
         let account = self.book.account_index(&charge.account);
         let account = account.ok_or_else(|| format!("there is no account {}", charge.account))?;
-        if let Some(before) = self.jobs.insert(charge.job, entry.sequence) {
-            return Err(format!("job {} was charged by entry {before} already", charge.job));
+        let Charge { job, dtype, amount_micros, .. } = *charge;
+        let charged = Charged { sequence: entry.sequence, account, dtype, amount_micros };
+        if let Some(Charged { sequence, .. }) = self.jobs.insert(job, charged) {
+            return Err(format!("job {job} was charged by entry {sequence} already"));
         }
         let tariffs = self.book.tariffs();
         let tariff = tariffs.and_then(|all| all.find(&charge.tariff, charge.tariff_version));
@@ -153,82 +181,23 @@ impl Walk {
         self.amount_micros += u128::from(amount_micros);
         Ok(())
     }
-
-    /// The rows beside the chain are what the entries come to.
-    fn compare(&self, volume: &Volume) -> Result<(), Flaw> {
-        let mut jobs = 0_u64;
-        each(volume, Table::Jobs, |key, value| {
-            jobs += 1;
-            let job = JobId(key.try_into().map_err(|_| "a row of jobs can't be read")?);
-            let sequence = self.jobs.get(&job).map(|sequence| sequence.to_be_bytes());
-            if sequence.as_ref().map(<[u8; 8]>::as_slice) == Some(value) {
-                Ok(())
-            } else {
-                Err(format!("the row of job {job} names another entry"))
-            }
-        })?;
-        if jobs != self.jobs.len() as u64 {
-            return Err(beside(format!("{jobs} jobs have a row, {} a charge", self.jobs.len())));
+    /// A correction: of a job that was charged, to its account, and of no more than is left of it.
+    fn correction(&mut self, correction: &Correction) -> Result<(), String> {
+        let Correction { job, amount_micros, .. } = *correction;
+        let charged = self.jobs.get(&job);
+        let charged = charged.ok_or_else(|| format!("job {job} was never charged"))?;
+        let account = self.book.account_index(&correction.account);
+        if (account, correction.dtype) != (Some(charged.account), charged.dtype) {
+            return Err(format!("it is not of the account and the dtype of job {job}"));
         }
-        let mut usage: Vec<(UsageKey, Totals)> = Vec::new();
-        each(volume, Table::Usage, |key, value| {
-            let row = self.book.read_usage_row(key, value);
-            usage.push(row.ok_or("a row of usage can't be read")?);
-            Ok(())
-        })?;
-        // In memory they are in the order of the accounts' places.
-        usage.sort_by_key(|(key, _)| *key);
-        if !usage.iter().map(|(key, totals)| (key, totals)).eq(&self.book.usage) {
-            return Err(beside("the sums of usage are not those of the entries"));
+        let corrected_micros = self.corrected.entry(job).or_default();
+        *corrected_micros = corrected_micros.saturating_add(amount_micros);
+        if *corrected_micros > charged.amount_micros {
+            return Err(format!(
+                "{corrected_micros} of the {} micros of job {job} are given back",
+                charged.amount_micros
+            ));
         }
-        let mut accounts = 0;
-        each(volume, Table::Accounts, |_, value| {
-            accounts += 1;
-            let row: AccountRow =
-                serde_json::from_slice(value).map_err(|error| error.to_string())?;
-            let index = self.book.account_index(&row.account.id);
-            let state = index.map(|index| self.book.account(index));
-            let is_same = state.is_some_and(|state| {
-                state.account == row.account
-                    && state.charged_micros == row.charged_micros
-                    && state.credited_micros == row.credited_micros
-            });
-            let wrong = || format!("account {} is not what its entries say", row.account.id);
-            if is_same { Ok(()) } else { Err(wrong()) }
-        })?;
-        if accounts != self.book.accounts.len() {
-            return Err(beside("there are fewer rows of accounts than accounts"));
-        }
-        each(volume, Table::Keys, |_, value| {
-            let row: KeyRecord =
-                serde_json::from_slice(value).map_err(|error| error.to_string())?;
-            let is_same = self.book.key_of_id(row.id) == Some(&row);
-            if is_same {
-                Ok(())
-            } else {
-                Err(format!("key {} is not what its entries say", row.id))
-            }
-        })?;
-        each(volume, Table::Idempotency, |_, value| {
-            let done = Done::read(value).ok_or("an idempotency key can't be read")?;
-            let is_charged = self.jobs.get(&done.job) == Some(&done.sequence);
-            let wrong =
-                || format!("an idempotency key names job {}, which has no charge", done.job);
-            if is_charged { Ok(()) } else { Err(wrong()) }
-        })
+        Ok(())
     }
-}
-
-/// Shows `look` each row of a table, up to the first that is wrong.
-fn each(
-    volume: &Volume,
-    table: Table,
-    mut look: impl FnMut(&[u8], &[u8]) -> Result<(), String>,
-) -> Result<(), Flaw> {
-    let mut wrong = None;
-    volume.range(table, &[], None, &mut |key, value| {
-        wrong = look(key, value).err();
-        wrong.is_none()
-    })?;
-    wrong.map_or(Ok(()), |what| Err(beside(what)))
 }
