@@ -243,6 +243,17 @@ fn what_can_not_run_ends_with_a_status_and_a_reason() {
     }
 }
 
+/// Each core needs stacks of the kernel's, for which so little memory has no room.
+#[test]
+fn a_panic_of_the_kernel_ends_the_machine_with_its_reason() {
+    let options = VmOptions { memory_mib: 64, ..options(Machine::Microvm, 32) };
+    let mut vm = Vm::spawn(&options);
+    let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("it runs on\n{}", vm.describe()));
+    assert_eq!(status.code(), Some(qemu_status(19)), "{}", vm.describe());
+    let reason = "fatal: kernel panic: Failed to allocate Physical Memory for TaskStacks";
+    assert!(vm.serial().lines().any(|line| line.starts_with(reason)), "{}", vm.describe());
+}
+
 #[test]
 fn a_damaged_image_says_so() {
     let mut guest = Guest::image("");

@@ -85,6 +85,7 @@ fn a_machine_that_is_killed_bills_what_it_said() {
     payers.set_server(Some(vm.addr()));
     let told = payers.finish();
     check_bills(&vm, &told);
+    check_usage(&vm, &told);
     power_off(vm);
     check_journal(&disk.0, &told);
     println!("{} jobs over {kills} kills", told.len());
@@ -96,6 +97,47 @@ fn check_bills(vm: &Vm, told: &[Value]) {
         let job = bill["job"].as_str().expect("a bill names its job");
         let reply = client.get(&format!("/v1/jobs/{job}/bill")).expect("a reply");
         assert_eq!((reply.status, &reply.json()), (200, bill));
+    }
+}
+
+/// The sums are those of the bills that were told, by day and by dtype.
+fn check_usage(vm: &Vm, told: &[Value]) {
+    const FIGURES: [&str; 4] = ["flops", "bytes_in", "bytes_out", "amount_micros"];
+    type Sums = [u64; FIGURES.len()];
+    let add = |sums: &mut (u64, Sums), bill: &Value| {
+        sums.0 += 1;
+        for (sum, name) in sums.1.iter_mut().zip(FIGURES) {
+            *sum += bill[name].as_u64().expect("a number");
+        }
+    };
+    let mut client = Client::connect(vm.addr(), TIMEOUT).expect("a connection");
+    for (by, group) in [("day", "issued_at"), ("dtype", "dtype")] {
+        let (mut rows, mut total) = (BTreeMap::<String, (u64, Sums)>::new(), (0, Sums::default()));
+        for bill in told {
+            let group = bill[group].as_str().expect("a text");
+            // Of a time, the day.
+            let group = group.get(..10).unwrap_or(group).to_owned();
+            add(rows.entry(group).or_default(), bill);
+            add(&mut total, bill);
+        }
+        // From before the first day on, which a test that runs at midnight needs.
+        let first =
+            told.iter().map(|bill| &bill["issued_at"].as_str().expect("a time")[..10]).min();
+        let first = first.expect("bills were told");
+        let path = format!("/v1/usage?by={by}&from={first}");
+        let reply = client.get(&path).expect("a reply").json();
+        let figures = |sums: &Value| {
+            let number = |name: &str| sums[name].as_u64().expect("a number");
+            (number("jobs"), FIGURES.map(number))
+        };
+        let found = reply["rows"].as_array().expect("rows").iter();
+        let found: BTreeMap<_, _> = found
+            .map(|row| (row["group"].as_str().expect("a group").to_owned(), figures(row)))
+            .collect();
+        assert_eq!(found, rows, "{path}");
+        assert_eq!(figures(&reply["total"]), total, "{path}");
+        assert_eq!(reply["total"]["corrected_micros"], 0);
+        assert_eq!(reply["ledger"], "durable");
     }
 }
 
@@ -146,6 +188,29 @@ fn a_disk_that_fails_ends_the_machine() {
         let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("it runs on\n{}", vm.describe()));
         assert_eq!(status.code(), Some(qemu_status(21)), "{}", vm.describe());
         assert!(vm.serial().contains("the ledger could not be written"), "{}", vm.describe());
+    }
+}
+
+/// What fails before anybody is served is told as any other reason not to serve.
+#[test]
+fn a_disk_that_fails_as_it_is_opened_is_refused() {
+    for (fault, reason) in [
+        ("event=flush_to_disk", "a flush has failed"),
+        ("event=none,file.inject-error.0.iotype=write", "a write has failed"),
+    ] {
+        let disk = Disk::new("faulty");
+        let file = disk.0.display();
+        let drive = format!(
+            "if=none,id=disk,driver=raw,file.driver=blkdebug,file.image.driver=file,\
+             file.image.filename={file},file.inject-error.0.errno=5,file.inject-error.0.{fault}"
+        );
+        let extra = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
+        let extra = extra.map(String::from).to_vec();
+        let options = options(Machine::Microvm, &disk.0);
+        let mut vm = Vm::spawn(&VmOptions { disk: None, extra, ..options });
+        let status = vm.wait(TIMEOUT).unwrap_or_else(|| panic!("it runs on\n{}", vm.describe()));
+        assert_eq!(status.code(), Some(qemu_status(1)), "{}", vm.describe());
+        assert!(vm.serial().contains(reason), "{}", vm.describe());
     }
 }
 
