@@ -186,7 +186,7 @@ fn a_browser_that_asks_first_is_told() {
     assert!(head.starts_with("HTTP/1.1 204 ") && content.is_empty(), "{head}");
     for (name, value) in [
         ("Access-Control-Allow-Origin", "*"),
-        ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
+        ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         ("Access-Control-Allow-Headers", "Authorization, *"),
         ("Access-Control-Max-Age", "86400"),
         ("Allow", "POST, OPTIONS"),

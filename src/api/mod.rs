@@ -3,6 +3,8 @@
 
 pub mod routes;
 
+pub mod methods;
+
 pub mod auth;
 
 pub mod admin;

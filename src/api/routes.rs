@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::api::admin::AdminPath;
+use crate::api::methods::{GET, Methods, POST};
 use crate::billing::JobId;
 use crate::http::{Method, RequestHead};
 use crate::inference::{Call, Model};
@@ -56,20 +57,13 @@ pub enum Needs {
     Scope(Scope),
 }
 
-/// What a path takes: `GET` brings `HEAD` with it, and every path takes `OPTIONS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Methods {
-    Get,
-    Post,
-    GetAndPost,
-}
-
 /// One line of the table.
 struct Row {
-    /// The path; `{}` stands for any one segment that is not empty.
+    /// The path; `{}` stands for any one segment that is not empty, and for the front of one where
+    /// something stands behind it.
     pattern: &'static str,
     methods: Methods,
-    /// What it asks for.
+    /// What they ask for.
     find: fn(Variables<'_>) -> Result<Route, Problem>,
 }
 
@@ -84,66 +78,63 @@ const fn row(
     Row { pattern, methods, find }
 }
 
-/// Every path. The first that matches counts.
+/// Every path. The first that matches counts; where its methods ask for different things, it has
+/// several rows.
 const TABLE: &[Row] = &[
-    row("/v1/multiply", Methods::Post, |_| Ok(Route::Multiply)),
-    row("/v1/quote", Methods::Post, |_| Ok(Route::Quote)),
-    row("/v1/jobs/{}/bill", Methods::Get, |path| of_job(path, Route::JobBill)),
-    row("/v1/jobs/{}/receipt", Methods::Get, |path| of_job(path, Route::JobReceipt)),
-    row("/v1/receipt-keys", Methods::Get, |_| Ok(Route::ReceiptKeys)),
-    row("/v1/admin/accounts", Methods::GetAndPost, |_| admin(AdminPath::Accounts)),
-    row("/v1/admin/accounts/{}", Methods::GetAndPost, |path| of_account(path, AdminPath::Account)),
-    row("/v1/admin/accounts/{}/keys", Methods::GetAndPost, |path| {
-        of_account(path, AdminPath::Keys)
-    }),
-    row("/v1/admin/accounts/{}/credits", Methods::Post, |path| {
-        of_account(path, AdminPath::Credits)
-    }),
-    row("/v1/admin/keys/{}/revoke", Methods::Post, |path| of_key(path, AdminPath::Revoke)),
-    row("/v1/admin/keys/{}/rotate", Methods::Post, |path| of_key(path, AdminPath::Rotate)),
-    row("/v1/admin/tariffs", Methods::GetAndPost, |_| admin(AdminPath::Tariffs)),
-    row("/v1/admin/corrections", Methods::Post, |_| admin(AdminPath::Corrections)),
-    row("/v1/admin/receipt-keys/rotate", Methods::Post, |_| admin(AdminPath::RotateReceiptKey)),
-    row("/v1/usage", Methods::Get, |_| Ok(Route::Readout(Readout::Usage))),
-    row("/v1/usage/events", Methods::Get, |_| Ok(Route::Readout(Readout::Events))),
-    row("/v1/invoices/{}", Methods::Get, invoice),
-    row("/healthz", Methods::Get, |_| Ok(Route::Health)),
-    row("/v1/version", Methods::Get, |_| Ok(Route::Version)),
-    row("/metrics", Methods::Get, |_| Ok(Route::Metrics)),
-    row("/openapi.json", Methods::Get, |_| Ok(Route::OpenApi)),
-    row("/problems/{}", Methods::Get, problem_page),
+    row("/v1/multiply", POST, |_| Ok(Route::Multiply)),
+    row("/v1/quote", POST, |_| Ok(Route::Quote)),
+    row("/v1/jobs/{}/bill", GET, |path| of_job(path, Route::JobBill)),
+    row("/v1/jobs/{}/receipt", GET, |path| of_job(path, Route::JobReceipt)),
+    row("/v1/receipt-keys", GET, |_| Ok(Route::ReceiptKeys)),
+    row("/v1/admin/accounts", GET.and(POST), |_| admin(AdminPath::Accounts)),
+    row("/v1/admin/accounts/{}", GET.and(POST), |path| of_account(path, AdminPath::Account)),
+    row("/v1/admin/accounts/{}/keys", GET.and(POST), |path| of_account(path, AdminPath::Keys)),
+    row("/v1/admin/accounts/{}/credits", POST, |path| of_account(path, AdminPath::Credits)),
+    row("/v1/admin/keys/{}/revoke", POST, |path| of_key(path, AdminPath::Revoke)),
+    row("/v1/admin/keys/{}/rotate", POST, |path| of_key(path, AdminPath::Rotate)),
+    row("/v1/admin/tariffs", GET.and(POST), |_| admin(AdminPath::Tariffs)),
+    row("/v1/admin/corrections", POST, |_| admin(AdminPath::Corrections)),
+    row("/v1/admin/receipt-keys/rotate", POST, |_| admin(AdminPath::RotateReceiptKey)),
+    row("/v1/usage", GET, |_| Ok(Route::Readout(Readout::Usage))),
+    row("/v1/usage/events", GET, |_| Ok(Route::Readout(Readout::Events))),
+    row("/v1/invoices/{}", GET, invoice),
+    row("/healthz", GET, |_| Ok(Route::Health)),
+    row("/v1/version", GET, |_| Ok(Route::Version)),
+    row("/metrics", GET, |_| Ok(Route::Metrics)),
+    row("/openapi.json", GET, |_| Ok(Route::OpenApi)),
+    row("/problems/{}", GET, problem_page),
     // The inference protocol.
-    row("/v2", Methods::Get, |_| call(Call::Server)),
-    row("/v2/health/live", Methods::Get, |_| call(Call::Live)),
-    row("/v2/health/ready", Methods::Get, |_| call(Call::Ready)),
-    row("/v2/models/stats", Methods::Get, |_| call(Call::AllStats)),
-    row("/v2/models/{}", Methods::Get, |path| of_model(path, Call::Model)),
-    row("/v2/models/{}/versions/{}", Methods::Get, |path| of_model(path, Call::Model)),
-    row("/v2/models/{}/ready", Methods::Get, |path| of_model(path, Call::ModelReady)),
-    row("/v2/models/{}/versions/{}/ready", Methods::Get, |path| of_model(path, Call::ModelReady)),
-    row("/v2/models/{}/config", Methods::Get, |path| of_model(path, Call::ModelConfig)),
-    row("/v2/models/{}/versions/{}/config", Methods::Get, |path| of_model(path, Call::ModelConfig)),
-    row("/v2/models/{}/stats", Methods::Get, |path| of_model(path, Call::ModelStats)),
-    row("/v2/models/{}/versions/{}/stats", Methods::Get, |path| of_model(path, Call::ModelStats)),
-    row("/v2/models/{}/infer", Methods::Post, |path| of_model(path, Call::Infer)),
-    row("/v2/models/{}/versions/{}/infer", Methods::Post, |path| of_model(path, Call::Infer)),
-    row("/v2/repository/index", Methods::Post, |_| call(Call::Index)),
+    row("/v2", GET, |_| call(Call::Server)),
+    row("/v2/health/live", GET, |_| call(Call::Live)),
+    row("/v2/health/ready", GET, |_| call(Call::Ready)),
+    row("/v2/models/stats", GET, |_| call(Call::AllStats)),
+    row("/v2/models/{}", GET, |path| of_model(path, Call::Model)),
+    row("/v2/models/{}/versions/{}", GET, |path| of_model(path, Call::Model)),
+    row("/v2/models/{}/ready", GET, |path| of_model(path, Call::ModelReady)),
+    row("/v2/models/{}/versions/{}/ready", GET, |path| of_model(path, Call::ModelReady)),
+    row("/v2/models/{}/config", GET, |path| of_model(path, Call::ModelConfig)),
+    row("/v2/models/{}/versions/{}/config", GET, |path| of_model(path, Call::ModelConfig)),
+    row("/v2/models/{}/stats", GET, |path| of_model(path, Call::ModelStats)),
+    row("/v2/models/{}/versions/{}/stats", GET, |path| of_model(path, Call::ModelStats)),
+    row("/v2/models/{}/infer", POST, |path| of_model(path, Call::Infer)),
+    row("/v2/models/{}/versions/{}/infer", POST, |path| of_model(path, Call::Infer)),
+    row("/v2/repository/index", POST, |_| call(Call::Index)),
     // What the protocol's clients can ask for and this service has no use for.
-    row("/v2/repository/models/{}/load", Methods::Post, |_| not_offered(LOADING)),
-    row("/v2/repository/models/{}/unload", Methods::Post, |_| not_offered(LOADING)),
-    row("/v2/systemsharedmemory/status", Methods::Get, |_| call(Call::SharedMemory)),
-    row("/v2/systemsharedmemory/region/{}/status", Methods::Get, |_| not_offered(SHARING)),
-    row("/v2/systemsharedmemory/region/{}/register", Methods::Post, |_| not_offered(SHARING)),
-    row("/v2/systemsharedmemory/region/{}/unregister", Methods::Post, |_| not_offered(SHARING)),
-    row("/v2/systemsharedmemory/unregister", Methods::Post, |_| not_offered(SHARING)),
-    row("/v2/cudasharedmemory/status", Methods::Get, |_| call(Call::SharedMemory)),
-    row("/v2/cudasharedmemory/region/{}/status", Methods::Get, |_| not_offered(SHARING)),
-    row("/v2/cudasharedmemory/region/{}/register", Methods::Post, |_| not_offered(SHARING)),
-    row("/v2/cudasharedmemory/region/{}/unregister", Methods::Post, |_| not_offered(SHARING)),
-    row("/v2/cudasharedmemory/unregister", Methods::Post, |_| not_offered(SHARING)),
-    row("/v2/trace/setting", Methods::GetAndPost, |_| not_offered(TRACING)),
-    row("/v2/models/{}/trace/setting", Methods::GetAndPost, |_| not_offered(TRACING)),
-    row("/v2/logging", Methods::GetAndPost, |_| not_offered(LOGGING)),
+    row("/v2/repository/models/{}/load", POST, |_| not_offered(LOADING)),
+    row("/v2/repository/models/{}/unload", POST, |_| not_offered(LOADING)),
+    row("/v2/systemsharedmemory/status", GET, |_| call(Call::SharedMemory)),
+    row("/v2/systemsharedmemory/region/{}/status", GET, |_| not_offered(SHARING)),
+    row("/v2/systemsharedmemory/region/{}/register", POST, |_| not_offered(SHARING)),
+    row("/v2/systemsharedmemory/region/{}/unregister", POST, |_| not_offered(SHARING)),
+    row("/v2/systemsharedmemory/unregister", POST, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/status", GET, |_| call(Call::SharedMemory)),
+    row("/v2/cudasharedmemory/region/{}/status", GET, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/region/{}/register", POST, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/region/{}/unregister", POST, |_| not_offered(SHARING)),
+    row("/v2/cudasharedmemory/unregister", POST, |_| not_offered(SHARING)),
+    row("/v2/trace/setting", GET.and(POST), |_| not_offered(TRACING)),
+    row("/v2/models/{}/trace/setting", GET.and(POST), |_| not_offered(TRACING)),
+    row("/v2/logging", GET.and(POST), |_| not_offered(LOGGING)),
 ];
 
 const LOADING: &str = "the models are always loaded, and can't be unloaded";
@@ -152,8 +143,18 @@ const TRACING: &str = "there are no trace settings";
 const LOGGING: &str = "there are no log settings";
 
 /// Every path, with the methods that it takes as `Allow` lists them.
-pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    TABLE.iter().map(|row| (row.pattern, row.methods.allow_field()))
+pub fn all() -> impl Iterator<Item = (&'static str, String)> {
+    let is_first = |row: &&Row| {
+        let first = TABLE.iter().find(|other| other.pattern == row.pattern);
+        first.is_some_and(|first| core::ptr::eq(first, *row))
+    };
+    TABLE.iter().filter(is_first).map(|row| (row.pattern, methods_of(row.pattern).allow_field()))
+}
+
+/// The methods that a path of the table takes.
+fn methods_of(pattern: &str) -> Methods {
+    let rows = TABLE.iter().filter(|row| row.pattern == pattern);
+    rows.fold(Methods::default(), |methods, row| methods.and(row.methods))
 }
 
 impl Route {
@@ -189,29 +190,31 @@ impl Route {
     /// An unknown path, job, problem or model; a method that the path does not take, with `Allow`.
     pub fn find(head: &RequestHead) -> Result<Self, Problem> {
         if head.method == Method::Options && head.path == "*" {
-            return Ok(Self::Options(String::from("GET, HEAD, POST, OPTIONS")));
+            let all = TABLE.iter().fold(Methods::default(), |all, row| all.and(row.methods));
+            return Ok(Self::Options(all.allow_field()));
         }
-        let found = TABLE.iter().find_map(|row| {
+        let found = TABLE.iter().enumerate().find_map(|(index, row)| {
             let variables = match_pattern(row.pattern, &head.path)?;
-            Some((row, variables))
+            Some((row.pattern, &TABLE[index..], variables))
         });
-        let Some((row, variables)) = found else {
+        let Some((pattern, rows, variables)) = found else {
             return Err(Problem::new(
                 ProblemKind::UnknownPath,
                 format!("{} is not a path of this service", head.path),
             ));
         };
-        let allow = row.methods.allow_field();
         if head.method == Method::Options {
-            return Ok(Self::Options(String::from(allow)));
+            return Ok(Self::Options(methods_of(pattern).allow_field()));
         }
-        if !row.methods.contain(head.method) {
+        let takes = |row: &&Row| row.pattern == pattern && row.methods.contain(head.method);
+        let Some(row) = rows.iter().find(takes) else {
+            let allow = methods_of(pattern).allow_field();
             return Err(Problem::new(
                 ProblemKind::MethodNotAllowed,
                 format!("{} takes {allow}", head.path),
             )
             .with_response_field("Allow", allow));
-        }
+        };
         match (row.find)(variables)? {
             Self::Admin(path) if head.method == Method::Post => Ok(Self::Change(path)),
             route => Ok(route),
@@ -226,25 +229,6 @@ impl Route {
     }
 }
 
-impl Methods {
-    fn contain(self, method: Method) -> bool {
-        match method {
-            Method::Get | Method::Head => self != Self::Post,
-            Method::Post => self != Self::Get,
-            Method::Options => true,
-            Method::Other => false,
-        }
-    }
-
-    const fn allow_field(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD, OPTIONS",
-            Self::Post => "POST, OPTIONS",
-            Self::GetAndPost => "GET, HEAD, POST, OPTIONS",
-        }
-    }
-}
-
 /// The variable segments of a path that has this pattern.
 fn match_pattern<'a>(pattern: &str, path: &'a str) -> Option<Variables<'a>> {
     let mut variables = Variables::default();
@@ -253,8 +237,14 @@ fn match_pattern<'a>(pattern: &str, path: &'a str) -> Option<Variables<'a>> {
     loop {
         match (parts.next(), segments.next()) {
             (None, None) => return Some(variables),
-            (Some("{}"), Some(segment)) if !segment.is_empty() => *free.next()? = segment,
-            (Some(part), Some(segment)) if part == segment => {}
+            (Some(part), Some(segment)) => match part.strip_prefix("{}") {
+                Some(behind) => {
+                    let variable = segment.strip_suffix(behind)?;
+                    *free.next().filter(|_| !variable.is_empty())? = variable;
+                }
+                None if part == segment => {}
+                None => return None,
+            },
             _ => return None,
         }
     }
@@ -308,4 +298,26 @@ fn of_model([name, version]: Variables<'_>, call: fn(Model) -> Call) -> Result<R
 
 fn not_offered(why: &str) -> Result<Route, Problem> {
     Err(Problem::new(ProblemKind::NotOffered, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_takes_whole_segments_and_fronts_of_them() {
+        for (pattern, path, variables) in [
+            ("/a/{}", "/a/b", Some(["b", ""])),
+            ("/a/{}", "/a/", None),
+            ("/a/{}", "/a/b/c", None),
+            ("/a/{}/c/{}", "/a/b/c/d", Some(["b", "d"])),
+            ("/a/{}:cancel", "/a/b:cancel", Some(["b", ""])),
+            ("/a/{}:cancel", "/a/b", None),
+            ("/a/{}:cancel", "/a/:cancel", None),
+            ("/a/{}:cancel", "/a/b:cancel/c", None),
+            ("/a", "/b", None),
+        ] {
+            assert_eq!(match_pattern(pattern, path), variables, "{path} by {pattern}");
+        }
+    }
 }

@@ -26,6 +26,9 @@ const EXPOSED: &str = "Gemmule-Job, Gemmule-Flops, Gemmule-Amount-Micros, Gemmul
                        WWW-Authenticate, Retry-After, RateLimit-Policy, RateLimit, Link, \
                        Gemmule-Cursor";
 
+/// The methods that some path may take.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Seconds for which a browser may remember the answer to its question before the request.
 const PREFLIGHT_SECONDS: &str = "86400";
 
@@ -53,7 +56,7 @@ impl Cors {
             // Permissions only: what a path does not take is still refused. No request has
             // credentials of the browser's, so that the asterisk stands for every field but the one
             // that is never meant by it (Fetch, section 3.3.3): a page that has a key may show it.
-            fields.push(("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS".into()));
+            fields.push(("Access-Control-Allow-Methods", METHODS.into()));
             fields.push(("Access-Control-Allow-Headers", "Authorization, *".into()));
             fields.push(("Access-Control-Max-Age", PREFLIGHT_SECONDS.into()));
         } else {

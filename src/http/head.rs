@@ -15,6 +15,9 @@ pub enum Method {
     Get,
     Head,
     Post,
+    Put,
+    Patch,
+    Delete,
     Options,
     Other,
 }
@@ -245,6 +248,9 @@ fn parse_method(method: &str) -> Method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "PATCH" => Method::Patch,
+        "DELETE" => Method::Delete,
         "OPTIONS" => Method::Options,
         _ => Method::Other,
     }
