@@ -53,6 +53,15 @@ pub const RECENT_KEYS_MAX: usize = 65_536;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Console lines kept for a host that prints more slowly than jobs finish.
 pub const CONSOLE_LINES_MAX: usize = 8192;
+/// Bytes of a reply that are read from where a matrix is stored while as many are sent.
+pub const STREAM_PIECE_BYTES: usize = MIB;
+/// As many where memory is short.
+pub const STREAM_PIECE_BYTES_MIN: usize = 64 * KIB;
+/// Bytes of events that a client may leave unread; at more it loses its connection.
+pub const EVENT_BACKLOG_BYTES_MAX: usize = 64 * KIB;
+/// After a stream of events has been still for so long, a comment is sent, so that nobody between
+/// takes it for dead (HTML, section 9.2.7).
+pub const EVENTS_KEEP_ALIVE_NS: u64 = 15 * SECOND_NS;
 /// A job whose body is at most this long, and whose product takes at most [`SMALL_JOB_FLOPS`], is
 /// run where it arrives: handing it to another core would cost more than the work.
 pub const SMALL_JOB_BYTES: usize = 16 * KIB;
@@ -150,6 +159,11 @@ pub const UNIX_SECONDS_MAX: u64 = u64::MAX / SECOND_NS;
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a target is part of a head");
 const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize, "heads are indexed with u16");
 const _: () = assert!(HEAD_TIMEOUT_NS < IDLE_TIMEOUT_NS, "a started request is more urgent");
+const _: () = assert!(STREAM_PIECE_BYTES_MIN <= STREAM_PIECE_BYTES, "short pieces are shorter");
+const _: () = assert!(
+    EVENTS_KEEP_ALIVE_NS < IDLE_TIMEOUT_NS,
+    "who waits for events is not still for longer than a client may be"
+);
 const _: () = assert!(SMALL_BODY_BYTES_MAX as u64 <= DISCARD_BYTES_MAX, "a small body is small");
 const _: () = assert!(
     (SMALL_JOB_BYTES as u64) <= DISCARD_BYTES_MAX,

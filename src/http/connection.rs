@@ -18,7 +18,7 @@ use crate::http::body::{self, BodyError, BodyReader};
 use crate::http::grammar::is_token_byte;
 use crate::http::head::{HeadError, Method, RequestHead, check_line_ends};
 use crate::http::payload::Piece;
-use crate::http::response::{Output, Response};
+use crate::http::response::{Content, Output, Response};
 use crate::limits::{DISCARD_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::time::Now;
 
@@ -30,6 +30,8 @@ pub struct Connection {
     head_text: Vec<u8>,
     /// The request now being served was `HEAD`.
     is_head: bool,
+    /// Its client knows the chunked coding.
+    takes_chunks: bool,
     /// The connection may outlive the request now being served.
     keep_alive: bool,
     /// The client waits for `100 Continue`.
@@ -78,6 +80,7 @@ impl Connection {
             state: State::Head,
             head_text: Vec::new(),
             is_head: false,
+            takes_chunks: false,
             keep_alive: true,
             continue_wanted: false,
             is_last: false,
@@ -103,6 +106,16 @@ impl Connection {
     /// The last response is given; the connection is to be closed once it is sent.
     pub fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing)
+    }
+
+    /// The request now being served is `HEAD`: there is no content in its response.
+    pub fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// The client of the request now being served knows the chunked coding.
+    pub fn takes_chunks(&self) -> bool {
+        self.takes_chunks
     }
 
     /// Takes bytes off the front of `input`: how many, and what they meant.
@@ -164,6 +177,7 @@ impl Connection {
         let head = RequestHead::parse(&self.head_text).map_err(|error| self.broken_head(error))?;
         self.head_text.clear();
         self.is_head = head.method == Method::Head;
+        self.takes_chunks = head.takes_chunks;
         self.keep_alive = head.keep_alive;
         self.continue_wanted = head.expect_continue;
         self.state = State::Body(BodyReader::new(head.framing));
@@ -209,7 +223,21 @@ impl Connection {
     }
 
     /// Answers the request that was read last, and decides what becomes of the connection.
-    pub fn respond(&mut self, mut response: Response, now: Now, output: &mut Output) {
+    pub fn respond(&mut self, response: Response, now: Now, output: &mut Output) {
+        self.begin_response(response, Content::Whole, now, output);
+    }
+
+    /// The same, with content that is pushed on the output later, unless the request is `HEAD`. No
+    /// input may be brought before all of it was.
+    pub fn begin_response(
+        &mut self,
+        mut response: Response,
+        content: Content,
+        now: Now,
+        output: &mut Output,
+    ) {
+        // RFC 9112, section 6.3: content without a length and chunks ends with the connection.
+        self.is_last |= content == Content::Endless { is_chunked: false };
         let state = core::mem::replace(&mut self.state, State::Closing);
         let next = match state {
             _ if self.is_last || !self.keep_alive => State::Closing,
@@ -230,7 +258,7 @@ impl Connection {
         for (name, value) in self.response_fields.drain(..) {
             response = response.with_field(name, &value);
         }
-        response.write(now, keep_alive, self.is_head, output);
+        response.write(content, now, keep_alive, self.is_head, output);
     }
 
     /// Answers what can't be understood, or comes too slowly, and closes.

@@ -43,6 +43,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expect_continue: bool,
+    /// The client knows the chunked coding, which came with version 1.1.
+    pub takes_chunks: bool,
     pub framing: Framing,
     text: Box<[u8]>,
     fields: Vec<(Range<u16>, Range<u16>)>,
@@ -98,6 +100,7 @@ impl RequestHead {
             query,
             keep_alive: true,
             expect_continue: false,
+            takes_chunks: minor >= 1,
             framing: Framing::Length(0),
             text: text.into(),
             fields,

@@ -3,7 +3,7 @@
 //! [`head`] turns bytes into a checked request head, `target` its target, [`body`] takes a message
 //! body off the wire, [`connection`] is the server's side of one connection built from the two, and
 //! [`response`] writes what goes back, a [`payload`] behind its head. [`cors`], [`digest`]
-//! and [`trace`] are about single fields.
+//! and [`trace`] are about single fields, and [`server_events`] is the text of replies that stay open.
 
 mod grammar;
 
@@ -16,6 +16,7 @@ pub mod digest;
 pub mod head;
 pub mod payload;
 pub mod response;
+pub mod server_events;
 pub mod trace;
 
 pub use connection::{Connection, Event};

@@ -17,6 +17,18 @@ pub struct Response {
     pub body: Payload,
 }
 
+/// What follows the head of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Its body.
+    Whole,
+    /// So many bytes, from elsewhere.
+    Later(u64),
+    /// Bytes from elsewhere, nobody knows how many: in chunks (RFC 9112, section 7.1) where the client
+    /// knows them.
+    Endless { is_chunked: bool },
+}
+
 /// Bodies up to this size are written behind their head, so that a small reply is one packet;
 /// longer ones are sent from where they lie.
 const JOINED_BODY_BYTES_MAX: usize = 4096;
@@ -53,7 +65,14 @@ impl Response {
 
     /// Writes the head and, unless the request was `HEAD`, the body (RFC 9110, section 9.3.2: the
     /// head is the one that `GET` would get, its `Content-Length` included).
-    pub(super) fn write(self, now: Now, keep_alive: bool, is_head: bool, output: &mut Output) {
+    pub(super) fn write(
+        self,
+        content: Content,
+        now: Now,
+        keep_alive: bool,
+        is_head: bool,
+        output: &mut Output,
+    ) {
         let body_bytes = self.body.bytes();
         let is_joined = !is_head && body_bytes <= JOINED_BODY_BYTES_MAX;
         let joined_bytes = if is_joined { body_bytes } else { 0 };
@@ -67,9 +86,17 @@ impl Response {
         if !self.content_type.is_empty() {
             push_field(&mut text, "Content-Type", |text| text.push_str(self.content_type));
         }
-        // RFC 9110, section 8.6: a 204 has no Content-Length.
-        if self.status != 204 {
-            push_field(&mut text, "Content-Length", |text| push_number(text, body_bytes as u64));
+        let length = match content {
+            Content::Whole => Some(body_bytes as u64),
+            Content::Later(bytes) => Some(bytes),
+            Content::Endless { .. } => None,
+        };
+        // RFC 9110, section 8.6: a 204 has no Content-Length, and that of a 304 would be the whole's.
+        if let Some(length) = length.filter(|_| !matches!(self.status, 204 | 304)) {
+            push_field(&mut text, "Content-Length", |text| push_number(text, length));
+        }
+        if content == (Content::Endless { is_chunked: true }) {
+            push_field(&mut text, "Transfer-Encoding", |text| text.push_str("chunked"));
         }
         text.push_str(&self.fields);
         if !keep_alive {
@@ -152,6 +179,16 @@ impl Output {
 
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// How many bytes are left to send.
+    pub fn bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.as_bytes().len()).sum::<usize>() - self.sent
+    }
+
+    /// Drops what was not sent.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// The next bytes to send; empty when there are none.

@@ -19,6 +19,8 @@ pub mod reply;
 
 mod seal;
 
+pub mod reading;
+
 pub(crate) mod timing;
 
 pub(crate) mod waiting;
@@ -31,7 +33,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::api::{MultiplyReader, MultiplyRequest};
 use crate::billing::{JobId, Usage};
-use crate::formats::Demand;
+use crate::formats::{Demand, Format};
 use crate::gemm::{Crew, Kernel, Shape};
 use crate::http::Response;
 use crate::inference::Model;
@@ -47,6 +49,7 @@ use crate::server::payer::Payer;
 use check::{Checked, Checking};
 use fingerprint::Fingerprinting;
 use queue::AccountIndex;
+use reading::{ReadPiece, Reading};
 use reply::{ReplyForm, Written};
 use seal::Sealing;
 use timing::{Activity, Timing};
@@ -128,6 +131,7 @@ enum Stage {
     F64(Work<f64>),
     F32(Work<f32>),
     Seal(Box<Sealing>),
+    Read(Box<Reading>),
     Finished(Outcome),
 }
 
@@ -138,6 +142,8 @@ pub(crate) enum Outcome {
     Failed(Problem),
     /// The reply to what was done has its digest.
     Sealed(Response),
+    /// A piece of a reply is there.
+    Read(ReadPiece),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
 }
@@ -221,7 +227,7 @@ impl Job {
             Stage::Input(Input::Tensors(_) | Input::Operation(_)) => Activity::Gemm,
             Stage::F64(work) => work.activity(),
             Stage::F32(work) => work.activity(),
-            Stage::Seal(_) | Stage::Finished(_) => Activity::Encode,
+            Stage::Seal(_) | Stage::Read(_) | Stage::Finished(_) => Activity::Encode,
         };
         self.timing.turn_to(activity, now_ns);
     }
@@ -236,7 +242,7 @@ impl Job {
             Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
             Stage::F64(work) => is_small(work.shape()),
             Stage::F32(work) => is_small(work.shape()),
-            Stage::Seal(_) => false,
+            Stage::Seal(_) | Stage::Read(_) => false,
             Stage::Finished(_) => true,
         }
     }
@@ -251,6 +257,47 @@ impl Job {
     pub(crate) fn seal(&mut self, response: Response) {
         self.is_done = true;
         self.stage = Stage::Seal(Box::new(Sealing::new(response)));
+    }
+
+    /// A job that reads the body of a reply, a piece each time. It is nobody's product: it has no id, and
+    /// nothing is charged for it.
+    pub(crate) fn reading(
+        session: SessionId,
+        account: AccountIndex,
+        reading: Box<Reading>,
+        promise: Promise,
+        cancelled: CancelFlag,
+        now_ns: u64,
+    ) -> Self {
+        let checking = Checking {
+            is_asked: false,
+            seed: [0; 32],
+            #[cfg(test)]
+            faults: 0,
+        };
+        Self {
+            id: JobId::new(0, [0; 10]),
+            session,
+            account,
+            payer: None,
+            received_ns: now_ns,
+            waits: None,
+            timing: Timing::new(now_ns),
+            terms: Terms { threads: 1, bytes_in: 0, checking },
+            reply: ReplyForm { format: Format::Raw, coding: None, inference: None },
+            promise,
+            cancelled,
+            fingerprinting: Fingerprinting::Off,
+            // Its end is none that is counted.
+            is_done: true,
+            charged_until: 0,
+            stage: Stage::Read(reading),
+        }
+    }
+
+    /// The next piece is to be read.
+    pub(crate) fn read_on(&mut self, reading: Box<Reading>) {
+        self.stage = Stage::Read(reading);
     }
 
     /// Works on the job until it is finished, which returns true, or `pause` says to stop. `pause`
@@ -277,6 +324,9 @@ impl Job {
             Stage::Seal(sealing) => sealing
                 .advance(pause)
                 .map_or_else(Stage::Seal, |response| Stage::Finished(Outcome::Sealed(response))),
+            Stage::Read(reading) => {
+                reading.advance().map_or_else(failed, |piece| Stage::Finished(Outcome::Read(piece)))
+            }
             finished => finished,
         };
         matches!(self.stage, Stage::Finished(_))
@@ -291,7 +341,7 @@ impl Job {
         };
         let held_bytes = match &outcome {
             Outcome::Done(done) => done.written.held_bytes(),
-            Outcome::Sealed(_) => return outcome,
+            Outcome::Sealed(_) | Outcome::Read(_) => return outcome,
             _ => 0,
         };
         // What was written is part of what was promised, so this gives memory back and can't fail.

@@ -201,7 +201,7 @@ impl Server {
         if is_inference { problem.for_inference() } else { problem }
     }
 
-    fn note_answer(&mut self, id: SessionId, status: u16, now: Now) {
+    pub(super) fn note_answer(&mut self, id: SessionId, status: u16, now: Now) {
         self.counters.answered(status);
         let Some(session) = self.session_mut(id) else { return };
         session.is_inference = false;

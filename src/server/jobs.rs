@@ -72,6 +72,10 @@ impl Server {
                 }
             }
             Outcome::Sealed(response) => response,
+            Outcome::Read(piece) => return self.take_piece(id, job, piece, now),
+            Outcome::Failed(problem) if self.is_reading(id) => {
+                return self.piece_failed(id, problem, now);
+            }
             Outcome::Failed(problem) => {
                 if problem.kind == ProblemKind::ArithmeticFault {
                     self.counters.checks_failed.add(1);

@@ -11,6 +11,10 @@ mod intake;
 
 mod exchange;
 
+mod streams;
+
+mod events;
+
 mod admin;
 
 mod bad_keys;
@@ -39,6 +43,7 @@ use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -131,6 +136,8 @@ pub struct Server {
     generation: u64,
     timers: Timers,
     ready_jobs: FairQueue<Job>,
+    /// Sessions that have output of which the host was not told yet.
+    untold: Vec<SessionId>,
     /// Jobs that the host has taken and not brought back.
     jobs_out: usize,
     bills: RecentBills,
@@ -163,6 +170,7 @@ impl Server {
             generation: 0,
             timers: Timers::default(),
             ready_jobs: FairQueue::default(),
+            untold: Vec::new(),
             jobs_out: 0,
             bills: RecentBills::default(),
             book: Book::ephemeral(),
@@ -318,7 +326,11 @@ impl Server {
             if session.output.is_empty() {
                 session.reply_promise = None;
             }
+            let is_streaming = session.stream.is_some();
             self.counters.sent_bytes.add(bytes as u64);
+            if is_streaming {
+                self.read_ahead(id);
+            }
             self.note_progress(id, bytes, now);
         }
     }
@@ -360,11 +372,16 @@ impl Server {
     /// When [`Server::expire`], or [`Server::is_drained`], has to be asked at the latest, on the
     /// monotonic clock.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        [self.timers.next_ns(), self.drain_until_ns].into_iter().flatten().min()
+        let untold_ns = (!self.untold.is_empty()).then_some(0);
+        [untold_ns, self.timers.next_ns(), self.drain_until_ns].into_iter().flatten().min()
     }
 
-    /// A session whose time is up; called until there is none.
+    /// A session whose time is up, or which has new output that came of no bytes of its client's;
+    /// called until there is none.
     pub fn expire(&mut self, now: Now) -> Option<Expired> {
+        if let Some(id) = self.untold.pop() {
+            return Some(Expired::Answered(id));
+        }
         while let Some(id) = self.timers.pop_due(now.monotonic_ns) {
             let Some(session) = self.session_mut(id) else { continue };
             session.armed_ns = None;
@@ -393,8 +410,12 @@ impl Server {
                     self.end_hold(id, now);
                     return Some(Expired::Answered(id));
                 }
+                Phase::Events => {
+                    self.keep_events_alive(id, now);
+                    return Some(Expired::Answered(id));
+                }
                 Phase::Work => {}
-                Phase::Write | Phase::Linger => return Some(Expired::Stalled(id)),
+                Phase::Broken | Phase::Write | Phase::Linger => return Some(Expired::Stalled(id)),
             }
         }
         None
@@ -412,6 +433,7 @@ impl Server {
     /// Takes no more jobs: sessions end after the reply they wait for.
     pub fn drain(&mut self, now: Now) {
         self.drain_until_ns = Some(now.monotonic_ns.saturating_add(DRAIN_TIMEOUT_NS));
+        self.end_all_events(now);
         for (_, session) in &mut self.sessions {
             session.connection.close_after_response();
         }
@@ -427,6 +449,7 @@ impl Server {
             session.pending.is_none()
                 && session.job.is_none()
                 && session.held.is_none()
+                && session.stream.is_none()
                 && session.output.is_empty()
         };
         let is_idle = || self.waiting.is_empty() && self.sessions.iter().all(|(_, it)| is_idle(it));
@@ -457,6 +480,14 @@ impl Server {
         }
     }
 
+    /// Has [`Server::expire`] name a session, whose output came of something else than its own bytes
+    /// and jobs.
+    fn tell_host(&mut self, id: SessionId) {
+        if !self.untold.contains(&id) {
+            self.untold.push(id);
+        }
+    }
+
     fn arm(&mut self, id: SessionId) {
         let Some(session) = self.session_mut(id) else { return };
         let Some(due_ns) = session.deadline_ns() else { return };
@@ -466,4 +497,19 @@ impl Server {
             self.timers.set(due_ns, id);
         }
     }
+}
+
+/// A server for whoever comes, on a machine without speed.
+#[cfg(test)]
+fn test_server(memory_bytes: usize) -> Server {
+    let config = Config {
+        memory_bytes,
+        sessions_max: 2,
+        tariff: Tariff::standard().into(),
+        platform: "test",
+        threads: 1,
+        access: Access::Anonymous,
+        peak: gemm::Peak::default(),
+    };
+    Server::new(config, [1; 32])
 }

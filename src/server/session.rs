@@ -9,13 +9,14 @@ use crate::inference::Model;
 use crate::job::CancelFlag;
 use crate::job::queue::AccountIndex;
 use crate::limits::{
-    BAD_KEY_DELAY_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
+    BAD_KEY_DELAY_NS, EVENTS_KEEP_ALIVE_NS, HEAD_TIMEOUT_NS, IDLE_TIMEOUT_NS, LINGER_TIMEOUT_NS,
     TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
 };
 use crate::memory::Promise;
 use crate::problem::Problem;
 use crate::server::intake::Intake;
 use crate::server::payer::{Caller, Payer};
+use crate::server::streams::Stream;
 use crate::time::Now;
 
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub digest: Option<DigestCheck>,
     /// The client wants one with the reply.
     pub digest_wanted: bool,
+    /// What its reply goes on with.
+    pub stream: Option<Stream>,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
     /// That its key was refused, which is not said yet.
@@ -85,6 +88,10 @@ pub(super) enum Phase {
     Body,
     /// For its job.
     Work,
+    /// For the next event.
+    Events,
+    /// For the host to end it.
+    Broken,
     /// For the time at which it is told that its key was refused.
     Held,
     /// For the client to take its reply.
@@ -106,6 +113,7 @@ impl Session {
             is_inference: false,
             digest: None,
             digest_wanted: false,
+            stream: None,
             job: None,
             held: None,
             reply_promise: None,
@@ -119,11 +127,16 @@ impl Session {
 
     /// A client that does not take its replies gets no further request in.
     pub fn wants_input(&self) -> bool {
-        self.held.is_none() && self.output.is_empty() && self.connection.wants_input()
+        self.is_answered() && self.connection.wants_input()
     }
 
     pub fn close_wanted(&self) -> bool {
-        self.held.is_none() && self.output.is_empty() && self.connection.is_closing()
+        self.is_answered() && self.connection.is_closing()
+    }
+
+    /// Whether all that was given in answer is sent.
+    fn is_answered(&self) -> bool {
+        self.held.is_none() && self.output.is_empty() && self.stream.is_none()
     }
 
     /// No more input will come: what is incomplete is dropped, what is complete is answered.
@@ -138,6 +151,12 @@ impl Session {
             Phase::Held
         } else if !self.output.is_empty() {
             Phase::Write
+        } else if let Some(stream) = &self.stream {
+            match stream {
+                Stream::Body(_) => Phase::Work,
+                Stream::Events(_) => Phase::Events,
+                Stream::Broken => Phase::Broken,
+            }
         } else if self.connection.is_closing() {
             Phase::Linger
         } else if self.connection.is_idle() {
@@ -170,6 +189,8 @@ impl Session {
             Phase::Body | Phase::Write => self.transfer_due_ns(),
             Phase::Held => since_ns.saturating_add(BAD_KEY_DELAY_NS),
             Phase::Linger => since_ns.saturating_add(LINGER_TIMEOUT_NS),
+            Phase::Events => since_ns.saturating_add(EVENTS_KEEP_ALIVE_NS),
+            Phase::Broken => since_ns,
             Phase::Work => return None,
         };
         Some(due_ns)
