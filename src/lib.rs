@@ -19,6 +19,7 @@ pub mod inference;
 
 pub mod store;
 
+pub mod expression;
 pub mod job;
 pub mod json;
 

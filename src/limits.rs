@@ -143,6 +143,39 @@ pub const INFERENCE_ID_BYTES_MAX: usize = KIB;
 /// `-2.2250738585072014e-308,` is 25 bytes.
 pub const JSON_NUMBER_BYTES_MAX: usize = 25;
 
+/// Operands of a job of several steps.
+pub const JOB_OPERANDS_MAX: usize = 512;
+/// Bytes of the text of its expressions.
+pub const EXPRESSION_BYTES_MAX: usize = 64 * KIB;
+/// Names and operations in its expressions.
+pub const EXPRESSION_NODES_MAX: usize = 1024;
+/// Expressions within each other.
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Factors of one product. Choosing their order takes the cube of it in steps.
+pub const CHAIN_LENGTH_MAX: usize = 64;
+/// The largest exponent of a power.
+pub const EXPONENT_MAX: u64 = 1_000_000;
+/// Products of a batch.
+pub const BATCH_MAX: usize = 256;
+/// Results of a job of several steps.
+pub const JOB_RESULTS_MAX: usize = 256;
+/// Steps of a job, each of which has its line on the bill.
+pub const JOB_STEPS_MAX: usize = 1024;
+/// How often a matrix is applied to a vector by one step.
+pub const ITERATE_STEPS_MAX: u64 = 1_000_000_000;
+/// States that such a step keeps.
+pub const SNAPSHOTS_MAX: u64 = 65_536;
+/// Bytes of the name of an operand or a result within a job.
+pub const OPERAND_NAME_BYTES_MAX: usize = 32;
+/// Bytes of a reference to a stored matrix.
+pub const REFERENCE_BYTES_MAX: usize = 128;
+/// The highest priority of a job.
+pub const PRIORITY_MAX: u8 = 9;
+/// How far ahead the deadline of a job can be: 31 days.
+pub const JOB_DEADLINE_SECONDS_MAX: u64 = 31 * 24 * 60 * 60;
+/// How long a matrix can be kept that is not kept for good: ten years.
+pub const KEEP_SECONDS_MAX: u64 = 3650 * 24 * 60 * 60;
+
 /// Bytes of the name of a tariff.
 pub const TARIFF_NAME_BYTES_MAX: usize = 32;
 /// The highest price of a tariff, in micro-units: a million units of the currency, for 10^12

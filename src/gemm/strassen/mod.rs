@@ -59,7 +59,9 @@ use views::Views;
 use walk::{Kind, Node, Step, Walk};
 
 /// How a product is computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// By the definition: 2 m n k operations, and the closest result.
@@ -70,6 +72,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    pub const ALL: [Self; 2] = [Self::Classical, Self::StrassenWinograd];
+
     /// Its name in requests and on bills.
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,7 +83,7 @@ impl Algorithm {
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Classical, Self::StrassenWinograd].into_iter().find(|one| one.name() == name)
+        Self::ALL.into_iter().find(|one| one.name() == name)
     }
 
     /// How often a product of this shape is halved. One that is not worth it is computed
