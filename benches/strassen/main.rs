@@ -22,7 +22,8 @@ mod heap;
 #[path = "../../src/host"]
 mod host {
     pub mod lines;
-    #[allow(dead_code)]
+    // Its tests are compiled in part, and not run.
+    #[allow(dead_code, unused_imports)]
     pub mod pool;
 }
 #[path = "../../tests/support/random.rs"]
