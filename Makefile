@@ -7,7 +7,7 @@ MACHINE ?= microvm
 # A file that is the machine's disk, on which bills last; made if it is not there. None unless given.
 DISK ?=
 
-.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json bench-ledger bench-volume bench-fairness bench-strassen crash clean
+.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json bench-ledger bench-volume bench-large bench-fairness bench-strassen crash clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -29,6 +29,7 @@ help:
 	@echo 'make bench-ledger  jobs that wait for their charges to last, a large ledger, bad keys'
 	@echo 'make bench-volume  commits to a ledger, and how soon a large one opens after a crash'
 	@echo 'make bench-strassen  products in fewer operations against classical ones'
+	@echo 'make bench-large  a product of matrices on a disk, in less memory than they take'
 	@echo 'make clean     remove everything that was built'
 	@echo 'PORT=N and MACHINE=microvm|q35 change what `make run` and `make demo` boot;'
 	@echo 'DISK=FILE gives `make run` a disk.'
@@ -116,6 +117,12 @@ bench-ledger:
 bench-volume:
 	tools/install host
 	$(CARGO) bench --bench volume -- $(ARGUMENTS)
+
+bench-large: SIZE ?= 20000
+bench-large: MEMORY ?= 2048
+bench-large:
+	tools/install host
+	$(CARGO) bench --bench large -- $(SIZE) $(MEMORY) $(ARGUMENTS)
 
 bench-fairness:
 	tools/install host

@@ -24,6 +24,7 @@ pub mod job;
 pub mod json;
 
 pub mod gemm;
+pub mod large;
 
 pub mod billing;
 pub mod ledger;

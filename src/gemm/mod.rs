@@ -47,6 +47,7 @@ mod peak;
 mod plan;
 mod reference;
 mod residual;
+mod sliced;
 mod small;
 mod strassen;
 
@@ -64,6 +65,7 @@ pub use kernel::{Caches, Isa, Microkernel, caches, isa};
 pub use parts::Workspace;
 pub use peak::{Peak, multiply_add_loop};
 pub use residual::{Residual, WrongRow};
+pub use sliced::{Slices, workspace_bytes_max};
 pub use strassen::Algorithm;
 
 use kernel::Scale;

@@ -2,6 +2,9 @@
 
 #[cfg(target_os = "linux")]
 pub mod admin;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "whoever runs steps of jobs starts it")]
+pub mod background;
 pub mod bench;
 pub mod check;
 pub mod clock;

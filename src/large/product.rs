@@ -1,0 +1,153 @@
+//! A product of stored matrices on its way.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::background::Ticket;
+use super::blocks::Block;
+use super::errands::{Address, Writing};
+use super::plan::Strip;
+use super::strip::{Job, Progress, StripRun};
+use super::{Counts, Running, StepError};
+use crate::gemm::{Crew, Element, Shape, Workspace};
+use crate::store::{Draft, MatrixId};
+
+#[derive(Debug)]
+pub struct ProductRun<T: 'static> {
+    job: Job,
+    output: Arc<Draft>,
+    /// That have blocks to compute, and those blocks, the last first.
+    strips: Vec<(Strip, Vec<Block>)>,
+    strip: Option<StripRun<T>>,
+    /// A block that is computed and waits to be written.
+    computed: Option<(Block, Vec<T>)>,
+    writing: Option<Ticket<Writing<T>>>,
+    /// Unless it is with the writing.
+    address: Option<Address>,
+    piece: Vec<u8>,
+    workspace: Workspace<T>,
+    /// Of blocks that were there before, and of strips that are done.
+    counts: Counts,
+}
+
+impl<T: Element> ProductRun<T> {
+    /// Goes on where `output` has come to: blocks that are there are not computed again.
+    pub fn new(job: Job, output: Arc<Draft>) -> Self {
+        let layout = output.layout();
+        let mut flops_before = 0;
+        let mut strips = Vec::new();
+        for strip in &job.plan.strips {
+            let mut blocks = job.plan.blocks(strip, job.shape);
+            blocks.retain(|block| {
+                let tiles = layout.tiles_of(&block.rows, &block.columns);
+                let is_there = tiles.iter().all(|tile| output.is_committed(tile.index));
+                if is_there {
+                    flops_before += flops_of(block, job.shape);
+                }
+                !is_there
+            });
+            if !blocks.is_empty() {
+                strips.push((strip.clone(), blocks));
+            }
+        }
+        strips.reverse();
+        Self {
+            job,
+            strips,
+            strip: None,
+            computed: None,
+            writing: None,
+            address: Some(Address::new(&layout)),
+            piece: Vec::new(),
+            workspace: Workspace::default(),
+            counts: Counts { flops_before, ..Counts::default() },
+            output,
+        }
+    }
+
+    fn write(&mut self, block: Block, elements: Vec<T>) {
+        self.counts.bytes_written += (block.elements() * size_of::<T>()) as u64;
+        let address = self.address.take().expect("nothing is being written");
+        let writing = Writing::new(self.output.clone(), block, elements, address);
+        self.writing = Some(Ticket::new(writing, self.job.background.clone()));
+    }
+
+    /// A step of writing, or waits for it.
+    fn write_on(&mut self) -> Result<(), StepError> {
+        let writing = self.writing.take().expect("a block without a buffer waits for another");
+        if !writing.advance()? {
+            self.writing = Some(writing);
+            return Ok(());
+        }
+        let Writing { elements, address, .. } = writing.finish()?;
+        self.address = Some(address);
+        if let Some(strip) = &mut self.strip {
+            strip.give_back(elements);
+        }
+        Ok(())
+    }
+
+    fn begin_or_end(&mut self) -> Result<bool, StepError> {
+        if let Some((strip, blocks)) = self.strips.pop() {
+            self.strip = Some(StripRun::new(&self.job, &strip, blocks));
+            return Ok(false);
+        }
+        let address = self.address.as_mut().expect("nothing is being written");
+        if address.missing_bytes(self.output.layout()) == 0 {
+            return Ok(true);
+        }
+        self.counts.bytes_read += address.read_on(&self.output, &mut self.piece)? as u64;
+        Ok(false)
+    }
+}
+
+impl<T: Element> Running for ProductRun<T> {
+    fn step(
+        &mut self,
+        crew: &dyn Crew,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, StepError> {
+        // What nobody writes meanwhile is written before anything else, so that it lasts.
+        let is_alone = self.job.background.is_none();
+        if self.writing.is_some() && (is_alone || self.computed.is_some() || self.strip.is_none()) {
+            self.write_on()?;
+            return Ok(false);
+        }
+        if let Some((block, elements)) = self.computed.take() {
+            self.write(block, elements);
+            return Ok(false);
+        }
+        let Some(strip) = &mut self.strip else { return self.begin_or_end() };
+        match strip.step(&self.job, crew, &mut self.workspace, pause)? {
+            Progress::Goes => {}
+            Progress::NeedsBuffer => self.write_on()?,
+            Progress::Computed(block, elements) => self.computed = Some((block, elements)),
+            Progress::Ended => {
+                self.counts.flops += strip.flops_done();
+                self.counts.bytes_read += strip.bytes_read;
+                // Its buffers go before those of the next come.
+                self.strip = None;
+            }
+        }
+        Ok(false)
+    }
+
+    fn counts(&self) -> Counts {
+        let (flops, bytes_read) =
+            self.strip.as_ref().map_or((0, 0), |strip| (strip.flops_done(), strip.bytes_read));
+        Counts {
+            flops: self.counts.flops + flops,
+            bytes_read: self.counts.bytes_read + bytes_read,
+            ..self.counts
+        }
+    }
+
+    fn id(&self) -> Option<MatrixId> {
+        let address = self.address.as_ref()?;
+        (address.missing_bytes(self.output.layout()) == 0).then(|| address.id())
+    }
+}
+
+fn flops_of(block: &Block, shape: Shape) -> u64 {
+    Shape { m: block.rows.len(), n: block.columns.len(), k: shape.k }.flops()
+}

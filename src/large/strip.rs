@@ -1,0 +1,315 @@
+//! A strip of C on its way: what is read ahead for it, and where its product stands.
+
+use alloc::collections::{TryReserveError, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+
+use super::StepError;
+use super::background::{Background, Ticket};
+use super::blocks::{Block, Load, Part, Place};
+use super::errands::Reading;
+use super::plan::{Operand, Plan, Strip};
+use crate::gemm::{Crew, Element, Shape, Slices, Workspace};
+use crate::store::Stored;
+
+/// A product of stored matrices, and how it is cut.
+#[derive(Debug)]
+pub struct Job {
+    pub shape: Shape,
+    pub plan: Plan,
+    pub alpha: f64,
+    pub beta: f64,
+    /// Whether A and B are the transposes of what lies on the disk.
+    pub transposed: (bool, bool),
+    pub a: Arc<Stored>,
+    pub b: Arc<Stored>,
+    pub c: Option<Arc<Stored>>,
+    pub threads: usize,
+    pub background: Option<Arc<dyn Background>>,
+}
+
+impl Job {
+    fn part(&self, load: Load, place: Place, block: &Block) -> (&Arc<Stored>, Part) {
+        let Self { plan, shape, transposed, .. } = self;
+        match plan.part(load, place, block, *shape, *transposed) {
+            (Some(Operand::A), part) => (&self.a, part),
+            (Some(Operand::B), part) => (&self.b, part),
+            (None, part) => (self.c.as_ref().expect("C is read where there is one"), part),
+        }
+    }
+}
+
+/// Buffers of one size: so many, made when they are needed and used again.
+#[derive(Debug)]
+struct Buffers<T> {
+    spare: Vec<Vec<T>>,
+    /// That may still be made.
+    left: usize,
+    elements: usize,
+}
+
+impl<T: Element> Buffers<T> {
+    fn new(count: usize, elements: usize) -> Self {
+        Self { spare: Vec::new(), left: count, elements }
+    }
+
+    fn has_one(&self) -> bool {
+        self.left > 0 || !self.spare.is_empty()
+    }
+
+    /// A buffer, where [`Buffers::has_one`]; whatever is in it.
+    fn take(&mut self) -> Result<Vec<T>, TryReserveError> {
+        if let Some(spare) = self.spare.pop() {
+            return Ok(spare);
+        }
+        assert!(self.left > 0, "there is one left");
+        let mut made = Vec::new();
+        made.try_reserve_exact(self.elements)?;
+        made.resize(self.elements, T::default());
+        self.left -= 1;
+        Ok(made)
+    }
+}
+
+/// A load on its way, and what it is.
+#[derive(Debug)]
+struct Coming<T> {
+    load: Load,
+    bytes: u64,
+    ticket: Ticket<Reading<T>>,
+}
+
+/// What a strip has come to with a step.
+#[derive(Debug)]
+pub enum Progress<T> {
+    Goes,
+    /// There is no buffer for the next block before the last one is written.
+    NeedsBuffer,
+    /// A block is computed; its buffer is to be given back.
+    Computed(Block, Vec<T>),
+    /// All blocks are.
+    Ended,
+}
+
+#[derive(Debug)]
+pub struct StripRun<T: 'static> {
+    blocks: Vec<Block>,
+    stays: usize,
+    /// The place that is computed, and the loads that it waits for.
+    at: Place,
+    awaited: usize,
+    /// What is to be read next, and the place behind those.
+    loads: VecDeque<(Place, Load)>,
+    next: Option<Place>,
+    coming: VecDeque<Coming<T>>,
+    staying: Vec<Vec<T>>,
+    passing: Option<Vec<T>>,
+    piece: Option<Vec<T>>,
+    result: Option<Vec<T>>,
+    product: Option<Slices<T>>,
+    panels: Buffers<T>,
+    staying_panels: Buffers<T>,
+    pieces: Buffers<T>,
+    results: Buffers<T>,
+    /// Of all products that are done.
+    flops: u64,
+    pub bytes_read: u64,
+}
+
+impl<T: Element> StripRun<T> {
+    /// Of the strip's blocks, those that are to be computed; at least one.
+    pub fn new(job: &Job, strip: &Strip, blocks: Vec<Block>) -> Self {
+        let Plan { terms, piece, pieces, buffers, .. } = job.plan;
+        let panel_elements = terms * strip.range.len();
+        let panels = job.plan.panels(job.shape);
+        let at = Place::default();
+        Self {
+            stays: strip.stays,
+            at,
+            awaited: job.plan.loads(at, strip.stays, job.c.is_some()).count(),
+            loads: VecDeque::new(),
+            next: Some(at),
+            coming: VecDeque::new(),
+            staying: Vec::new(),
+            passing: None,
+            piece: None,
+            result: None,
+            product: None,
+            panels: Buffers::new((panels - strip.stays).min(buffers.panels), panel_elements),
+            staying_panels: Buffers::new(strip.stays, panel_elements),
+            pieces: Buffers::new(pieces, piece.min(strip.block) * terms),
+            results: Buffers::new(buffers.results, strip.block * strip.range.len()),
+            flops: 0,
+            bytes_read: 0,
+            blocks,
+        }
+    }
+
+    /// Multiplications and additions done.
+    pub fn flops_done(&self) -> u64 {
+        self.flops + self.product.as_ref().map_or(0, Slices::flops_done)
+    }
+
+    /// A buffer that a block was returned in is free.
+    pub fn give_back(&mut self, result: Vec<T>) {
+        self.results.spare.push(result);
+    }
+
+    /// One step: something is waited for, or multiplied until `pause` says so.
+    pub fn step(
+        &mut self,
+        job: &Job,
+        crew: &dyn Crew,
+        workspace: &mut Workspace<T>,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Progress<T>, StepError> {
+        if self.at.block == self.blocks.len() {
+            return Ok(Progress::Ended);
+        }
+        self.read_ahead(job)?;
+        if self.awaited > 0 {
+            let Some(first) = self.coming.front() else { return Ok(Progress::NeedsBuffer) };
+            if first.ticket.advance()? {
+                self.receive()?;
+            }
+            return Ok(Progress::Goes);
+        }
+        if self.result.is_none() {
+            if !self.results.has_one() {
+                return Ok(Progress::NeedsBuffer);
+            }
+            self.result = Some(self.results.take()?);
+        }
+        if self.multiply(job, crew, workspace, pause)? {
+            return Ok(self.turn_to_next(job));
+        }
+        Ok(Progress::Goes)
+    }
+
+    /// Asks for what comes next, as far as there is room for it.
+    fn read_ahead(&mut self, job: &Job) -> Result<(), StepError> {
+        // Without anybody to read it meanwhile, what is ahead would lie there and wait.
+        while job.background.is_some() || self.coming.is_empty() {
+            if self.loads.is_empty() {
+                let Some(place) = self.next else { return Ok(()) };
+                let loads = job.plan.loads(place, self.stays, job.c.is_some());
+                self.loads.extend(loads.map(|load| (place, load)));
+                self.next = self.behind(place, job);
+            }
+            let Some(&(place, load)) = self.loads.front() else { return Ok(()) };
+            let buffers = match load {
+                Load::Block => &mut self.results,
+                Load::Staying => &mut self.staying_panels,
+                Load::Passing => &mut self.panels,
+                Load::Piece => &mut self.pieces,
+            };
+            if !buffers.has_one() {
+                return Ok(());
+            }
+            let elements = buffers.take()?;
+            let (matrix, part) = job.part(load, place, &self.blocks[place.block]);
+            let bytes = (part.elements() * size_of::<T>()) as u64;
+            let reading = Reading::new(matrix.clone(), part, elements);
+            let ticket = Ticket::new(reading, job.background.clone());
+            self.coming.push_back(Coming { load, bytes, ticket });
+            self.loads.pop_front();
+        }
+        Ok(())
+    }
+
+    fn behind(&self, place: Place, job: &Job) -> Option<Place> {
+        let block = &self.blocks[place.block];
+        job.plan.next_in_block(place, block, job.shape).or_else(|| {
+            let block = place.block + 1;
+            (block < self.blocks.len()).then_some(Place { block, panel: 0, piece: 0 })
+        })
+    }
+
+    /// Takes what has come.
+    fn receive(&mut self) -> Result<(), StepError> {
+        let Some(Coming { load, bytes, ticket }) = self.coming.pop_front() else { return Ok(()) };
+        let elements = ticket.finish()?.elements;
+        match load {
+            Load::Block => self.result = Some(elements),
+            Load::Staying => self.staying.push(elements),
+            Load::Passing => self.passing = Some(elements),
+            Load::Piece => self.piece = Some(elements),
+        }
+        self.bytes_read += bytes;
+        self.awaited -= 1;
+        Ok(())
+    }
+
+    /// Multiplies at the place; true once that is done.
+    fn multiply(
+        &mut self,
+        job: &Job,
+        crew: &dyn Crew,
+        workspace: &mut Workspace<T>,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, StepError> {
+        let Job { plan, transposed, .. } = job;
+        let Place { panel, piece, .. } = self.at;
+        let block = &self.blocks[self.at.block];
+        let held = self.staying.get(panel).or(self.passing.as_ref()).expect("it was received");
+        let held = view(held, &job.part(Load::Passing, self.at, block).1);
+        let pieces = self.piece.as_ref().expect("it was received");
+        let pieces = view(pieces, &job.part(Load::Piece, self.at, block).1);
+        let along = plan.piece_of(piece, block);
+        let (a, b, target) = match plan.held {
+            Operand::A => (held, pieces, s![.., along]),
+            Operand::B => (pieces, held, s![along, ..]),
+        };
+        let a = if transposed.0 { a.reversed_axes() } else { a };
+        let b = if transposed.1 { b.reversed_axes() } else { b };
+        let result = self.result.as_mut().expect("it was taken");
+        let shape = (block.rows.len(), block.columns.len());
+        let result = ArrayViewMut2::from_shape(shape, &mut result[..block.elements()]);
+        let mut c = result.expect("the slice was cut to the block").slice_move(target);
+        let product = match &mut self.product {
+            Some(product) => product,
+            none => {
+                // The first terms bring beta in; the others add to what is there.
+                let beta = if panel == 0 { job.beta } else { 1.0 };
+                let scale = (T::from_f64(job.alpha), T::from_f64(beta));
+                let new = Slices::new(scale, (a, b), c.view_mut(), job.threads, workspace)?;
+                none.insert(new)
+            }
+        };
+        Ok(product.advance((a, b), c, crew, pause) && {
+            self.flops += product.flops_done();
+            self.product.take().expect("it is there").recycle(workspace);
+            true
+        })
+    }
+
+    /// Leaves the place that is computed.
+    fn turn_to_next(&mut self, job: &Job) -> Progress<T> {
+        let block = &self.blocks[self.at.block];
+        self.pieces.spare.extend(self.piece.take());
+        let next = job.plan.next_in_block(self.at, block, job.shape);
+        if next.is_none_or(|next| next.panel != self.at.panel) {
+            self.panels.spare.extend(self.passing.take());
+        }
+        let computed = match next {
+            Some(_) => Progress::Goes,
+            None => {
+                let result = self.result.take().expect("it was computed");
+                Progress::Computed(block.clone(), result)
+            }
+        };
+        self.at = next.unwrap_or(Place { block: self.at.block + 1, panel: 0, piece: 0 });
+        if self.at.block < self.blocks.len() {
+            self.awaited = job.plan.loads(self.at, self.stays, job.c.is_some()).count();
+        }
+        computed
+    }
+}
+
+/// What was read of a matrix, as it lies there.
+fn view<'a, T>(elements: &'a [T], part: &Part) -> ArrayView2<'a, T> {
+    let shape = (part.rows.len(), part.columns.len());
+    ArrayView2::from_shape(shape, &elements[..part.elements()]).expect("as many as were read")
+}
