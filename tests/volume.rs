@@ -5,6 +5,7 @@ mod support;
 // The parts of the host that it is kept by, which are no library.
 #[path = "../src/linux/volume.rs"]
 mod file;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use std::{env, fs, process};
@@ -124,6 +125,73 @@ fn ranges_go_both_ways_and_stop_when_told() {
     };
     volume.range(Table::Jobs, b"", None, &mut two).unwrap();
     assert_eq!(seen, 2);
+}
+
+/// Rows of commits that are in the store, in one half of the log or in the other are read as one, by
+/// whoever goes on and by whoever opens it.
+#[test]
+fn what_is_in_the_log_and_in_the_store_is_read_as_one() {
+    let disk = PowerCut::device(DEVICE_BYTES);
+    let mut volume = open(&disk).unwrap();
+    let mut random = Random::new(3);
+    let mut rows = BTreeMap::new();
+    let mut strokes = 0;
+    for number in 0..200_u64 {
+        let mut batch = Batch::default();
+        let gone = random.below(30).to_string();
+        rows.remove(&gone);
+        batch.delete(Table::Jobs, gone);
+        let key = random.below(30).to_string();
+        let value = vec![number as u8; 1 + random.below(20_000) as usize];
+        batch.put(Table::Jobs, key.as_str(), value.as_slice());
+        rows.insert(key, value);
+        volume.commit(&batch).unwrap();
+        strokes += u32::from(volume.has_stroke());
+        match random.below(20) {
+            0 => volume.stroke().unwrap(),
+            1 => {
+                drop(volume);
+                volume = open(&disk).unwrap();
+            }
+            2 => {
+                volume.close().unwrap();
+                volume = open(&disk).unwrap();
+            }
+            _ => {}
+        }
+        let (from, until) = (random.below(30).to_string(), random.below(30).to_string());
+        let expected = || rows.range(from.clone()..).take_while(|(key, _)| **key < until);
+        let forwards: String = expected().map(|(key, _)| key.as_str()).collect();
+        let backwards: Vec<_> = expected().map(|(key, _)| key.as_str()).collect();
+        let backwards: String = backwards.into_iter().rev().collect();
+        assert_eq!(keys(&volume, &from, Some(&until), false), forwards, "{number}");
+        assert_eq!(keys(&volume, &from, Some(&until), true), backwards, "{number}");
+        let found = volume.get(Table::Jobs, from.as_bytes()).unwrap();
+        assert_eq!(found.as_ref(), rows.get(&from), "{number}");
+    }
+    assert!(strokes > 20, "{strokes}");
+}
+
+/// Of the log's records only the last can have been torn.
+#[test]
+fn what_is_damaged_in_the_log_is_told_from_what_was_torn() {
+    let (disk, _) = with_rows();
+    // They take a block each, and the 97th begins the second half once more.
+    let half = head::HEAD_BYTES as usize + (128 << 10);
+    let torn = open(&altered(&disk, half + 3 * 4096 + 100, b"\xff\xff")).unwrap();
+    assert_eq!(keys(&torn, "096", None, false), "096097098");
+    for (offset, is_read) in [(2 * 4096 + 100, false), (100, false), (4 * 4096 + 100, true)] {
+        let damaged = altered(&disk, half + offset, b"\xff\xff");
+        for result in [open(&damaged), Volume::inspect(Box::new(damaged.clone()), CACHE_BYTES)] {
+            match result {
+                Ok(volume) => assert!(is_read && keys(&volume, "099", None, false) == "099"),
+                Err(error) => {
+                    let told = "the volume is damaged: commit ";
+                    assert!(!is_read && error.to_string().starts_with(told), "{error}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -48,6 +48,7 @@ impl Keeper {
     pub fn start(volume: Arc<Volume>, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
         let (batches, submitted) = mpsc::channel::<Pending>();
         let (done, committed) = mpsc::channel();
+        let mut strokes = Strokes::start(volume.clone())?;
         let shared = volume.clone();
         let handle = thread::Builder::new().name("keeper".into()).spawn(move || {
             for pending in submitted {
@@ -57,7 +58,9 @@ impl Keeper {
                     break;
                 }
                 wake();
+                strokes.turn(&shared);
             }
+            strokes.finish();
         })?;
         let thread = Some(Commits { batches, committed, handle });
         Ok(Self { volume, thread, waiting: None, is_busy: false, gathering_since_ns: None })
@@ -138,6 +141,51 @@ impl Keeper {
             }
         }
         self.volume
+    }
+}
+
+/// The thread that has the store take what was committed.
+struct Strokes {
+    begin: Sender<()>,
+    done: Receiver<()>,
+    handle: thread::JoinHandle<()>,
+    is_under_way: bool,
+}
+
+impl Strokes {
+    fn start(volume: Arc<Volume>) -> io::Result<Self> {
+        let (begin, begun) = mpsc::channel();
+        let (tell, done) = mpsc::channel();
+        let handle = thread::Builder::new().name("store".into()).spawn(move || {
+            for () in begun {
+                volume.stroke().unwrap_or_else(|error| end(&error.to_string()));
+                // Where nobody waits for it, the process is about to end.
+                if tell.send(()).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { begin, done, handle, is_under_way: false })
+    }
+
+    /// Begins a stroke where there is one to make, and waits for one that is in the way: a commit
+    /// would wait for it in turns of the processor.
+    fn turn(&mut self, volume: &Volume) {
+        self.is_under_way &= self.done.try_recv().is_err();
+        if self.is_under_way && volume.needs_stroke() {
+            self.is_under_way = self.done.recv().is_err();
+        }
+        if !self.is_under_way && volume.has_stroke() {
+            self.is_under_way = self.begin.send(()).is_ok();
+        }
+    }
+
+    fn finish(self) {
+        let Self { begin, handle, .. } = self;
+        drop(begin);
+        if handle.join().is_err() {
+            end("the thread that stores is gone");
+        }
     }
 }
 

@@ -34,6 +34,13 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Writes `bytes` at `offset`.
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
+    /// Writes `bytes` at `offset`, and returns once they are on the medium. What was written elsewhere
+    /// may still be in caches then.
+    fn write_through(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.write(offset, bytes)?;
+        self.flush()
+    }
+
     /// Returns once everything that was written is on the medium.
     fn flush(&self) -> Result<(), DiskError>;
 }

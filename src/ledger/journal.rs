@@ -74,7 +74,7 @@ impl Pending {
             let key = first.to_be_bytes().to_vec();
             rows.puts.push((Table::Journal, key, lines.into_bytes()));
         }
-        volume.commit(&rows)?;
+        volume.keep(rows)?;
         Ok(Committed { journal })
     }
 }

@@ -15,6 +15,9 @@ use gemmule::ledger::{Disk, DiskError};
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
+    /// The same, opened so that what is written is on the medium at once, and nothing else is waited
+    /// for; `None` where that can't be.
+    synchronous: Option<File>,
     is_device: bool,
     bytes: AtomicU64,
     /// What was written before a flush that failed may be lost although it can still be read, and a
@@ -54,7 +57,9 @@ impl FileDisk {
         }
         let is_device = file.metadata()?.file_type().is_block_device();
         let bytes = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
-        Ok(Self { file, is_device, bytes: bytes.into(), has_failed: AtomicBool::new(false) })
+        let synchronous = synchronous(&file);
+        let (bytes, has_failed) = (bytes.into(), AtomicBool::new(false));
+        Ok(Self { file, synchronous, is_device, bytes, has_failed })
     }
 
     /// Opens what is at `path` to read it; a service that has it open goes on writing.
@@ -63,7 +68,8 @@ impl FileDisk {
         let file = File::open(path)?;
         let is_device = file.metadata()?.file_type().is_block_device();
         let bytes = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
-        Ok(Self { file, is_device, bytes: bytes.into(), has_failed: AtomicBool::new(false) })
+        let (bytes, has_failed) = (bytes.into(), AtomicBool::new(false));
+        Ok(Self { file, synchronous: None, is_device, bytes, has_failed })
     }
 
     fn check(&self) -> Result<(), DiskError> {
@@ -128,6 +134,18 @@ impl Disk for FileDisk {
         self.file.write_all_at(bytes, offset).map_err(told("writing"))
     }
 
+    fn write_through(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let Some(file) = &self.synchronous else {
+            self.write(offset, bytes)?;
+            return self.flush();
+        };
+        self.check()?;
+        file.write_all_at(bytes, offset).map_err(|error| {
+            self.has_failed.store(true, Ordering::Release);
+            told("writing through")(error)
+        })
+    }
+
     fn flush(&self) -> Result<(), DiskError> {
         self.check()?;
         self.file.sync_data().map_err(|error| {
@@ -135,6 +153,13 @@ impl Disk for FileDisk {
             told("flushing")(error)
         })
     }
+}
+
+/// Opens a file that is open once more, by what the system calls it, as its path may have been given
+/// to another.
+fn synchronous(file: &File) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(path).ok()
 }
 
 fn told(what: &str) -> impl Fn(io::Error) -> DiskError {

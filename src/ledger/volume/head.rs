@@ -1,11 +1,11 @@
 //! The first 16 KiB of a volume: what it is, and how long its store is.
 //!
 //! ```text
-//! 0       what it is: magic, format version, id. Written once, before anything else.
+//! 0       what it is: magic, format version, id, length of the log. Written once, before all else.
 //! 4096    slot 0 \ the store's length, in two slots: the valid one of the higher generation
 //! 8192    slot 1 / counts. A disk has a length of its own, which is not the store's.
 //! 12288   where the part of the disk behind the store begins, if it has one; written once
-//! 16384   the store
+//! 16384   the log, if it has one; then the store
 //! ```
 //!
 //! Each of the four is one sector, so that it is written whole or not at all, and has a checksum
@@ -15,15 +15,13 @@
 use super::error::VolumeError;
 use crate::ledger::disk::{Disk, DiskError};
 
-/// Bytes before the store.
+/// Bytes before the log.
 pub const HEAD_BYTES: u64 = 16 * 1024;
 /// The latest format. The formats from 1 to this one are read.
 pub const FORMAT_VERSION: u32 = 2;
-/// The format of a disk that is the store's up to its end.
-const FORMAT_UNDIVIDED: u32 = 1;
-/// The format of a disk that is [divided](divide): who does not know of that would let the store grow
-/// over what lies behind it.
-const FORMAT_DIVIDED: u32 = 2;
+/// The format of a disk that may have a log, and may be [divided](divide): who does not know of that
+/// would miss what was committed last, or let the store grow over what lies behind it.
+const FORMAT_OF_PARTS: u32 = 2;
 
 const SECTOR_BYTES: usize = 512;
 const SLOT_OFFSETS: [u64; 2] = [4096, 8192];
@@ -81,6 +79,7 @@ pub fn find(disk: &dyn Disk) -> Result<Found, VolumeError> {
         return Err(damaged("its first sector is not what was written there"));
     }
     let id = field(&sector, 24);
+    let start = HEAD_BYTES.saturating_add(log_bytes_of(&sector));
     let mut newest = None;
     let mut written = 0;
     for (slot, offset) in SLOT_OFFSETS.into_iter().enumerate() {
@@ -102,7 +101,7 @@ pub fn find(disk: &dyn Disk) -> Result<Found, VolumeError> {
     match newest {
         None if written == 0 => Ok(Found::Begun),
         None => Err(damaged("none of the two records of its length can be read")),
-        Some(extent) if disk.bytes() < HEAD_BYTES + extent.bytes => {
+        Some(extent) if disk.bytes() < start.saturating_add(extent.bytes) => {
             Err(damaged("the disk ends before the volume does; was it copied whole?"))
         }
         Some(extent) => Ok(Found::Volume(id, extent)),
@@ -111,23 +110,38 @@ pub fn find(disk: &dyn Disk) -> Result<Found, VolumeError> {
 
 /// Writes what the volume is, without a length: until that has been written, too, the volume does
 /// not count.
-pub fn begin(disk: &dyn Disk, id: Id) -> Result<(), DiskError> {
+pub fn begin(disk: &dyn Disk, id: Id, log_bytes: u64) -> Result<(), DiskError> {
     let mut sector = [0; SECTOR_BYTES];
     sector[..16].copy_from_slice(MAGIC);
-    sector[16..20].copy_from_slice(&FORMAT_UNDIVIDED.to_le_bytes());
+    sector[16..20].copy_from_slice(&FORMAT_OF_PARTS.to_le_bytes());
     sector[24..40].copy_from_slice(&id);
+    sector[40..48].copy_from_slice(&log_bytes.to_le_bytes());
     disk.write(0, &sealed(sector))?;
     disk.flush()
+}
+
+/// How long the log is on a disk with a volume: a volume of the first format has none.
+pub fn log_bytes(disk: &dyn Disk) -> Result<u64, DiskError> {
+    let mut sector = [0; SECTOR_BYTES];
+    disk.read(0, &mut sector)?;
+    Ok(log_bytes_of(&sector))
+}
+
+fn log_bytes_of(sector: &Sector) -> u64 {
+    u64::from_le_bytes(field(sector, 40))
 }
 
 /// Where the part behind the store begins on a disk with a volume, if it is divided.
 pub fn division(disk: &dyn Disk) -> Result<Option<u64>, VolumeError> {
     let mut sector = [0; SECTOR_BYTES];
     disk.read(0, &mut sector)?;
-    if u32::from_le_bytes(field(&sector, 16)) < FORMAT_DIVIDED {
+    if u32::from_le_bytes(field(&sector, 16)) < FORMAT_OF_PARTS {
         return Ok(None);
     }
     disk.read(DIVISION_OFFSET, &mut sector)?;
+    if sector.iter().all(|&byte| byte == 0) {
+        return Ok(None);
+    }
     if !is_sealed(&sector) {
         return Err(VolumeError::Damaged("where its store ends can't be read".into()));
     }
@@ -142,7 +156,7 @@ pub fn divide(disk: &dyn Disk, offset: u64) -> Result<(), DiskError> {
     disk.write(DIVISION_OFFSET, &sealed(sector))?;
     disk.flush()?;
     disk.read(0, &mut sector)?;
-    sector[16..20].copy_from_slice(&FORMAT_DIVIDED.to_le_bytes());
+    sector[16..20].copy_from_slice(&FORMAT_OF_PARTS.to_le_bytes());
     disk.write(0, &sealed(sector))?;
     disk.flush()
 }

@@ -6,28 +6,39 @@
 //! of unflushed writes the power leaves behind, torn or out of order, either the old tree is found
 //! or the new one, whole.
 //!
-//! Commits are in two phases, with what pages are free written beside the tree ("quick repair"). The
+//! That is too much to do for each commit. Between the two lies a [log](log), in which a commit is
+//! one write: the store takes many of them in one stroke, and until then what they change is in
+//! memory, [over](recent) what is read from the store. A volume of the first format has no log.
+//!
+//! Strokes are in two phases, with what pages are free written beside the tree ("quick repair"). The
 //! one-phase commit of redb saves a flush, but is known to be whole only by its checksums, so that
 //! after a power cut all of the volume would be read before it could be used.
 
 mod batch;
 mod error;
 pub mod head;
+mod log;
 mod overlay;
+mod recent;
 mod storage;
+mod stroke;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::ops::Bound;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+use spin::mutex::SpinMutex;
 use spin::rwlock::RwLock;
 
 pub use batch::{Batch, Table};
 pub use error::VolumeError;
-use head::{Found, Id};
+use head::{Found, HEAD_BYTES, Id};
+use log::Log;
 use overlay::Overlay;
+use recent::Recent;
 pub use storage::DISK_BYTES_MIN;
 use storage::{Area, Storage};
 
@@ -39,11 +50,24 @@ pub struct Volume {
     /// Empty only where it could not be opened again.
     database: RwLock<Option<Database>>,
     area: Arc<Area>,
+    /// What the store does not have yet. Whoever needs several of these takes first the log, then
+    /// `storing`, then this.
+    recent: RwLock<Recent, Relax>,
+    /// Held while the store is written to.
+    storing: SpinMutex<(), Relax>,
+    /// Held while something is committed. `None`: commits go to the store.
+    log: Option<SpinMutex<Log, Relax>>,
     id: Id,
     is_new: bool,
     cache_bytes: usize,
     slab_offset: Option<u64>,
 }
+
+/// What is done while another thread commits, which may take as long as the disk does.
+#[cfg(feature = "host")]
+type Relax = spin::relax::Yield;
+#[cfg(not(feature = "host"))]
+type Relax = spin::relax::Spin;
 
 /// A smaller disk is the store's alone.
 const DIVIDED_BYTES_MIN: u64 = 64 << 20;
@@ -70,15 +94,17 @@ impl Volume {
         let (id, area) = match found {
             Found::Volume(id, extent) => {
                 let end = head::division(&*disk)?;
-                (id, Area::open(disk, end, extent))
+                let start = HEAD_BYTES + head::log_bytes(&*disk)?;
+                (id, Area::open(disk, start, end, extent))
             }
             Found::Blank | Found::Begun => {
                 if disk.bytes_max() < DISK_BYTES_MIN {
                     return Err(VolumeError::TooSmall { bytes_min: DISK_BYTES_MIN });
                 }
-                disk.set_bytes(head::HEAD_BYTES)?;
-                head::begin(&*disk, id_if_new)?;
-                (id_if_new, Area::begin(disk))
+                let log_bytes = log::bytes_of_new(disk.bytes_max());
+                disk.set_bytes(HEAD_BYTES + log_bytes)?;
+                head::begin(&*disk, id_if_new, log_bytes)?;
+                (id_if_new, Area::begin(disk, HEAD_BYTES + log_bytes))
             }
         };
         let area = Arc::new(area);
@@ -88,8 +114,13 @@ impl Volume {
             area.seal()?;
         }
         let slab_offset = divide(&area)?;
-        let database = RwLock::new(Some(database));
-        Ok(Self { database, area, id, is_new, cache_bytes, slab_offset })
+        let volume = Self::new(database, area, id, cache_bytes, slab_offset)?;
+        if !volume.recent.read().is_empty() {
+            // What a process wrote that was killed may not be on the medium, and what is written
+            // after it is to count.
+            volume.area.disk().flush()?;
+        }
+        Ok(Self { is_new, ..volume })
     }
 
     /// Opens the volume on `disk` to look at it, wherever it comes from: every page is held against its
@@ -101,10 +132,42 @@ impl Volume {
             Found::Blank | Found::Begun => return Err(VolumeError::Empty),
         };
         let slab_offset = head::division(&*disk)?;
-        let area = Area::open(Arc::new(Overlay::new(disk)), slab_offset, extent);
+        let start = HEAD_BYTES + head::log_bytes(&*disk)?;
+        let area = Area::open(Arc::new(Overlay::new(disk)), start, slab_offset, extent);
         let area = Arc::new(area);
-        let database = RwLock::new(Some(open_store(&area, cache_bytes, Trust::Nothing)?));
-        Ok(Self { database, area, id, is_new: false, cache_bytes, slab_offset })
+        let database = open_store(&area, cache_bytes, Trust::Nothing)?;
+        Self::new(database, area, id, cache_bytes, slab_offset)
+    }
+
+    /// With what the log has.
+    fn new(
+        database: Database,
+        area: Arc<Area>,
+        id: Id,
+        cache_bytes: usize,
+        slab_offset: Option<u64>,
+    ) -> Result<Self, VolumeError> {
+        let mut recent = Recent::default();
+        let log = match head::log_bytes(&**area.disk())? {
+            0 => None,
+            bytes => {
+                let stored_until = stroke::stored_until(&database)?;
+                let (log, runs) = Log::open(area.disk().clone(), id, bytes, stored_until)?;
+                recent = Recent::of_runs(runs, stored_until);
+                Some(SpinMutex::new(log))
+            }
+        };
+        Ok(Self {
+            database: RwLock::new(Some(database)),
+            area,
+            recent: RwLock::new(recent),
+            storing: SpinMutex::new(()),
+            log,
+            id,
+            is_new: false,
+            cache_bytes,
+            slab_offset,
+        })
     }
 
     /// The volume's name.
@@ -139,23 +202,11 @@ impl Volume {
         self.area.is_full()
     }
 
-    /// Makes all changes of `batch`, which are on the medium when this returns. One that fails may
-    /// have been made or not, but not in part.
-    pub fn commit(&self, batch: &Batch) -> Result<(), VolumeError> {
-        loop {
-            let result = self.with(|database| write(database, batch));
-            if !self.area.take_refusal() {
-                return result;
-            }
-            // redb doubles its storage and takes no for a failure of the disk. What is left of the
-            // disk is given to it while it is closed. The changes may have been made already, and
-            // to make them again makes no difference.
-            self.reopen_larger()?;
-        }
-    }
-
     /// The value at `key`.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VolumeError> {
+        if let Some(value) = self.recent.read().get(table, key) {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
         self.with(|database| {
             let table = database.begin_read()?.open_table(table.definition())?;
             Ok(ReadableTable::get(&table, key)?.map(|value| value.value().to_vec()))
@@ -188,10 +239,13 @@ impl Volume {
     /// Closes it, so that it is opened without a repair. One that is dropped is closed as well, but
     /// what goes wrong is not told.
     pub fn close(self) -> Result<(), VolumeError> {
-        match self.database.into_inner() {
+        // What the store can't take stays in the log.
+        let stored = self.store_all();
+        let closed = match self.database.into_inner() {
             Some(database) => database.close().map_err(|error| redb::Error::from(error).into()),
             None => Ok(()),
-        }
+        };
+        stored.and(closed)
     }
 
     fn rows(
@@ -205,20 +259,38 @@ impl Volume {
         if until.is_some_and(|until| until <= from) {
             return Ok(());
         }
+        let range = (Bound::Included(from), until.map_or(Bound::Unbounded, Bound::Excluded));
+        let recent = self.recent.read();
+        let mut recent = recent.range(table, range, order).peekable();
         self.with(|database| {
             let table = database.begin_read()?.open_table(table.definition())?;
-            let until = until.map_or(Bound::Unbounded, Bound::Excluded);
-            let mut rows = ReadableTable::range(&table, (Bound::Included(from), until))?;
-            while let Some(row) = match order {
-                Order::Forwards => rows.next(),
-                Order::Backwards => rows.next_back(),
-            } {
-                let (key, value) = row?;
-                if !visit(key.value(), value.value()) {
-                    break;
+            let mut rows = ReadableTable::range(&table, range)?;
+            let mut next = || match order {
+                Order::Forwards => rows.next().transpose(),
+                Order::Backwards => rows.next_back().transpose(),
+            };
+            let mut stored = next()?;
+            loop {
+                let ordering = match (recent.peek(), &stored) {
+                    (None, None) => return Ok(()),
+                    (Some(_), None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (Some((key, _)), Some((stored, _))) => order.compare(key, stored.value()),
+                };
+                let goes_on = match (&stored, ordering) {
+                    (Some((key, value)), Ordering::Greater) => visit(key.value(), value.value()),
+                    _ => match recent.next() {
+                        Some((key, Some(value))) => visit(key, value),
+                        _ => true,
+                    },
+                };
+                if !goes_on {
+                    return Ok(());
+                }
+                if ordering.is_ge() {
+                    stored = next()?;
                 }
             }
-            Ok(())
         })
     }
 
@@ -267,6 +339,16 @@ enum Order {
     Backwards,
 }
 
+impl Order {
+    /// Which of two keys comes first.
+    fn compare(self, one: &[u8], other: &[u8]) -> Ordering {
+        match self {
+            Self::Forwards => one.cmp(other),
+            Self::Backwards => other.cmp(one),
+        }
+    }
+}
+
 /// What is taken for granted of a store that is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
@@ -297,26 +379,6 @@ fn open_store(area: &Arc<Area>, cache_bytes: usize, trust: Trust) -> Result<Data
         Ok(database)
     };
     Ok(open()?)
-}
-
-fn write(database: &Database, batch: &Batch) -> Result<(), redb::Error> {
-    change(database, |transaction| {
-        for &table in Table::ALL {
-            let mut deletes = batch.deletes.iter().filter(|row| row.0 == table).peekable();
-            let mut puts = batch.puts.iter().filter(|row| row.0 == table).peekable();
-            if deletes.peek().is_none() && puts.peek().is_none() {
-                continue;
-            }
-            let mut rows = transaction.open_table(table.definition())?;
-            for (_, key) in deletes {
-                rows.remove(key.as_slice())?;
-            }
-            for (_, key, value) in puts {
-                rows.insert(key.as_slice(), value.as_slice())?;
-            }
-        }
-        Ok(())
-    })
 }
 
 /// Commits what `work` changes, so that it is on the medium, and so that the store is opened at once

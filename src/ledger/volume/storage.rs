@@ -26,6 +26,8 @@ const _: () = assert!(DISK_BYTES_MIN >= 4 * (HEAD_BYTES + RESERVE_BYTES_MIN), "m
 #[derive(Debug)]
 pub struct Area {
     disk: Arc<dyn Disk>,
+    /// Where on the disk it begins.
+    start: u64,
     /// Where on the disk it ends at the latest.
     end: AtomicU64,
     /// Read at each access, hence not behind the lock.
@@ -51,9 +53,9 @@ struct Record {
 }
 
 impl Area {
-    /// Opens the part that `extent` tells of.
-    pub fn open(disk: Arc<dyn Disk>, end: Option<u64>, extent: Extent) -> Self {
-        let area = Self::begin(disk);
+    /// Opens the part from `start` on that `extent` tells of.
+    pub fn open(disk: Arc<dyn Disk>, start: u64, end: Option<u64>, extent: Extent) -> Self {
+        let area = Self::begin(disk, start);
         area.end.store(end.unwrap_or(u64::MAX), Ordering::Release);
         area.bytes.store(extent.bytes, Ordering::Release);
         area.is_full.store(extent.bytes > area.bytes_limit(false), Ordering::Release);
@@ -64,9 +66,10 @@ impl Area {
     }
 
     /// Begins an empty one. Its length is not written before it is [sealed](Area::seal).
-    pub fn begin(disk: Arc<dyn Disk>) -> Self {
+    pub fn begin(disk: Arc<dyn Disk>, start: u64) -> Self {
         Self {
             disk,
+            start,
             end: AtomicU64::new(u64::MAX),
             bytes: AtomicU64::new(0),
             is_sealed: AtomicBool::new(false),
@@ -102,6 +105,11 @@ impl Area {
         self.bytes_limit(false)
     }
 
+    /// Bytes that the store is sure to find when it grows, the reserve included.
+    pub fn bytes_ahead(&self) -> u64 {
+        self.bytes_limit(true).saturating_sub(self.bytes())
+    }
+
     /// Whether the store has grown into the reserve.
     pub fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Acquire)
@@ -130,7 +138,7 @@ impl Area {
     fn bytes_limit(&self, with_reserve: bool) -> u64 {
         let disk = self.disk.bytes_max().min(self.end.load(Ordering::Acquire));
         let reserve = (disk / RESERVE_FRACTION).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
-        let kept = HEAD_BYTES + if with_reserve { 0 } else { reserve };
+        let kept = self.start + if with_reserve { 0 } else { reserve };
         disk.saturating_sub(kept) / PAGE_BYTES * PAGE_BYTES
     }
 
@@ -142,7 +150,7 @@ impl Area {
             }
             // A file is never made shorter: a length of its own that is lost with the power, while
             // the other was kept, would look like a volume that was cut off.
-            let (from, until) = (HEAD_BYTES + self.bytes(), HEAD_BYTES + bytes);
+            let (from, until) = (self.start + self.bytes(), self.start + bytes);
             if from < self.disk.bytes() {
                 self.disk.allocate(from..until.min(self.disk.bytes()))?;
             }
@@ -199,7 +207,7 @@ impl StorageBackend for Storage {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), BackendError> {
         self.0.check_bounds(offset, out.len()).map_err(failed)?;
-        self.0.disk.read(HEAD_BYTES + offset, out).map_err(failed)
+        self.0.disk.read(self.0.start + offset, out).map_err(failed)
     }
 
     fn set_len(&self, len: u64) -> Result<(), BackendError> {
@@ -212,7 +220,7 @@ impl StorageBackend for Storage {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), BackendError> {
         self.0.check_bounds(offset, data.len()).map_err(failed)?;
-        self.0.disk.write(HEAD_BYTES + offset, data).map_err(failed)
+        self.0.disk.write(self.0.start + offset, data).map_err(failed)
     }
 }
 
