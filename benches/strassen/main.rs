@@ -8,7 +8,8 @@
 //! classical product by f64, as it is and in terms of the documented bound. Then one line a bar, and
 //! exit 1 if one falls short.
 //!
-//! `--sweep` measures every number of levels for sizes around the crossover instead.
+//! `--sweep` measures every number of levels for sizes around the crossover instead, or `--sweep
+//! SIZE...` for these.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -36,12 +37,19 @@ use random::Random;
 const BARS: [(usize, usize, f64); 4] =
     [(1, 2048, 1.10), (1, 4096, 1.20), (1, 8192, 1.30), (2, 4096, 1.12)];
 
+/// Sizes around the crossover.
+const SWEPT: [usize; 7] = [512, 768, 1024, 1536, 2048, 3072, 4096];
+
 fn main() -> ExitCode {
     let crews: [&dyn Crew; 2] =
         [&Alone, &*host::pool::Pool::of_helpers(1).expect("the system has threads")];
-    if std::env::args().any(|argument| argument == "--sweep") {
-        sweep::<f64>(crews);
-        sweep::<f32>(crews);
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    if arguments.next().is_some_and(|argument| argument == "--sweep") {
+        let sizes: Vec<usize> =
+            arguments.map(|size| size.parse().expect("sizes are numbers")).collect();
+        let sizes = if sizes.is_empty() { SWEPT.to_vec() } else { sizes };
+        sweep::<f64>(crews, &sizes);
+        sweep::<f32>(crews, &sizes);
         return ExitCode::SUCCESS;
     }
     println!(
@@ -162,11 +170,11 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-fn sweep<T: Element>(crews: [&dyn Crew; 2]) {
+fn sweep<T: Element>(crews: [&dyn Crew; 2], sizes: &[usize]) {
     for (threads, crew) in (1..).zip(crews) {
-        for size in [512, 768, 1024, 1536, 2048, 3072, 4096] {
+        for &size in sizes {
             let mut problem = Problem::<T>::new(size);
-            let levels: Vec<usize> = (0..5).filter(|levels| size >> levels >= 128).collect();
+            let levels: Vec<usize> = (0..5).filter(|levels| size >> levels >= 256).collect();
             let mut times = vec![Vec::new(); levels.len()];
             for _ in 0..1 + 8192 / size {
                 for level in &levels {

@@ -37,6 +37,7 @@
 
 mod passes;
 mod plan;
+mod rows;
 mod views;
 mod walk;
 
@@ -54,7 +55,7 @@ use super::{Crew, Element, Isa, Kernel, Operands, Shape};
 
 use passes::{Pass, Sum};
 pub use plan::Plan;
-use plan::{Rim, Sizes};
+use plan::{CACHE_LINE_BYTES, Rim, Sizes};
 use views::Views;
 use walk::{Kind, Node, Step, Walk};
 
@@ -133,6 +134,7 @@ impl<T: Element> Sums<T> {
                     levels.try_reserve(1)?;
                     levels.push(Vec::new());
                 }
+                let len = len + CACHE_LINE_BYTES / size_of::<T>();
                 let sums = &mut levels[level];
                 if sums.capacity() < len {
                     // What was in it is of no use, and not worth moving.
@@ -253,7 +255,9 @@ impl<T: Element> Strassen<T> {
         let is_next =
             matches!(self.walk.step(&self.plan), Step::Product(_)) && self.active.is_none();
         if is_next {
-            self.sums.a[level][0] = self.sums.a[level][0] + T::from_f64(1.0);
+            let start = views::start_of(&self.sums.a[level]);
+            let first = &mut self.sums.a[level][start];
+            *first = *first + T::from_f64(1.0);
         }
         is_next
     }

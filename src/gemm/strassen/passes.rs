@@ -3,17 +3,18 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::slice::{from_mut, from_raw_parts, from_raw_parts_mut, from_ref};
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 use super::super::crew::{Crew, Exclusive};
+use super::super::kernel::finish_streaming;
+use super::super::matrix::{Source, Target};
 use super::super::{Element, Isa};
+use super::rows;
 
 /// Elements of one output that a slice of work computes.
 const SLICE_ELEMENTS: usize = 16 << 10;
-
-/// Elements that are summed at once: whole vectors of any width.
-const LANES: usize = 16;
 
 /// What is summed. Quarters are numbered 11, 12, 21, 22.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,165 +137,34 @@ fn advance_share<T: Element>(
     }
 }
 
-/// By vectors as wide as the CPU's. No term is multiplied and added at once: the bits are the same
-/// by any of them.
 fn sum_rows<T: Element>(isa: Isa, sum: Sum<T>, quarters: &mut Quarters<T>, rows: Range<usize>) {
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-    {
-        #[target_feature(enable = "avx512f")]
-        fn by_avx512<T: Element>(sum: Sum<T>, quarters: &mut Quarters<T>, rows: Range<usize>) {
-            sum_rows_inline(sum, quarters, rows);
-        }
-        #[target_feature(enable = "avx2")]
-        fn by_avx2<T: Element>(sum: Sum<T>, quarters: &mut Quarters<T>, rows: Range<usize>) {
-            sum_rows_inline(sum, quarters, rows);
-        }
-        assert!(isa.is_here(), "this CPU has no {}", isa.name());
-        match isa {
-            // SAFETY: the CPU has the instruction set, as was just asserted.
-            Isa::Avx512 => return unsafe { by_avx512(sum, quarters, rows) },
-            // SAFETY: as above.
-            Isa::Avx2 => return unsafe { by_avx2(sum, quarters, rows) },
-            Isa::Portable => {}
-        }
+    let columns = quarters.targets[0].ncols();
+    let x = quarters.sources.each_ref().map(Source::of);
+    let y = quarters.targets.each_mut().map(Target::of);
+    if columns > 1 && x.iter().any(|x| x.column_stride != 1) {
+        return sum_elements(isa, sum, quarters, rows);
     }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
-    let _ = isa;
-    sum_rows_inline(sum, quarters, rows);
-}
-
-#[inline(always)]
-fn sum_rows_inline<T: Element>(sum: Sum<T>, quarters: &mut Quarters<T>, rows: Range<usize>) {
-    let Quarters { sources, targets } = quarters;
     for row in rows {
-        let [x0, x1, x2, x3] = sources.each_ref().map(|view| view.row(row));
-        let rows = (x0.to_slice(), x1.to_slice(), x2.to_slice(), x3.to_slice());
-        let y = targets.each_mut().map(|view| {
-            view.row_mut(row).into_slice().expect("rows of sums and of C are contiguous")
-        });
-        if let (Some(x0), Some(x1), Some(x2), Some(x3)) = rows {
-            sum_row(sum, [x0, x1, x2, x3], y);
-            continue;
-        }
-        // Operands with gaps within rows and columns: one element at a time.
-        for (j, y) in zip4(y).enumerate() {
-            let [z0, z1, z2, z3] = y.each_ref().map(|y| [**y]);
-            let mut z = [z0, z1, z2, z3];
-            let [z0, z1, z2, z3] = &mut z;
-            sum_row(sum, [&[x0[j]], &[x1[j]], &[x2[j]], &[x3[j]]], [z0, z1, z2, z3]);
-            for (y, z) in y.into_iter().zip(z) {
-                *y = z[0];
-            }
-        }
+        // SAFETY: a row of a source, whose elements are next to each other.
+        let x = |index: usize| unsafe { from_raw_parts(x[index].at(row, 0), columns) };
+        // SAFETY: a row of a target, whose elements are, too, and that is borrowed for as long; each
+        // index is taken once.
+        let y = |index: usize| unsafe { from_raw_parts_mut(y[index].at(row, 0), columns) };
+        rows::sum(isa, sum, (x(0), x(1), x(2), x(3)), (y(0), y(1), y(2), y(3)));
     }
+    finish_streaming();
 }
 
-/// The elements of four rows that are in the same place.
-fn zip4<T>(rows: [&mut [T]; 4]) -> impl Iterator<Item = [&mut T; 4]> {
-    let [a, b, c, d] = rows;
-    let pairs = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
-    pairs.map(|((a, b), (c, d))| [a, b, c, d])
-}
-
-#[inline(always)]
-fn sum_row<T: Element>(sum: Sum<T>, x: [&[T]; 4], y: [&mut [T]; 4]) {
-    match sum {
-        Sum::OfA => map_row(x, y, |[x11, x12, x21, x22]| {
-            let s1 = x21 + x22;
-            let s2 = s1 - x11;
-            [s1, s2, x11 - x21, x12 - s2]
-        }),
-        Sum::OfB => map_row(x, y, |[x11, x12, x21, x22]| {
-            let t1 = x12 - x11;
-            let t2 = x22 - t1;
-            [t1, t2, x22 - x12, x21 - t2]
-        }),
-        Sum::InC => {
-            let [p1, u4, p7, p5] = y;
-            combine_row(x[0], [p1, u4, p7, p5]);
+/// Of operands with gaps within rows and columns: one element at a time.
+fn sum_elements<T: Element>(isa: Isa, sum: Sum<T>, quarters: &mut Quarters<T>, rows: Range<usize>) {
+    let Quarters { sources, targets: [y0, y1, y2, y3] } = quarters;
+    for row in rows {
+        for j in 0..y0.ncols() {
+            let at = [row, j];
+            let x = sources.each_ref().map(|x| from_ref(&x[at]));
+            let y = (&mut y0[at], &mut y1[at], &mut y2[at], &mut y3[at]);
+            let y = (from_mut(y.0), from_mut(y.1), from_mut(y.2), from_mut(y.3));
+            rows::sum(isa, sum, (x[0], x[1], x[2], x[3]), y);
         }
-        Sum::ToC(beta) => add_row(x, y, beta),
-    }
-}
-
-/// `y = f(x)`, without reading y.
-#[inline(always)]
-fn map_row<T: Element>(x: [&[T]; 4], y: [&mut [T]; 4], f: impl Fn([T; 4]) -> [T; 4]) {
-    let columns = y[0].len();
-    let [x0, x1, x2, x3] = x.map(|x| x[..columns].as_chunks::<LANES>());
-    let [y0, y1, y2, y3] = y.map(|y| y[..columns].as_chunks_mut::<LANES>());
-    for i in 0..columns / LANES {
-        let [a, b, c, d] = [x0.0[i], x1.0[i], x2.0[i], x3.0[i]];
-        let mut sums = [[T::default(); LANES]; 4];
-        for lane in 0..LANES {
-            let [s0, s1, s2, s3] = f([a[lane], b[lane], c[lane], d[lane]]);
-            sums[0][lane] = s0;
-            sums[1][lane] = s1;
-            sums[2][lane] = s2;
-            sums[3][lane] = s3;
-        }
-        [y0.0[i], y1.0[i], y2.0[i], y3.0[i]] = sums;
-    }
-    for i in 0..columns % LANES {
-        [y0.1[i], y1.1[i], y2.1[i], y3.1[i]] = f([x0.1[i], x1.1[i], x2.1[i], x3.1[i]]);
-    }
-}
-
-/// U4, U3 and U7 of P1, P6, P7 and P5.
-#[inline(always)]
-fn combined<T: Element>([p1, p6, p7, p5]: [T; 4]) -> [T; 3] {
-    let u2 = p1 + p6;
-    let u3 = u2 + p7;
-    [u2 + p5, u3, u3 + p5]
-}
-
-/// In the place of P7 and P5, and beside P1, which stays.
-#[inline(always)]
-fn combine_row<T: Element>(p6: &[T], c: [&mut [T]; 4]) {
-    let columns = c[0].len();
-    let p6 = p6[..columns].as_chunks::<LANES>();
-    let [c11, c12, c21, c22] = c.map(|c| c[..columns].as_chunks_mut::<LANES>());
-    for i in 0..columns / LANES {
-        let [p1, p6, p7, p5] = [c11.0[i], p6.0[i], c21.0[i], c22.0[i]];
-        let mut sums = [[T::default(); LANES]; 3];
-        for lane in 0..LANES {
-            let [u4, u3, u7] = combined([p1[lane], p6[lane], p7[lane], p5[lane]]);
-            sums[0][lane] = u4;
-            sums[1][lane] = u3;
-            sums[2][lane] = u7;
-        }
-        [c12.0[i], c21.0[i], c22.0[i]] = sums;
-    }
-    for i in 0..columns % LANES {
-        let products = [c11.1[i], p6.1[i], c21.1[i], c22.1[i]];
-        [c12.1[i], c21.1[i], c22.1[i]] = combined(products);
-    }
-}
-
-/// `c = beta c + U`, where `beta` is not zero.
-#[inline(always)]
-fn add_row<T: Element>(products: [&[T]; 4], c: [&mut [T]; 4], beta: T) {
-    let columns = c[0].len();
-    let [x0, x1, x2, x3] = products.map(|x| x[..columns].as_chunks::<LANES>());
-    let [y0, y1, y2, y3] = c.map(|c| c[..columns].as_chunks_mut::<LANES>());
-    let add = |products: [T; 4], c: [T; 4]| {
-        let [u4, u3, u7] = combined(products);
-        let [c11, c12, c21, c22] = c;
-        [beta * c11 + products[0], beta * c12 + u4, beta * c21 + u3, beta * c22 + u7]
-    };
-    for i in 0..columns / LANES {
-        let products = [x0.0[i], x1.0[i], x2.0[i], x3.0[i]];
-        let mut sums = [y0.0[i], y1.0[i], y2.0[i], y3.0[i]];
-        for lane in 0..LANES {
-            let added = add(products.map(|x| x[lane]), sums.map(|y| y[lane]));
-            for (sums, sum) in sums.iter_mut().zip(added) {
-                sums[lane] = sum;
-            }
-        }
-        [y0.0[i], y1.0[i], y2.0[i], y3.0[i]] = sums;
-    }
-    for i in 0..columns % LANES {
-        let products = [x0.1[i], x1.1[i], x2.1[i], x3.1[i]];
-        [y0.1[i], y1.1[i], y2.1[i], y3.1[i]] = add(products, [y0.1[i], y1.1[i], y2.1[i], y3.1[i]]);
     }
 }

@@ -4,6 +4,7 @@ use super::super::kernel::Caches;
 use super::super::plan::Layout;
 use super::super::{Element, Kernel, Shape, parts};
 use super::Algorithm;
+use super::rows::STREAMED_BYTES;
 
 /// The least side of a product that is worth halving to: where the additions, which memory bounds,
 /// and the smaller products cost less than the eighth that is saved. Measured by
@@ -13,7 +14,7 @@ const LEAST_SIDE: usize = 512;
 /// The bound of the error grows 18 times with each level, the gain by an eighth at most.
 pub const LEVELS_MAX: usize = 4;
 
-const CACHE_LINE_BYTES: usize = 64;
+pub const CACHE_LINE_BYTES: usize = STREAMED_BYTES;
 
 /// Additions of two matrices, by the operand that they have the shape of a quarter of.
 const SUMS_OF_A: u64 = 4;
@@ -115,7 +116,8 @@ impl Plan {
         let sums = (0..self.levels).map(|level| {
             let sizes = Sizes::new::<T>(self, level, layout);
             let quarters = 4 * (sizes.a.len() + sizes.b.len()) + self.kept(level) * sizes.c.len();
-            quarters.saturating_mul(size_of::<T>())
+            // What aligns each of the three is before them.
+            quarters.saturating_mul(size_of::<T>()).saturating_add(3 * CACHE_LINE_BYTES)
         });
         let packing = self.packing_len::<T>(kernel, caches, layout, threads);
         let packing = packing.saturating_mul(threads.max(1)).saturating_mul(size_of::<T>());

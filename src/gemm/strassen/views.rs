@@ -7,7 +7,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 use super::super::plan::Layout;
 use super::super::{Element, Shape};
 use super::passes::Quarters;
-use super::plan::{Plan, Size, Sizes};
+use super::plan::{CACHE_LINE_BYTES, Plan, Size, Sizes};
 use super::walk::{Block, Node, Place};
 
 /// What says where blocks lie.
@@ -55,7 +55,7 @@ impl Views<'_> {
             Place::Given => given,
             Place::Level { level, index } => {
                 let size = self.sizes::<T>(level).c;
-                matrix_mut(&mut kept[level][index * size.len()..], size)
+                matrix_mut(&mut lines_mut(&mut kept[level])[index * size.len()..], size)
             }
         };
         whole.slice_move(s![block.row..block.row + m, block.column..block.column + n])
@@ -97,7 +97,7 @@ impl Views<'_> {
     ) -> Quarters<'a, T> {
         let (above, here) = kept.split_at_mut(level);
         let size = self.sizes::<T>(level).c;
-        let here = &here[0];
+        let here = lines(&here[0]);
         // One that does not add keeps one product only, which stands for all.
         let at =
             |index: usize| matrix(&here[if node.adds { index * size.len() } else { 0 }..], size);
@@ -121,7 +121,7 @@ impl Views<'_> {
             Place::Given => given,
             Place::Level { level, index } => {
                 let size = size_of(self.sizes::<T>(level));
-                matrix(&sums[level][index * size.len()..], size)
+                matrix(&lines(&sums[level])[index * size.len()..], size)
             }
         };
         whole.slice_move(s![block.row..block.row + rows, block.column..block.column + columns])
@@ -134,7 +134,7 @@ fn turned_as<'a, T: Element>(
     whole: ArrayView2<'a, T>,
     sums: &'a mut [T],
 ) -> Quarters<'a, T> {
-    let mut sums = sums;
+    let mut sums = lines_mut(sums);
     let targets = [(); 4].map(|()| {
         let (sum, rest) = core::mem::take(&mut sums).split_at_mut(size.len());
         sums = rest;
@@ -171,4 +171,19 @@ fn matrix_mut<T>(elements: &mut [T], size: Size) -> ArrayViewMut2<'_, T> {
         .expect("as many elements");
     let view = lines.slice_move(s![.., ..size.columns]);
     if size.is_turned { view.reversed_axes() } else { view }
+}
+
+/// Elements before the first whole cache line, which there is room for.
+pub fn start_of<T>(elements: &[T]) -> usize {
+    // Where the address can't be known (Miri), nothing is aligned and nothing breaks.
+    elements.as_ptr().align_offset(CACHE_LINE_BYTES).min(CACHE_LINE_BYTES / size_of::<T>())
+}
+
+fn lines<T>(elements: &[T]) -> &[T] {
+    &elements[start_of(elements)..]
+}
+
+fn lines_mut<T>(elements: &mut [T]) -> &mut [T] {
+    let start = start_of(elements);
+    &mut elements[start..]
 }
