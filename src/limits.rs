@@ -163,6 +163,11 @@ pub const JOB_RESULTS_MAX: usize = 256;
 pub const JOB_STEPS_MAX: usize = 1024;
 /// How often a matrix is applied to a vector by one step.
 pub const ITERATE_STEPS_MAX: u64 = 1_000_000_000;
+/// One that keeps the last state alone is cut into several steps of about so many operations, each of
+/// which lasts when it is done: a quarter of an hour or so, as the matrix has to come from memory.
+pub const ITERATE_STEP_FLOPS: u64 = 10_000_000_000_000;
+/// Steps that it is cut into at most.
+pub const ITERATE_CUTS_MAX: u64 = 64;
 /// States that such a step keeps.
 pub const SNAPSHOTS_MAX: u64 = 65_536;
 /// Bytes of the name of an operand or a result within a job.

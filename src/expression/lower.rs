@@ -8,7 +8,7 @@ use super::chain::{Order, left_to_right_flops};
 use super::graph::{self, Factor, Graph, Id, Operation};
 use super::tree::{Gemm, Node, Tree, Work};
 use crate::gemm::{Algorithm, Dtype};
-use crate::limits::{DIMENSION_MAX, JOB_STEPS_MAX};
+use crate::limits::{DIMENSION_MAX, ITERATE_CUTS_MAX, ITERATE_STEP_FLOPS, JOB_STEPS_MAX};
 use crate::problem::{Problem, ProblemKind};
 use crate::store::Layout;
 
@@ -212,8 +212,19 @@ impl Lowering {
             return Err(problem.at(node.place.as_str()).limit(DIMENSION_MAX as u64));
         }
         let layout = Layout { dtype: self.dtype(x), rows, columns };
-        let (a, x) = (self.whole(a), self.whole(x));
-        Ok(self.term(Operation::Iterate { a, x, steps, snapshot_every }, layout))
+        let (a, mut x) = (self.whole(a), self.whole(x));
+        if states > 1 {
+            return Ok(self.term(Operation::Iterate { a, x, steps, snapshot_every }, layout));
+        }
+        let cuts = cuts(steps, (rows, columns));
+        let ends = (0..=cuts).map(|cut| (u128::from(steps) * cut / cuts) as u64);
+        let ends: Vec<u64> = ends.collect();
+        for pair in ends.windows(2) {
+            let steps = pair[1] - pair[0];
+            (x, _) =
+                self.graph.add(Operation::Iterate { a, x, steps, snapshot_every: steps }, layout);
+        }
+        Ok(Term { node: x, is_transposed: false, by: Factor::ONE })
     }
 
     /// Two matrices whose shapes go together.
@@ -328,6 +339,13 @@ impl Lowering {
         }
         Ok(())
     }
+}
+
+/// How many parts so many steps are done in, with a state of this shape.
+fn cuts(steps: u64, (rows, columns): (usize, usize)) -> u128 {
+    let flops = 2 * (rows as u128).pow(2) * columns as u128 * u128::from(steps);
+    let most = ITERATE_CUTS_MAX.min(steps).into();
+    (flops / u128::from(ITERATE_STEP_FLOPS)).clamp(1, most)
 }
 
 /// A factor of a node's, which is to be a number of the dtype of what it scales.

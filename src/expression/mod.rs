@@ -17,6 +17,7 @@ mod graph;
 mod key;
 mod lower;
 mod operand;
+mod parse;
 mod program;
 mod reader;
 mod request;

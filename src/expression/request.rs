@@ -5,8 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::operand::{self, Operand};
+use super::parse;
 use super::reader::{Value, shown};
-use super::tree::{self, Tree};
+use super::tree::Tree;
 use crate::gemm::Dtype;
 use crate::limits::{
     EXPRESSION_BYTES_MAX, JOB_DEADLINE_SECONDS_MAX, JOB_OPERANDS_MAX, KEEP_SECONDS_MAX,
@@ -72,11 +73,11 @@ impl JobRequest {
         let tree = match (expression, results) {
             (Some(expression), None) => {
                 check_length(&expression)?;
-                tree::read_expression(expression, &operands)?
+                parse::read_expression(expression, &operands)?
             }
             (None, Some(results)) => {
                 check_length(&results)?;
-                tree::read_results(results, &operands)?
+                parse::read_results(results, &operands)?
             }
             (None, None) => return Err(missing("expression")),
             (Some(_), Some(results)) => {

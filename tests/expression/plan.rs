@@ -1,6 +1,6 @@
 //! Which steps are planned: their names on the bill, operations, and what was saved.
 
-use gemmule::expression::{Program, operation_key};
+use gemmule::expression::{Program, Source, StepWork, operation_key};
 use gemmule::gemm::Dtype;
 use gemmule::ledger::hash::Hash;
 use gemmule::limits::JOB_STEPS_MAX;
@@ -173,6 +173,33 @@ fn what_is_written_twice_is_saved_and_done_once() {
     let expected = [("1: B*x", 200), ("2: A*#1", 200), ("3: #2 + 2*#2", 20)];
     assert_eq!(steps(&program), expected);
     assert_eq!(program.saved_flops, 2 * 1000 + 200 - 400);
+}
+
+#[test]
+fn what_takes_hours_is_done_in_steps_that_last() {
+    let iterate = |steps: u64, every: u64| json!({"iterate": {"a": "A", "x": "x", "steps": steps, "snapshot_every": every}});
+    let operands = [("A", 10_000, 10_000), ("x", 10_000, 1)];
+    for (steps, every, count) in [
+        (90_000, 90_000, 1),
+        (100_000, 100_000, 2),
+        (1_000_001, 1_000_001, 20),
+        // What is in between is to be kept, side by side with the others.
+        (1_000_001, 1_000_000, 1),
+        (900_000_001, 900_000_001, 64),
+    ] {
+        let program = program_of(&iterate(steps, every), &operands).expect("it is right");
+        assert_eq!(program.steps.len(), count, "{steps}");
+        assert_eq!(program.flops(), 200_000_000 * steps, "{steps}");
+        let mut done = 0;
+        for (index, step) in program.steps.iter().enumerate() {
+            let before = if index == 0 { Source::Input(1) } else { Source::Step(index - 1) };
+            assert_eq!(step.operands, [Source::Input(0), before], "{steps}");
+            let StepWork::Iterate { steps: part, .. } = step.work else { panic!("{step:?}") };
+            assert!(count == 1 || part.abs_diff(steps / count as u64) <= 1, "{steps}: {part}");
+            done += part;
+        }
+        assert_eq!(done, steps);
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gemmule::expression::Program;
+use gemmule::expression::{JobRequest, OperandContent, Program, plan};
+use gemmule::gemm::Dtype;
+use gemmule::store::Layout;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Map, Value, json};
@@ -142,6 +144,69 @@ fn names(json: &Value, found: &mut Vec<String>) {
         Value::Object(members) => members.values().for_each(|value| names(value, found)),
         _ => {}
     }
+}
+
+const SIGNS: &[u8] = b"\"{}[],:0-.eE\\nA";
+
+/// A digit is replaced by another, or some bytes are replaced, left out or repeated.
+fn spoil(text: &mut Vec<u8>, writer: &mut Writer) {
+    let at = writer.below(text.len());
+    let end = text.len().min(at + 1 + writer.below(12));
+    match writer.below(20) {
+        4.. => {
+            let digits: Vec<usize> =
+                (0..text.len()).filter(|index| text[*index].is_ascii_digit()).collect();
+            if !digits.is_empty() {
+                text[digits[writer.below(digits.len())]] = b'0' + writer.below(10) as u8;
+            }
+        }
+        0 => text[at] = SIGNS[writer.below(SIGNS.len())],
+        1 => text[at] = writer.below(256) as u8,
+        2 => drop(text.drain(at..end)),
+        _ => {
+            let part = text[at..end].to_vec();
+            text.splice(at..at, part);
+        }
+    }
+}
+
+#[test]
+fn what_is_spoilt_is_refused_or_read_and_never_more_than_that() {
+    let (mut read, mut refused) = (0, 0);
+    for seed in 0..300 {
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        let mut writer = Writer { random, operands: BTreeMap::new(), known: Vec::new() };
+        let expression = writer.expression(2, 2, 2);
+        let mut used = Vec::new();
+        names(&expression, &mut used);
+        writer.operands.retain(|name, _| used.contains(name));
+        let mut operands = Map::new();
+        for (name, it) in &writer.operands {
+            let data: Vec<i64> = it.elements.iter().map(|it| *it as i64).collect();
+            operands.insert(name.clone(), json!({"data": data, "shape": [it.rows, it.columns]}));
+        }
+        let body =
+            json!({"operands": operands, "expression": expression, "priority": 3}).to_string();
+        for _ in 0..50 {
+            let mut text = body.clone().into_bytes();
+            for _ in 0..1 + writer.below(3) {
+                spoil(&mut text, &mut writer);
+            }
+            let Ok(request) = JobRequest::parse(&text) else {
+                refused += 1;
+                continue;
+            };
+            let layouts = request.operands.iter().map(|operand| match &operand.content {
+                OperandContent::Inline(inline) => inline.layout(),
+                _ => Layout { dtype: Dtype::F64, rows: 2, columns: 2 },
+            });
+            match plan(&request, &layouts.collect::<Vec<_>>()) {
+                Ok(program) => read += program.steps.len().min(1),
+                Err(problem) => refused += problem.detail.len().min(1),
+            }
+        }
+    }
+    assert!(read > 500 && refused > 5000, "{read}, {refused}");
 }
 
 #[test]
