@@ -23,6 +23,7 @@ pub enum Cors {
 const EXPOSED: &str = "Gemmule-Job, Gemmule-Flops, Gemmule-Amount-Micros, Gemmule-Currency, \
                        Gemmule-Shape, Gemmule-Dtype, Server-Timing, \
                        Inference-Header-Content-Length, Content-Digest, traceparent, \
+                       Repr-Digest, ETag, Accept-Ranges, Content-Range, Location, \
                        WWW-Authenticate, Retry-After, RateLimit-Policy, RateLimit, Link, \
                        Gemmule-Cursor";
 

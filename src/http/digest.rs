@@ -1,7 +1,8 @@
-//! `Content-Digest` and `Want-Content-Digest` (RFC 9530), for SHA-256.
+//! `Content-Digest`, `Repr-Digest` and the fields that want them (RFC 9530), for SHA-256.
 //!
-//! Both are dictionaries of structured fields (RFC 8941, section 3.2), of which no more is read than
-//! these two need: byte sequences and integers, with parameters that are ignored.
+//! A content is what one message carries, a representation the whole of which that may be a range.
+//! All are dictionaries of structured fields (RFC 8941, section 3.2), of which no more is read than
+//! these need: byte sequences and integers, with parameters that are ignored.
 
 use alloc::string::String;
 
@@ -13,6 +14,9 @@ use crate::http::response::Response;
 
 /// The name of the field in responses.
 pub const FIELD: &str = "Content-Digest";
+
+/// The name of the field for representations, in requests and responses.
+pub const REPRESENTATION_FIELD: &str = "Repr-Digest";
 
 /// The one algorithm; others are ignored (RFC 9530, section 2).
 const ALGORITHM: &[u8] = b"sha-256";
@@ -31,21 +35,7 @@ pub struct DigestCheck {
 impl DigestCheck {
     /// What the head says that the content has; `None` where it says nothing.
     pub fn of(head: &RequestHead) -> Result<Option<Self>, MalformedDigest> {
-        let mut expected = None;
-        for value in head.field_values("content-digest") {
-            for member in members(value) {
-                let (key, value) = member.ok_or(MalformedDigest)?;
-                let digits = value
-                    .strip_prefix(b":")
-                    .and_then(|value| value.strip_suffix(b":"))
-                    .filter(|digits| base64::is_base64(digits))
-                    .ok_or(MalformedDigest)?;
-                if key == ALGORITHM {
-                    // The last of a key counts (RFC 8941, section 4.2.2).
-                    expected = Some(decode(digits).ok_or(MalformedDigest)?);
-                }
-            }
-        }
+        let expected = sent(head, FIELD)?;
         Ok(expected.map(|expected| Self { hasher: Sha256::new(), expected }))
     }
 
@@ -59,11 +49,49 @@ impl DigestCheck {
     }
 }
 
+/// The digest of the representation that the head says it is about; `None` where it says none.
+///
+/// # Errors
+///
+/// Where it can't be read.
+pub fn of_representation(head: &RequestHead) -> Result<Option<[u8; 32]>, MalformedDigest> {
+    sent(head, REPRESENTATION_FIELD)
+}
+
+/// The digest that a field of that name brings.
+fn sent(head: &RequestHead, name: &str) -> Result<Option<[u8; 32]>, MalformedDigest> {
+    let mut digest = None;
+    for value in head.field_values(name) {
+        for member in members(value) {
+            let (key, value) = member.ok_or(MalformedDigest)?;
+            let digits = value
+                .strip_prefix(b":")
+                .and_then(|value| value.strip_suffix(b":"))
+                .filter(|digits| base64::is_base64(digits))
+                .ok_or(MalformedDigest)?;
+            if key == ALGORITHM {
+                // The last of a key counts (RFC 8941, section 4.2.2).
+                digest = Some(decode(digits).ok_or(MalformedDigest)?);
+            }
+        }
+    }
+    Ok(digest)
+}
+
 /// Whether the client wants `Content-Digest` with the reply: a weight of `sha-256` other than 0.
 /// What can't be read is no wish.
 pub fn is_wanted(head: &RequestHead) -> bool {
+    wants(head, "want-content-digest")
+}
+
+/// Whether it wants `Repr-Digest`.
+pub fn is_representation_wanted(head: &RequestHead) -> bool {
+    wants(head, "want-repr-digest")
+}
+
+fn wants(head: &RequestHead, name: &str) -> bool {
     let mut is_wanted = false;
-    for value in head.field_values("want-content-digest") {
+    for value in head.field_values(name) {
         for member in members(value) {
             match member {
                 Some((ALGORITHM, b"0")) => is_wanted = false,
@@ -85,8 +113,13 @@ pub fn with_digest(response: Response) -> Response {
 
 /// The value of `Content-Digest` for content that was hashed.
 pub fn field_value(hasher: Sha256) -> String {
+    value_of(&hasher.finalize().into())
+}
+
+/// The value of either field for a SHA-256.
+pub fn value_of(hash: &[u8; 32]) -> String {
     let mut text = String::from("sha-256=:");
-    base64::push(&mut text, &hasher.finalize());
+    base64::push(&mut text, hash);
     text.push(':');
     text
 }

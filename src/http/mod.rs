@@ -2,19 +2,22 @@
 //!
 //! [`head`] turns bytes into a checked request head, `target` its target, [`body`] takes a message
 //! body off the wire, [`connection`] is the server's side of one connection built from the two, and
-//! [`response`] writes what goes back, a [`payload`] behind its head. [`cors`], [`digest`]
-//! and [`trace`] are about single fields, and [`server_events`] is the text of replies that stay open.
+//! [`response`] writes what goes back, a [`payload`] behind its head. [`condition`], [`range`],
+//! [`cors`], [`digest`] and [`trace`] are about single fields, and [`server_events`] is the text of
+//! replies that stay open.
 
 mod grammar;
 
 mod target;
 
 pub mod body;
+pub mod condition;
 pub mod connection;
 pub mod cors;
 pub mod digest;
 pub mod head;
 pub mod payload;
+pub mod range;
 pub mod response;
 pub mod server_events;
 pub mod trace;
