@@ -183,6 +183,8 @@ pub const KEEP_SECONDS_MAX: u64 = 3650 * 24 * 60 * 60;
 
 /// Bytes of the name of a tariff.
 pub const TARIFF_NAME_BYTES_MAX: usize = 32;
+/// Bytes of the name of a step of a job, as its bill tells it.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// The highest price of a tariff, in micro-units: a million units of the currency, for 10^12
 /// operations, for 10^9 bytes, or as a job's minimum. With it, sums are within 128 bits.
 pub const PRICE_MICROS_MAX: u64 = 1_000_000_000_000;

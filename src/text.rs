@@ -72,6 +72,20 @@ impl<'a> JsonObject<'a> {
         self
     }
 
+    /// Any text.
+    pub fn escaped(&mut self, name: &str, words: &str) -> &mut Self {
+        self.name(name);
+        self.text.push_str(&serde_json::to_string(words).expect("a text is JSON"));
+        self
+    }
+
+    /// Whatever value `write` appends.
+    pub fn value(&mut self, name: &str, write: impl FnOnce(&mut String)) -> &mut Self {
+        self.name(name);
+        write(self.text);
+        self
+    }
+
     /// An object within this one.
     pub fn object(&mut self, name: &str, write: impl FnOnce(&mut JsonObject<'_>)) -> &mut Self {
         self.name(name);

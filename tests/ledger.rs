@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gemmule::ledger::Digests;
 use gemmule::ledger::book::verify::verify;
-use gemmule::ledger::entry::{Charge, Entry, Idempotency, Record};
+use gemmule::ledger::entry::{Addresses, Charge, Entry, Idempotency, Record};
 use gemmule::ledger::hash::Hash;
 use gemmule::ledger::receipt::{PublishedKeys, Receipt};
 use gemmule::ledger::{Table, Volume};
@@ -217,29 +217,44 @@ fn charges(volume: &Volume) -> Vec<Entry> {
 #[test]
 fn lines_are_read_as_they_are_written() {
     let hash = |byte| Hash([byte; 32]);
-    let charge = |c, idempotency| {
-        Record::Charge(Arc::new(Charge {
-            account: "acme".parse().unwrap(),
-            job: "0123456789abcdef0123456789abcdef".parse().unwrap(),
-            m: 2,
-            n: 3,
-            k: 4,
-            dtype: gemmule::gemm::Dtype::F32,
-            flops: u64::MAX,
-            bytes_in: 5,
-            bytes_out: 6,
-            tariff: "standard".into(),
-            tariff_version: 7,
-            amount_micros: 8,
-            currency: "EUR".parse().unwrap(),
-            kernel: "avx512".into(),
-            elapsed_us: 9,
-            digests: Digests { a: hash(1), b: hash(2), c, result: hash(4) },
-            idempotency,
-        }))
+    let charge = |c, idempotency| Charge {
+        account: "acme".parse().unwrap(),
+        job: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+        m: 2,
+        n: 3,
+        k: 4,
+        dtype: gemmule::gemm::Dtype::F32,
+        flops: u64::MAX,
+        bytes_in: 5,
+        bytes_out: 6,
+        tariff: "standard".into(),
+        tariff_version: 7,
+        amount_micros: 8,
+        currency: "EUR".parse().unwrap(),
+        kernel: "avx512".into(),
+        elapsed_us: 9,
+        task: None,
+        node: None,
+        cached: false,
+        algorithm: None,
+        executed_flops: None,
+        digests: Some(Digests { a: hash(1), b: hash(2), c, result: hash(4) }),
+        addresses: None,
+        idempotency,
     };
     let idempotency = Idempotency { key: hash(5), fingerprint: hash(6) };
-    for record in [charge(None, None), charge(Some(hash(3)), Some(idempotency))] {
+    let step = Charge {
+        task: Some("ffffffffffffffffffffffffffffffff".parse().unwrap()),
+        node: Some("x \"\u{e4}\"\n".into()),
+        cached: true,
+        algorithm: Some("strassen_winograd".into()),
+        executed_flops: Some(7),
+        digests: None,
+        addresses: Some(Addresses { operands: vec![hash(7), hash(8)], result: hash(9) }),
+        ..charge(None, None)
+    };
+    for charge in [charge(None, None), charge(Some(hash(3)), Some(idempotency)), step] {
+        let record = Record::Charge(Arc::new(charge));
         let by_serde = serde_json::to_value(&record).unwrap();
         let entry = Entry { sequence: 1, previous: hash(9), at_unix_ns: START_UNIX_NS, record };
         let mut line = String::new();

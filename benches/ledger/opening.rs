@@ -125,7 +125,13 @@ fn charge(job: u64, unix_ns: u64, tariff: &Tariff) -> Charge {
         currency: tariff.currency,
         kernel: "x86-64-v3".into(),
         elapsed_us: 12_345,
-        digests: Digests { a: hash(1), b: hash(2), c: None, result: hash(3) },
+        task: None,
+        node: None,
+        cached: false,
+        algorithm: None,
+        executed_flops: None,
+        digests: Some(Digests { a: hash(1), b: hash(2), c: None, result: hash(3) }),
+        addresses: None,
         idempotency: None,
     }
 }

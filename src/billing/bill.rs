@@ -145,6 +145,13 @@ impl Bill {
         word(&mut text, " currency=", charge.currency.as_str());
         word(&mut text, " kernel=", &charge.kernel);
         number(&mut text, " elapsed_us=", charge.elapsed_us);
+        if charge.cached {
+            text.push_str(" cached=true");
+        }
+        if let Some(task) = charge.task {
+            text.push_str(" task=");
+            task.push_to(&mut text);
+        }
         text
     }
 }
@@ -247,7 +254,13 @@ mod tests {
             currency: Currency::EUR,
             kernel: "none".into(),
             elapsed_us: 0,
-            digests: Digests { a: none, b: none, c: None, result: none },
+            task: None,
+            node: None,
+            cached: false,
+            algorithm: None,
+            executed_flops: None,
+            digests: Some(Digests { a: none, b: none, c: None, result: none }),
+            addresses: None,
             idempotency: None,
         };
         Bill { sequence: 0, issued_unix_ns: 0, charge: Arc::new(charge), ledger: "ephemeral" }

@@ -14,9 +14,12 @@ pub mod book;
 
 pub mod bill;
 
+pub mod task;
+
 pub use bill::{Bill, JobId, RecentBills};
 pub use book::TariffBook;
 pub use currency::Currency;
 pub use meter::Usage;
 pub use storage::{StorageMark, StorageMeter, StorageSpan};
 pub use tariff::{MonthToDate, Tariff};
+pub use task::TaskBill;

@@ -174,7 +174,7 @@ impl Tariff {
     }
 
     /// The price of `usage` without the minimum of a job, of which it is a part.
-    pub(super) fn line_micros(&self, usage: &Usage, month: MonthToDate) -> u64 {
+    pub(crate) fn line_micros(&self, usage: &Usage, month: MonthToDate) -> u64 {
         self.amount_of(usage, self.weighted_flops(usage.flops, month))
     }
 

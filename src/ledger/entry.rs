@@ -11,6 +11,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -87,11 +88,37 @@ pub struct Charge {
     pub kernel: Cow<'static, str>,
     /// Microseconds from the request's last byte to the encoded result.
     pub elapsed_us: u64,
-    /// Of the operands and the result.
-    pub digests: Digests,
+    /// The job of several steps that this is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<JobId>,
+    /// The step's name, of up to [`NODE_NAME_BYTES_MAX`](crate::limits::NODE_NAME_BYTES_MAX) bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// The result was answered from the cache.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cached: bool,
+    /// How it was multiplied, where not as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Cow<'static, str>>,
+    /// Operations, where they were fewer than those that are billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executed_flops: Option<u64>,
+    /// Of the operands and the result, where they came and went with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digests: Option<Digests>,
+    /// Of the operands and the result, where they are stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Addresses>,
     /// Of a request that named an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
+}
+
+/// Which stored matrices a step has read and made, each by the SHA-256 of its `.npy` file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    pub operands: Vec<Hash>,
+    pub result: Hash,
 }
 
 /// What makes a retry the same request.
@@ -136,8 +163,13 @@ impl Charge {
             flops: self.flops,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            cached: false,
+            cached: self.cached,
         }
+    }
+
+    /// Operations that were executed for it.
+    pub fn executed(&self) -> u64 {
+        if self.cached { 0 } else { self.executed_flops.unwrap_or(self.flops) }
     }
 
     /// Appends what was multiplied, what it took and what it costs: the same in the entry and in the
@@ -157,6 +189,21 @@ impl Charge {
             .word("currency", self.currency.as_str())
             .word("kernel", &self.kernel)
             .number("elapsed_us", self.elapsed_us);
+        if let Some(task) = self.task {
+            object.text_of("task", |text| task.push_to(text));
+        }
+        if let Some(node) = &self.node {
+            object.escaped("node", node);
+        }
+        if self.cached {
+            object.value("cached", |text| text.push_str("true"));
+        }
+        if let Some(algorithm) = &self.algorithm {
+            object.word("algorithm", algorithm);
+        }
+        if let Some(flops) = self.executed_flops {
+            object.number("executed_flops", flops);
+        }
     }
 
     /// Appends it as a JSON object; by hand, since every job does it.
@@ -164,15 +211,19 @@ impl Charge {
         let mut object = JsonObject::begin(text);
         object.word("account", self.account.as_str()).text_of("job", |text| self.job.push_to(text));
         self.push_figures(&mut object);
-        object.object("digests", |object| {
-            object
-                .text_of("a", |text| self.digests.a.push_to(text))
-                .text_of("b", |text| self.digests.b.push_to(text));
-            if let Some(c) = self.digests.c {
-                object.text_of("c", |text| c.push_to(text));
-            }
-            object.text_of("result", |text| self.digests.result.push_to(text));
-        });
+        if let Some(Digests { a, b, c, result }) = &self.digests {
+            object.object("digests", |object| {
+                object.text_of("a", |text| a.push_to(text)).text_of("b", |text| b.push_to(text));
+                if let Some(c) = c {
+                    object.text_of("c", |text| c.push_to(text));
+                }
+                object.text_of("result", |text| result.push_to(text));
+            });
+        }
+        if let Some(addresses) = &self.addresses {
+            let json = serde_json::to_string(addresses).expect("hashes are JSON");
+            object.value("addresses", |text| text.push_str(&json));
+        }
         if let Some(Idempotency { key, fingerprint }) = &self.idempotency {
             object.object("idempotency", |object| {
                 object
@@ -182,6 +233,10 @@ impl Charge {
         }
         object.end();
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Entry {

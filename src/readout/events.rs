@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::billing::JobId;
 use crate::ledger::AccountId;
 use crate::ledger::entry::{Charge, Correction, Entry, Record};
-use crate::limits::{EVENT_ENTRIES_MAX, EVENTS_DEFAULT, EVENTS_MAX};
+use crate::limits::{EVENT_ENTRIES_MAX, EVENTS_DEFAULT, EVENTS_MAX, NODE_NAME_BYTES_MAX};
 use crate::problem::{Problem, ProblemKind};
 use crate::readout::decimal;
 use crate::readout::query::{Query, invalid};
@@ -25,7 +25,9 @@ pub const CHARGED: &str = "gemmule.job.charged";
 pub const CORRECTED: &str = "gemmule.job.corrected";
 
 /// Bytes of JSON that an event of a charge has at most; that of a correction has its reason besides.
-pub const EVENT_BYTES_MAX: usize = 1280;
+pub const EVENT_BYTES_MAX: usize = 2048;
+
+const _: () = assert!(1280 + 6 * NODE_NAME_BYTES_MAX < EVENT_BYTES_MAX, "JSON escapes any name");
 
 /// What is asked.
 #[derive(Debug)]
@@ -197,6 +199,16 @@ struct Data<'a> {
     tariff_version: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executed_flops: Option<u64>,
 }
 
 impl<'a> Data<'a> {
@@ -217,6 +229,11 @@ impl<'a> Data<'a> {
             tariff: Some(&charge.tariff),
             tariff_version: Some(charge.tariff_version),
             reason: None,
+            task: charge.task,
+            node: charge.node.as_deref(),
+            cached: charge.cached.then_some(true),
+            algorithm: charge.algorithm.as_deref(),
+            executed_flops: charge.executed_flops,
         }
     }
 
@@ -237,6 +254,11 @@ impl<'a> Data<'a> {
             tariff: None,
             tariff_version: None,
             reason: Some(&correction.reason),
+            task: None,
+            node: None,
+            cached: None,
+            algorithm: None,
+            executed_flops: None,
         }
     }
 }

@@ -139,7 +139,11 @@ impl Server {
     /// be true of it: another kernel multiplies here than did then.
     fn bill_of_retry(&mut self, job: JobId, digests: &Digests) -> Result<Bill, Problem> {
         match self.bill_of(job)? {
-            Some(bill) if bill.charge.digests.result == digests.result => Ok(bill),
+            Some(bill)
+                if bill.charge.digests.is_some_and(|before| before.result == digests.result) =>
+            {
+                Ok(bill)
+            }
             Some(bill) => {
                 let detail = alloc::format!(
                     "job {job} was multiplied by the kernel {}, whose bits this machine does not make",

@@ -121,7 +121,13 @@ impl Server {
             currency: tariff.currency,
             kernel: kernel.name().into(),
             elapsed_us: elapsed_ns / 1_000,
-            digests,
+            task: None,
+            node: None,
+            cached: usage.cached,
+            algorithm: None,
+            executed_flops: None,
+            digests: Some(digests),
+            addresses: None,
             idempotency: payer.idempotency(fingerprint),
         });
         let sequence = self.book.record(now.unix_ns, Record::Charge(charge.clone()));

@@ -1,7 +1,7 @@
 //! What requests and replies in JSON look like.
 
 use gemmule::inference::Model;
-use gemmule::limits::{DIMENSION_MAX, RECENT_BILLS_MAX};
+use gemmule::limits::{DIMENSION_MAX, NODE_NAME_BYTES_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
 use super::{admin, infer, quote, readouts};
@@ -118,6 +118,15 @@ fn bill() -> Value {
     let mut corrected = count();
     corrected["description"] = "What was given back of it since, where something was".into();
     bill["properties"]["corrected_micros"] = corrected;
+    let optional = json!({
+        "task": reference("JobId"),
+        "node": {"type": "string", "maxLength": NODE_NAME_BYTES_MAX},
+        "cached": {"const": true},
+        "algorithm": text(),
+        "executed_flops": count(),
+    });
+    let properties = bill["properties"].as_object_mut().expect("properties");
+    properties.extend(optional.as_object().expect("properties").clone());
     bill["description"] = format!(
         "What was multiplied, what it took and what it costs. Without a volume, the last \
          {RECENT_BILLS_MAX} are kept.",

@@ -12,6 +12,8 @@ mod receipts;
 
 mod retries;
 
+mod tasks;
+
 mod rows;
 
 pub mod verify;
@@ -32,13 +34,14 @@ use crate::ledger::hash::Hash;
 use crate::ledger::journal::{self, Committed, Journal, Pending, line_of};
 use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::usage::{Totals, UsageKey};
-use crate::ledger::volume::{Table, Volume, VolumeError};
+use crate::ledger::volume::{Batch, Table, Volume, VolumeError};
 use crate::limits::RECENT_BILLS_MAX;
 use crate::time::{Civil, hour_of};
 
 pub use open::BookError;
 use receipts::ReceiptKeys;
 pub use retries::{Attempt, Done};
+pub use tasks::TaskRecorded;
 
 /// All that the service knows about accounts and money.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub struct Book {
     durable_until: u64,
     /// Entries that are not with the volume yet.
     records: Vec<(u64, Record)>,
+    /// Rows that others keep, to be written with them.
+    rows: Batch,
     dirty: Dirty,
     /// The last lines, where there is no volume to read them from, and the jobs that they charge.
     lines: VecDeque<(Option<JobId>, String)>,
@@ -162,6 +167,7 @@ impl Book {
             sequence: 0,
             durable_until: 0,
             records: Vec::new(),
+            rows: Batch::default(),
             dirty: Dirty::default(),
             lines: VecDeque::new(),
         }
@@ -324,9 +330,9 @@ impl Book {
         }
     }
 
-    /// Whether there are entries that are not on their way to the volume yet.
+    /// Whether there are entries or rows that are not on their way to the volume yet.
     pub fn has_pending(&self) -> bool {
-        !self.records.is_empty()
+        !self.records.is_empty() || !self.rows.is_empty()
     }
 
     /// The entries that were made since the last call, to be made durable; `None` where there are
@@ -341,7 +347,9 @@ impl Book {
         }
         let Some(journal) = self.journal.take() else { return Ok(None) };
         self.purge_keys(now_unix_ns)?;
-        let rows = self.take_dirty_rows();
+        let mut rows = self.take_dirty_rows();
+        rows.puts.append(&mut self.rows.puts);
+        rows.deletes.append(&mut self.rows.deletes);
         Ok(Some(Pending { journal, records: core::mem::take(&mut self.records), rows }))
     }
 

@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 
 use super::Book;
-use crate::billing::JobId;
+use crate::billing::{JobId, Tariff};
 use crate::gemm::Dtype;
 use crate::job::queue::AccountIndex;
 use crate::ledger::entry::{Charge, Correction, Entry, Record};
@@ -68,6 +68,18 @@ struct Walk {
     amount_micros: u128,
     /// What was given back of jobs.
     corrected: BTreeMap<JobId, u64>,
+    /// The job whose steps' charges come now.
+    task: Option<TaskSoFar>,
+}
+
+/// A job of several steps, of which some charges have come.
+struct TaskSoFar {
+    id: JobId,
+    amount_micros: u64,
+    /// The least that it costs, by the tariff of its steps.
+    micros_min: u64,
+    /// Its last step, which was raised to that, has come.
+    is_raised: bool,
 }
 
 /// The charge of a job, as far as other entries and rows rest on it.
@@ -92,6 +104,7 @@ pub fn verify(volume: &Volume) -> Result<Verified, Flaw> {
         jobs: BTreeMap::new(),
         amount_micros: 0,
         corrected: BTreeMap::new(),
+        task: None,
     };
     let mut flaw = None;
     volume.range(Table::Journal, &[], None, &mut |first, lines| {
@@ -101,6 +114,8 @@ pub fn verify(volume: &Volume) -> Result<Verified, Flaw> {
     if let Some(flaw) = flaw {
         return Err(flaw);
     }
+    let end = walk.journal.sequence;
+    walk.end_task(None).map_err(|what| Flaw { sequence: end.checked_sub(1), what })?;
     walk.compare(volume)?;
     Ok(Verified {
         entries: walk.journal.sequence,
@@ -145,6 +160,11 @@ impl Walk {
         if again != line {
             return Err(flaw("it is not written as entries are".into()));
         }
+        let task = match &entry.record {
+            Record::Charge(charge) => charge.task,
+            _ => None,
+        };
+        self.end_task(task).map_err(|what| Flaw { sequence: sequence.checked_sub(1), what })?;
         match &entry.record {
             Record::Charge(charge) => self.charge(charge, &entry).map_err(flaw)?,
             Record::Correction(correction) => self.correction(correction).map_err(flaw)?,
@@ -171,7 +191,14 @@ impl Walk {
             format!("there is no version {} of tariff {}", charge.tariff_version, charge.tariff)
         })?;
         let month = self.book.account(account).month_at(entry.at_unix_ns).to_date();
-        let amount_micros = tariff.amount_micros(&charge.usage(), month);
+        let usage = charge.usage();
+        let amount_micros = match charge.task {
+            None => tariff.amount_micros(&usage, month),
+            Some(id) => {
+                let line_micros = tariff.line_micros(&usage, month);
+                TaskSoFar::amount_of(&mut self.task, id, charge, line_micros, tariff)?
+            }
+        };
         if (charge.amount_micros, charge.currency) != (amount_micros, tariff.currency) {
             return Err(format!(
                 "it charges {} {} micros, and its tariff says {amount_micros} {}",
@@ -181,6 +208,19 @@ impl Walk {
         self.amount_micros += u128::from(amount_micros);
         Ok(())
     }
+
+    /// The steps of a job come one behind the other: where the entry that comes is none of them, the
+    /// job has cost what it costs at least.
+    fn end_task(&mut self, next: Option<JobId>) -> Result<(), String> {
+        match self.task.take_if(|task| Some(task.id) != next) {
+            Some(task) if task.amount_micros < task.micros_min => Err(format!(
+                "job {} came to {} micros with its last step, and its tariff says {} at least",
+                task.id, task.amount_micros, task.micros_min
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// A correction: of a job that was charged, to its account, and of no more than is left of it.
     fn correction(&mut self, correction: &Correction) -> Result<(), String> {
         let Correction { job, amount_micros, .. } = *correction;
@@ -199,5 +239,28 @@ impl Walk {
             ));
         }
         Ok(())
+    }
+}
+
+impl TaskSoFar {
+    /// What a step is to be charged: its price, or what is missing to the least of the job where it
+    /// is the last.
+    fn amount_of(
+        this: &mut Option<Self>,
+        id: JobId,
+        charge: &Charge,
+        line_micros: u64,
+        tariff: &Tariff,
+    ) -> Result<u64, String> {
+        let micros_min = tariff.job_micros_min;
+        let task = this.get_or_insert(Self { id, amount_micros: 0, micros_min, is_raised: false });
+        if task.is_raised {
+            return Err(format!("job {id} has had the step that was raised to its least price"));
+        }
+        let raised = micros_min.saturating_sub(task.amount_micros).max(line_micros);
+        let amount_micros = if charge.amount_micros == raised { raised } else { line_micros };
+        task.is_raised = amount_micros > line_micros;
+        task.amount_micros = task.amount_micros.saturating_add(amount_micros);
+        Ok(amount_micros)
     }
 }
