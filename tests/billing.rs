@@ -10,10 +10,13 @@ use gemmule::gemm::{Dtype, Shape};
 use gemmule::ledger::book::Book;
 use gemmule::ledger::book::verify::verify;
 use gemmule::ledger::entry::{Charge, Record};
-use gemmule::ledger::{Account, Batch, Table, Volume};
+use gemmule::ledger::usage::UsageKind;
+use gemmule::ledger::{Account, AccountId, Batch, Table, Volume};
 use serde_json::{Value, json};
 
+use support::machine::Machine;
 use support::power::{Cuts, PowerCut};
+use support::random::Random;
 
 const START_UNIX_NS: u64 = 1_790_000_000_000_000_000;
 const TERA: u64 = 1_000_000_000_000;
@@ -216,4 +219,141 @@ fn the_least_of_a_job_is_verified() {
             _ => panic!("{amounts:?}: {flaw:?}"),
         }
     }
+}
+
+const HOUR_NS: u64 = 3_600_000_000_000;
+const GIGA: u64 = 1_000_000_000;
+
+/// The byte-hours and micro-units that an account was charged for storage, and the sums of its rows.
+fn stored(book: &Book) -> (u128, u128) {
+    let (mut byte_hours, mut micros) = (0, 0);
+    let taken = book.usage(None, 0, u32::MAX, &mut |key, totals| {
+        assert_eq!(key.kind, UsageKind::Storage);
+        byte_hours += totals.byte_hours;
+        micros += totals.amount_micros;
+        true
+    });
+    taken.expect("it can be read");
+    (byte_hours, micros)
+}
+
+/// A machine that loses its power every now and then charges what one does that never stops.
+#[test]
+fn storage_is_charged_once_whenever_the_power_goes() {
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let disk = PowerCut::file(1 << 30);
+        let mut machine = Machine::boot(&disk, START_UNIX_NS).expect("a machine");
+        let account: AccountId = "anonymous".parse().expect("an id");
+        let mut matrices: Vec<(u64, u64)> = Vec::new();
+        let mut exact = 0_u128;
+        for _ in 0..60 {
+            let elapsed_ns = random.below(3 * HOUR_NS / 2);
+            let total: u64 = matrices.iter().map(|(bytes, _)| bytes).sum();
+            exact += u128::from(total) * u128::from(elapsed_ns);
+            machine.now.unix_ns += elapsed_ns;
+            machine.now.monotonic_ns += elapsed_ns;
+            let now = machine.now;
+            match random.below(4) {
+                0 => {
+                    matrices.push((random.below(5 * GIGA), now.unix_ns));
+                    let total = matrices.iter().map(|(bytes, _)| bytes).sum();
+                    machine.server.charge_stored(&account, total, now);
+                }
+                1 if !matrices.is_empty() => {
+                    matrices.remove(random.below(matrices.len() as u64) as usize);
+                    let total = matrices.iter().map(|(bytes, _)| bytes).sum();
+                    let until = machine.server.charge_stored(&account, total, now);
+                    machine.commit().expect("it can be written");
+                    assert!(machine.server.durable_until() >= until);
+                }
+                2 => {
+                    // What was not committed is lost, the matrices are not.
+                    machine = Machine::boot(&disk, now.unix_ns).expect("it boots again");
+                    let all = matrices.iter().map(|(bytes, at)| (account.clone(), *bytes, *at));
+                    machine.server.open_storage(all, machine.now);
+                }
+                _ => machine.server.accrue_storage(now),
+            }
+            if random.chance(500) {
+                machine.commit().expect("it can be written");
+            }
+        }
+        machine.server.charge_stored(&account, 0, machine.now);
+        machine.commit().expect("it can be written");
+        let volume = machine.volume.clone().expect("it has one");
+        verify(&volume).unwrap_or_else(|flaw| panic!("seed {seed}: {flaw}"));
+        drop(machine);
+        let book = Book::open(volume, START_UNIX_NS).expect("a book");
+        let (byte_hours, micros) = stored(&book);
+        let exact = exact / u128::from(HOUR_NS);
+        assert_eq!(byte_hours, exact, "seed {seed}");
+        assert_eq!(micros, exact * 100 / u128::from(GIGA), "seed {seed}");
+        let state = book.account(book.account_index(&account).expect("it is there"));
+        assert_eq!(state.charged_micros, micros as i128);
+    }
+}
+
+fn get(machine: &mut Machine, path: &str) -> String {
+    let session = machine.send(&format!("GET {path} HTTP/1.1\r\nHost: g\r\n\r\n"));
+    let reply = machine.read(session);
+    machine.server.gone(session);
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply");
+    assert!(head.starts_with("HTTP/1.1 200"), "{reply}");
+    body.into()
+}
+
+#[test]
+fn an_hour_that_is_over_is_charged_and_told() {
+    let mut machine = Machine::in_memory(START_UNIX_NS);
+    let account: AccountId = "anonymous".parse().expect("an id");
+    assert_eq!(machine.server.next_deadline_ns(), None);
+    machine.server.charge_stored(&account, 10 * GIGA, machine.now);
+    let due_ns = machine.server.next_deadline_ns().expect("an hour ends");
+    assert_eq!(due_ns, HOUR_NS - START_UNIX_NS % HOUR_NS);
+    for elapsed_ns in [due_ns - 1, 1] {
+        let usage: Value = serde_json::from_str(&get(&mut machine, "/v1/usage")).expect("JSON");
+        assert_eq!(usage["total"]["byte_hours"], 0);
+        machine.now.monotonic_ns += elapsed_ns;
+        machine.now.unix_ns += elapsed_ns;
+        assert!(machine.server.expire(machine.now).is_none());
+    }
+    assert_eq!(machine.server.next_deadline_ns(), Some(due_ns + HOUR_NS));
+    // 2800 seconds of ten gigabytes.
+    let (byte_hours, micros) = (7_777_777_777_u64, 777_u64);
+    let usage = get(&mut machine, "/v1/usage?by=dtype&from=2026-09-21&until=2026-09-22");
+    let usage: Value = serde_json::from_str(&usage).expect("JSON");
+    let row = json!({
+        "group": "storage", "jobs": 0, "flops": 0, "bytes_in": 0, "bytes_out": 0,
+        "byte_hours": byte_hours, "amount_micros": micros, "corrected_micros": 0,
+    });
+    assert_eq!(usage["rows"], json!([row]));
+    let invoice = get(&mut machine, "/v1/invoices/2026-09?format=json");
+    let invoice: Value = serde_json::from_str(&invoice).expect("JSON");
+    let line = json!({
+        "account": "anonymous", "day": "2026-09-21", "dtype": null, "kind": "storage", "jobs": 0,
+        "flops": 0, "bytes_in": 0, "bytes_out": 0, "byte_hours": byte_hours,
+        "amount_micros": micros, "amount": "0.000777",
+    });
+    assert_eq!((&invoice["lines"], &invoice["due_micros"]), (&json!([line]), &json!(micros)));
+    for (format, expected) in [
+        ("csv", "2026-09-21,,storage,0,0,0,0,777,0.000777,EUR,7777777777"),
+        ("focus", "Stored matrices"),
+        ("focus", ",7.777777777,GB-Hours,"),
+        ("focus", ",Storage,Matrix storage,Object Storage,7777777777,"),
+        ("html", "storage</td>"),
+        ("html", "<td>7\u{202f}777\u{202f}777\u{202f}777</td><td>0.000777</td></tr>"),
+    ] {
+        let text = get(&mut machine, &format!("/v1/invoices/2026-09?format={format}"));
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    let events = get(&mut machine, "/v1/usage/events");
+    let events: Value = serde_json::from_str(&events).expect("JSON");
+    let event = &events.as_array().expect("events")[0];
+    assert_eq!(event["type"], "gemmule.storage.charged");
+    assert_eq!(event["id"], format!("storage-anonymous-{START_UNIX_NS}"));
+    assert_eq!(event["data"]["byte_hours"], byte_hours);
+    assert_eq!(event["data"]["amount_micros"], micros);
+    assert_eq!(event["data"]["until_unix_ns"], machine.now.unix_ns);
+    assert_eq!(event["data"].get("job"), None);
 }

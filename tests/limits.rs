@@ -22,6 +22,7 @@ const NONE: AccountLimits = AccountLimits {
     jobs_at_once: None,
     flops_per_day: None,
     amount_micros_per_month: None,
+    stored_bytes_max: None,
 };
 
 const CAP: u64 = 1000;

@@ -75,6 +75,8 @@ pub struct LimitsChange {
     pub flops_per_day: Option<Option<u64>>,
     #[serde(deserialize_with = "given")]
     pub amount_micros_per_month: Option<Option<u64>>,
+    #[serde(deserialize_with = "given")]
+    pub stored_bytes_max: Option<Option<u64>>,
 }
 
 /// A field that is there, though it be `null`.
@@ -93,6 +95,7 @@ impl AccountChange {
         set(&mut limits.jobs_at_once, self.limits.jobs_at_once);
         set(&mut limits.flops_per_day, self.limits.flops_per_day);
         set(&mut limits.amount_micros_per_month, self.limits.amount_micros_per_month);
+        set(&mut limits.stored_bytes_max, self.limits.stored_bytes_max);
         set(&mut account.name, self.name);
         set(&mut account.tariff, self.tariff);
         set(&mut account.prepaid, self.prepaid);
@@ -161,7 +164,7 @@ pub struct AccountView<'a> {
     pub id: &'a AccountId,
     pub name: &'a str,
     pub tariff: &'a str,
-    pub limits: AccountLimits,
+    pub limits: LimitsView,
     pub prepaid: bool,
     pub closed: bool,
     pub created_at: String,
@@ -172,6 +175,31 @@ pub struct AccountView<'a> {
     /// Of this calendar month, in UTC.
     pub month_flops: u128,
     pub month_amount_micros: u128,
+}
+
+/// Limits as they are shown, each of them: in the ledger, those that came later are left out where
+/// there is none.
+#[derive(Debug, Serialize)]
+pub struct LimitsView {
+    requests_per_second: Option<u32>,
+    burst: Option<u32>,
+    jobs_at_once: Option<u32>,
+    flops_per_day: Option<u64>,
+    amount_micros_per_month: Option<u64>,
+    stored_bytes_max: Option<u64>,
+}
+
+impl From<AccountLimits> for LimitsView {
+    fn from(limits: AccountLimits) -> Self {
+        Self {
+            requests_per_second: limits.requests_per_second,
+            burst: limits.burst,
+            jobs_at_once: limits.jobs_at_once,
+            flops_per_day: limits.flops_per_day,
+            amount_micros_per_month: limits.amount_micros_per_month,
+            stored_bytes_max: limits.stored_bytes_max,
+        }
+    }
 }
 
 /// `GET /v1/admin/accounts`

@@ -84,6 +84,11 @@ impl StorageMeter {
         self.bytes
     }
 
+    /// Whether time costs something.
+    pub fn is_counting(&self) -> bool {
+        self.from_unix_ns.is_some()
+    }
+
     /// So much is stored from now on. What is to be recorded for it: the hour that is over, and where
     /// bytes go away, what they have cost until now.
     pub fn change(

@@ -99,6 +99,9 @@ pub struct AccountLimits {
     pub flops_per_day: Option<u64>,
     /// Micro-units of the currency billed in a calendar month, in UTC.
     pub amount_micros_per_month: Option<u64>,
+    /// Bytes of stored matrices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_bytes_max: Option<u64>,
 }
 
 /// A limit that is none, or none that can be held.

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::billing::{Currency, JobId, Tariff, Usage};
+use crate::billing::{Currency, JobId, StorageMark, Tariff, Usage};
 use crate::gemm::{Dtype, Shape};
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::digest::Digests;
@@ -51,6 +51,8 @@ pub enum Record {
     Tariff(Tariff),
     /// A job was done.
     Charge(Arc<Charge>),
+    /// An account has stored something for some time.
+    Storage(StorageCharge),
     /// An account was given credit.
     Credit(Credit),
     /// Part of what a job was charged is given back.
@@ -130,6 +132,24 @@ pub struct Idempotency {
     pub fingerprint: Hash,
 }
 
+/// What an account has stored from one time up to another, which is where its next one begins at the
+/// earliest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageCharge {
+    pub account: AccountId,
+    pub from_unix_ns: u64,
+    pub until_unix_ns: u64,
+    pub byte_hours: u64,
+    pub tariff: Arc<str>,
+    pub tariff_version: u32,
+    pub amount_micros: u64,
+    pub currency: Currency,
+    /// Bytes times nanoseconds that are left for the next one.
+    pub rest_byte_ns: u64,
+    /// Billionths of a micro-unit that are left for the next one.
+    pub rest_nano_micros: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credit {
     pub account: AccountId,
@@ -153,6 +173,17 @@ pub struct Correction {
 pub struct NewReceiptKey {
     pub id: KeyId,
     pub public_key: PublicKey,
+}
+
+impl StorageCharge {
+    /// Where the account's next one goes on.
+    pub fn mark(&self) -> StorageMark {
+        StorageMark {
+            until_unix_ns: self.until_unix_ns,
+            rest_byte_ns: self.rest_byte_ns,
+            rest_nano_micros: self.rest_nano_micros,
+        }
+    }
 }
 
 impl Charge {

@@ -254,6 +254,7 @@ mod tests {
         jobs_at_once: None,
         flops_per_day: None,
         amount_micros_per_month: None,
+        stored_bytes_max: None,
     };
     const CAPPED: AccountLimits =
         AccountLimits { amount_micros_per_month: Some(100), flops_per_day: Some(1000), ..NONE };

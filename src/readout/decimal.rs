@@ -27,6 +27,11 @@ pub fn tera(flops: u128) -> String {
     decimal(i128::try_from(flops).unwrap_or(i128::MAX), 12)
 }
 
+/// Bytes in units of 10^9.
+pub fn giga(bytes: u128) -> String {
+    decimal(i128::try_from(bytes).unwrap_or(i128::MAX), 9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::billing::JobId;
 use crate::ledger::AccountId;
-use crate::ledger::entry::{Charge, Correction, Entry, Record};
+use crate::ledger::entry::{Charge, Correction, Entry, Record, StorageCharge};
 use crate::limits::{EVENT_ENTRIES_MAX, EVENTS_DEFAULT, EVENTS_MAX, NODE_NAME_BYTES_MAX};
 use crate::problem::{Problem, ProblemKind};
 use crate::readout::decimal;
@@ -23,6 +23,7 @@ pub const MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 /// The types of events.
 pub const CHARGED: &str = "gemmule.job.charged";
 pub const CORRECTED: &str = "gemmule.job.corrected";
+pub const STORED: &str = "gemmule.storage.charged";
 
 /// Bytes of JSON that an event of a charge has at most; that of a correction has its reason besides.
 pub const EVENT_BYTES_MAX: usize = 2048;
@@ -132,15 +133,20 @@ impl<'a> Batch<'a> {
             Record::Correction(correction) => {
                 (CORRECTED, &correction.account, Data::of_correction(entry, correction))
             }
+            Record::Storage(charge) => (STORED, &charge.account, Data::of_storage(entry, charge)),
             _ => return,
+        };
+        // A job's id is never given twice, on whatever ledger, and tells its entries apart by their
+        // numbers. Of an account, no two records of storage begin at one time.
+        let id = match (&data.job, data.from_unix_ns) {
+            (Some(job), _) => format!("{job}-{}", entry.sequence),
+            (None, from) => format!("storage-{account}-{}", from.unwrap_or_default()),
         };
         let mut time = String::new();
         Civil::from_unix_ns(entry.at_unix_ns).push_rfc3339(&mut time);
         let event = Event {
             specversion: "1.0",
-            // A job's id is never given twice, on whatever ledger, and tells its entries apart by
-            // their numbers.
-            id: format!("{}-{}", data.job, entry.sequence),
+            id,
             source: &self.source,
             kind,
             subject: account,
@@ -176,18 +182,27 @@ struct Event<'a> {
     data: Data<'a>,
 }
 
-/// The same fields in all events, so that whatever sums them needs no cases.
+/// The same fields in all events that can be summed, so that whatever sums them needs no cases; but
+/// storage has its own.
 #[derive(Serialize)]
 struct Data<'a> {
     sequence: u64,
-    job: JobId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<JobId>,
     account: &'a AccountId,
-    dtype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dtype: Option<&'static str>,
     flops: u64,
     bytes_in: u64,
     bytes_out: u64,
     /// In and out.
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    byte_hours: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_unix_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_unix_ns: Option<u64>,
     /// Below 0 where it is given back.
     amount_micros: i128,
     amount: String,
@@ -213,47 +228,67 @@ struct Data<'a> {
 
 impl<'a> Data<'a> {
     fn of_charge(entry: &Entry, charge: &'a Charge) -> Self {
-        let amount_micros = charge.amount_micros.into();
         Self {
-            sequence: entry.sequence,
-            job: charge.job,
-            account: &charge.account,
-            dtype: charge.dtype.name(),
+            job: Some(charge.job),
+            dtype: Some(charge.dtype.name()),
             flops: charge.flops,
             bytes_in: charge.bytes_in,
             bytes_out: charge.bytes_out,
             bytes: charge.bytes_in.saturating_add(charge.bytes_out),
-            amount_micros,
-            amount: decimal::amount(amount_micros),
             currency: Some(charge.currency.as_str()),
             tariff: Some(&charge.tariff),
             tariff_version: Some(charge.tariff_version),
-            reason: None,
             task: charge.task,
             node: charge.node.as_deref(),
             cached: charge.cached.then_some(true),
             algorithm: charge.algorithm.as_deref(),
             executed_flops: charge.executed_flops,
+            ..Self::of(entry, &charge.account, charge.amount_micros.into())
         }
     }
 
     fn of_correction(entry: &Entry, correction: &'a Correction) -> Self {
         let amount_micros = -i128::from(correction.amount_micros);
         Self {
+            job: Some(correction.job),
+            dtype: Some(correction.dtype.name()),
+            reason: Some(&correction.reason),
+            ..Self::of(entry, &correction.account, amount_micros)
+        }
+    }
+
+    fn of_storage(entry: &Entry, charge: &'a StorageCharge) -> Self {
+        Self {
+            byte_hours: Some(charge.byte_hours),
+            from_unix_ns: Some(charge.from_unix_ns),
+            until_unix_ns: Some(charge.until_unix_ns),
+            currency: Some(charge.currency.as_str()),
+            tariff: Some(&charge.tariff),
+            tariff_version: Some(charge.tariff_version),
+            ..Self::of(entry, &charge.account, charge.amount_micros.into())
+        }
+    }
+
+    /// What all events have.
+    fn of(entry: &Entry, account: &'a AccountId, amount_micros: i128) -> Self {
+        Self {
             sequence: entry.sequence,
-            job: correction.job,
-            account: &correction.account,
-            dtype: correction.dtype.name(),
+            job: None,
+            account,
+            dtype: None,
             flops: 0,
             bytes_in: 0,
             bytes_out: 0,
             bytes: 0,
+            byte_hours: None,
+            from_unix_ns: None,
+            until_unix_ns: None,
             amount_micros,
             amount: decimal::amount(amount_micros),
             currency: None,
             tariff: None,
             tariff_version: None,
-            reason: Some(&correction.reason),
+            reason: None,
             task: None,
             node: None,
             cached: None,

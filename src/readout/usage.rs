@@ -8,9 +8,8 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use crate::billing::Currency;
-use crate::gemm::Dtype;
 use crate::ledger::AccountId;
-use crate::ledger::usage::{Totals, UsageKey};
+use crate::ledger::usage::{Totals, UsageKey, UsageKind};
 use crate::limits::{READOUT_HOURS_MAX, READOUT_ROWS_MAX, READOUT_SUMS_MAX};
 use crate::problem::{Problem, ProblemKind};
 use crate::readout::query::{Query, invalid};
@@ -126,13 +125,13 @@ impl<K: Ord> Sums<K> {
     }
 }
 
-/// The row that a sum belongs to: an hour, a day, or a number of an account or a dtype.
+/// The row that a sum belongs to: an hour, a day, or a number of an account, or of a dtype or storage.
 pub fn group(by: By, key: UsageKey) -> u32 {
     match by {
         By::Hour => key.hour,
         By::Day => key.hour / 24,
         By::Account => key.account,
-        By::Dtype => key.dtype as u32,
+        By::Dtype => key.kind as u32,
     }
 }
 
@@ -150,7 +149,7 @@ pub struct UsageReply<'a> {
     pub total: Totals,
 }
 
-/// One row: its hour, day, account or dtype, and what there was.
+/// One row: its hour, day, account or dtype (or `storage`), and what there was.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub group: String,
@@ -158,8 +157,8 @@ pub struct Row {
     pub totals: Totals,
 }
 
-/// Bytes of JSON that a row has at most: five numbers of 39 digits, one of 20, their names, and an id.
-pub const ROW_BYTES_MAX: usize = 400;
+/// Bytes of JSON that a row has at most: six numbers of 39 digits, one of 20, their names, and an id.
+pub const ROW_BYTES_MAX: usize = 460;
 /// Those of the rest.
 pub const REST_BYTES_MAX: usize = 1024;
 
@@ -173,8 +172,7 @@ pub fn rows<'a>(
         By::Hour => hour_text(group),
         By::Day => day_text(group),
         By::Account => account(group).to_string(),
-        By::Dtype if group == Dtype::F64 as u32 => Dtype::F64.name().into(),
-        By::Dtype => Dtype::F32.name().into(),
+        By::Dtype => UsageKind::ALL[group as usize].name().into(),
     };
     let mut rows: Vec<Row> =
         sums.iter().map(|(group, totals)| Row { group: name(*group), totals: *totals }).collect();

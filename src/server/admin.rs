@@ -128,7 +128,7 @@ impl Server {
             id: &account.id,
             name: &account.name,
             tariff: &account.tariff,
-            limits: account.limits,
+            limits: account.limits.into(),
             prepaid: account.prepaid,
             closed: account.closed,
             created_at: rfc3339(account.created_unix_ns),

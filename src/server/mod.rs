@@ -37,6 +37,8 @@ mod inference;
 
 mod metrics;
 
+mod storage;
+
 mod timers;
 
 use alloc::borrow::Cow;
@@ -150,6 +152,7 @@ pub struct Server {
     in_use: limits::InUse,
     counters: Counters,
     bad_keys: BadKeys,
+    storage: storage::Storage,
     /// What the models of the inference protocol have done.
     inference: stats::Counters,
     random: ChaCha12Rng,
@@ -179,6 +182,7 @@ impl Server {
             in_use: limits::InUse::default(),
             counters: Counters::default(),
             bad_keys: BadKeys::default(),
+            storage: storage::Storage::default(),
             inference: stats::Counters::default(),
             random: ChaCha12Rng::from_seed(seed),
             console: VecDeque::new(),
@@ -373,7 +377,8 @@ impl Server {
     /// monotonic clock.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let untold_ns = (!self.untold.is_empty()).then_some(0);
-        [untold_ns, self.timers.next_ns(), self.drain_until_ns].into_iter().flatten().min()
+        let times = [untold_ns, self.timers.next_ns(), self.drain_until_ns, self.storage.due_ns()];
+        times.into_iter().flatten().min()
     }
 
     /// A session whose time is up, or which has new output that came of no bytes of its client's;
@@ -381,6 +386,9 @@ impl Server {
     pub fn expire(&mut self, now: Now) -> Option<Expired> {
         if let Some(id) = self.untold.pop() {
             return Some(Expired::Answered(id));
+        }
+        if self.storage.due_ns().is_some_and(|due_ns| due_ns <= now.monotonic_ns) {
+            self.accrue_storage(now);
         }
         while let Some(id) = self.timers.pop_due(now.monotonic_ns) {
             let Some(session) = self.session_mut(id) else { continue };

@@ -6,11 +6,10 @@ use alloc::vec::Vec;
 
 use crate::api::{auth, to_json};
 use crate::billing::Currency;
-use crate::gemm::Dtype;
 use crate::http::{RequestHead, Response};
 use crate::job::memory_problem;
 use crate::job::queue::AccountIndex;
-use crate::ledger::usage::UsageKey;
+use crate::ledger::usage::{UsageKey, UsageKind};
 use crate::ledger::volume::VolumeError;
 use crate::ledger::{AccountId, Scope};
 use crate::memory::Promise;
@@ -89,7 +88,7 @@ impl Server {
         if hour_of(now.unix_ns) < from {
             return Err(Problem::new(ProblemKind::UnknownPeriod, "the month has not begun"));
         }
-        let place = |key: UsageKey| (key.account, key.hour / 24, key.dtype);
+        let place = |key: UsageKey| (key.account, key.hour / 24, key.kind);
         let sums = self.sums(account, from, until, place)?;
         let bytes_max = Form::REST_BYTES_MAX + 2 * sums.rows.len() * form.line_bytes_max();
         let promise = self.promise_reply(bytes_max)?;
@@ -97,11 +96,11 @@ impl Server {
         let mut lines: Vec<Line<'_>> = sums
             .rows
             .iter()
-            .flat_map(|((account, day, dtype), totals): (&(AccountIndex, u32, Dtype), _)| {
-                Line::of(of(*account), *day, *dtype, totals)
+            .flat_map(|((account, day, kind), totals): (&(AccountIndex, u32, UsageKind), _)| {
+                Line::of(of(*account), *day, *kind, totals)
             })
             .collect();
-        // Stable: days, dtypes and corrections stay in order.
+        // Stable: days, kinds and corrections stay in order.
         lines.sort_by(|one, next| one.account.id.cmp(&next.account.id));
         let invoice = Invoice {
             period,

@@ -299,6 +299,7 @@ fn limits() -> Value {
         "jobs_at_once",
         "flops_per_day",
         "amount_micros_per_month",
+        "stored_bytes_max",
     ];
     let limit = json!({"type": ["integer", "null"], "minimum": 0});
     let mut limits = request(&[], &names.map(|name| (name, limit.clone())));

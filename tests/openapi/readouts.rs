@@ -3,7 +3,7 @@
 use gemmule::ledger::Scope;
 use gemmule::limits::{EVENTS_DEFAULT, EVENTS_MAX, RECENT_BILLS_MAX};
 use gemmule::problem::ProblemKind;
-use gemmule::readout::events::{CHARGED, CORRECTED, MEDIA_TYPE};
+use gemmule::readout::events::{CHARGED, CORRECTED, MEDIA_TYPE, STORED};
 use gemmule::readout::invoice::Form;
 use gemmule::readout::usage::By;
 use serde_json::{Value, json};
@@ -135,6 +135,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("flops", count()),
         ("bytes_in", count()),
         ("bytes_out", count()),
+        ("byte_hours", count()),
         ("amount_micros", count()),
         ("corrected_micros", count()),
     ];
@@ -153,12 +154,13 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     let line = object(&[
         ("account", reference("AccountId")),
         ("day", json!({"type": "string", "format": "date"})),
-        ("dtype", reference("Dtype")),
-        ("kind", json!({"enum": ["usage", "correction"]})),
+        ("dtype", maybe(reference("Dtype"))),
+        ("kind", json!({"enum": ["usage", "storage", "correction"]})),
         ("jobs", count()),
         ("flops", count()),
         ("bytes_in", count()),
         ("bytes_out", count()),
+        ("byte_hours", count()),
         ("amount_micros", signed.clone()),
         ("amount", decimal.clone()),
     ]);
@@ -179,9 +181,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     ]);
     let mut data = object(&[
         ("sequence", count()),
-        ("job", reference("JobId")),
         ("account", reference("AccountId")),
-        ("dtype", reference("Dtype")),
         ("flops", count()),
         ("bytes_in", count()),
         ("bytes_out", count()),
@@ -189,23 +189,32 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("amount_micros", signed),
         ("amount", decimal),
     ]);
-    // Of a charge; and of a correction.
+    // Of a job; of storage; of a charge; of a correction; and of a step of a job.
+    data["properties"]["job"] = reference("JobId");
+    data["properties"]["dtype"] = reference("Dtype");
+    for name in ["byte_hours", "from_unix_ns", "until_unix_ns", "executed_flops"] {
+        data["properties"][name] = count();
+    }
     data["properties"]["currency"] = text();
     data["properties"]["tariff"] = text();
     data["properties"]["tariff_version"] = count();
     data["properties"]["reason"] = text();
+    data["properties"]["task"] = reference("JobId");
+    data["properties"]["node"] = text();
+    data["properties"]["cached"] = json!({"const": true});
+    data["properties"]["algorithm"] = text();
     let mut event = object(&[
         ("specversion", json!({"const": "1.0"})),
         ("id", text()),
         ("source", json!({"type": "string", "format": "uri-reference"})),
-        ("type", json!({"enum": [CHARGED, CORRECTED]})),
+        ("type", json!({"enum": [CHARGED, CORRECTED, STORED]})),
         ("subject", reference("AccountId")),
         ("time", time),
         ("datacontenttype", json!({"const": "application/json"})),
         ("data", data),
     ]);
     event["description"] = format!(
-        "A job was charged, or some of that was given back. Without a volume, those among the last \
+        "A job or what was stored was charged, or some was given back. Without a volume, those among the last \
          {RECENT_BILLS_MAX} entries are kept."
     )
     .into();

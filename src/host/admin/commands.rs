@@ -28,7 +28,8 @@ The key, of scope admin, is in the environment as GEMMULE_KEY; the URL may be in
   receipt-key rotate                    receipts are signed with a new key from now on
 
 Settings: --name TEXT, --tariff NAME, --prepaid true|false, and limits, each a number or none:
-  --requests-per-second, --burst, --jobs-at-once, --flops-per-day, --amount-micros-per-month";
+  --requests-per-second, --burst, --jobs-at-once, --flops-per-day, --amount-micros-per-month,
+  --stored-bytes-max";
 
 /// A request to the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +49,13 @@ pub enum Body {
     File(String),
 }
 
-const LIMITS: [&str; 5] = [
+const LIMITS: [&str; 6] = [
     "--requests-per-second",
     "--burst",
     "--jobs-at-once",
     "--flops-per-day",
     "--amount-micros-per-month",
+    "--stored-bytes-max",
 ];
 
 /// Reads the words behind `admin`.

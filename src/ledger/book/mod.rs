@@ -12,6 +12,8 @@ mod receipts;
 
 mod retries;
 
+mod storage;
+
 mod tasks;
 
 mod rows;
@@ -26,14 +28,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::billing::terms::Illegal;
-use crate::billing::{JobId, MonthToDate, Tariff, TariffBook};
+use crate::billing::{JobId, MonthToDate, StorageMark, Tariff, TariffBook};
 use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::{Charge, Entry, Record};
 use crate::ledger::hash::Hash;
 use crate::ledger::journal::{self, Committed, Journal, Pending, line_of};
 use crate::ledger::key::{KeyId, KeyRecord};
-use crate::ledger::usage::{Totals, UsageKey};
+use crate::ledger::usage::{Totals, UsageKey, UsageKind};
 use crate::ledger::volume::{Batch, Table, Volume, VolumeError};
 use crate::limits::RECENT_BILLS_MAX;
 use crate::time::{Civil, hour_of};
@@ -84,6 +86,8 @@ pub struct AccountState {
     pub charged_micros: i128,
     /// Everything it was ever given in advance.
     pub credited_micros: i128,
+    /// Where its last record of what it has stored ended.
+    pub storage: Option<StorageMark>,
     pub month: Month,
 }
 
@@ -111,7 +115,13 @@ struct Dirty {
 
 impl AccountState {
     fn new(account: Account) -> Self {
-        Self { account, charged_micros: 0, credited_micros: 0, month: Month::default() }
+        Self {
+            account,
+            charged_micros: 0,
+            credited_micros: 0,
+            storage: None,
+            month: Month::default(),
+        }
     }
 
     /// What it has used in the month of that time.
@@ -284,10 +294,21 @@ impl Book {
             Record::Charge(charge) => {
                 let Some(account) = self.account_index(&charge.account) else { return Ok(()) };
                 let totals = Totals::of_job(&charge.usage(), charge.amount_micros);
-                let key = UsageKey { hour, account, dtype: charge.dtype };
+                let key = UsageKey { hour, account, kind: charge.dtype.into() };
                 *self.usage.entry(key).or_default() += &totals;
                 let state = &mut self.accounts[account as usize];
                 state.charged_micros += i128::from(charge.amount_micros);
+                state.month = state.month.at(at_unix_ns);
+                state.month.add(hour, &totals);
+            }
+            Record::Storage(charge) => {
+                let Some(account) = self.account_index(&charge.account) else { return Ok(()) };
+                let totals = Totals::of_storage(charge.byte_hours, charge.amount_micros);
+                let key = UsageKey { hour, account, kind: UsageKind::Storage };
+                *self.usage.entry(key).or_default() += &totals;
+                let state = &mut self.accounts[account as usize];
+                state.charged_micros += i128::from(charge.amount_micros);
+                state.storage = Some(charge.mark());
                 state.month = state.month.at(at_unix_ns);
                 state.month.add(hour, &totals);
             }
@@ -299,7 +320,7 @@ impl Book {
             }
             Record::Correction(correction) => {
                 let Some(account) = self.account_index(&correction.account) else { return Ok(()) };
-                let key = UsageKey { hour, account, dtype: correction.dtype };
+                let key = UsageKey { hour, account, kind: correction.dtype.into() };
                 let totals = Totals::of_correction(correction.amount_micros);
                 *self.usage.entry(key).or_default() += &totals;
                 let state = &mut self.accounts[account as usize];

@@ -62,6 +62,7 @@ impl Book {
             if let Some(state) = book.accounts.last_mut() {
                 state.charged_micros = row.charged_micros;
                 state.credited_micros = row.credited_micros;
+                state.storage = row.storage;
                 state.month = Month::default().at(now_unix_ns);
             }
         })?;

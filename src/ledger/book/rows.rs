@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::Book;
-use crate::gemm::Dtype;
+use crate::billing::StorageMark;
 use crate::ledger::account::{Account, AccountId};
 use crate::ledger::entry::Record;
-use crate::ledger::usage::{Totals, UsageKey};
+use crate::ledger::usage::{Totals, UsageKey, UsageKind};
 use crate::ledger::volume::{Batch, Table};
 use crate::time::{Civil, hour_of};
 
@@ -18,6 +18,9 @@ pub(super) struct AccountRow {
     pub account: Account,
     pub charged_micros: i128,
     pub credited_micros: i128,
+    /// Where its last record of what it has stored ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageMark>,
 }
 
 impl Book {
@@ -26,15 +29,16 @@ impl Book {
         if self.volume.is_none() {
             return;
         }
-        let (account, dtype) = match record {
+        let (account, kind) = match record {
             Record::Opened(_) | Record::ReceiptKey(_) => return,
             Record::Account(account) => (&account.id, None),
             Record::Credit(credit) => (&credit.account, None),
-            Record::Charge(charge) => (&charge.account, Some(charge.dtype)),
+            Record::Charge(charge) => (&charge.account, Some(charge.dtype.into())),
             Record::Correction(correction) => {
                 self.dirty.corrected.insert(correction.job);
-                (&correction.account, Some(correction.dtype))
+                (&correction.account, Some(correction.dtype.into()))
             }
+            Record::Storage(charge) => (&charge.account, Some(UsageKind::Storage)),
             Record::Key(key) => {
                 self.dirty.keys.insert(key.id);
                 return;
@@ -46,8 +50,8 @@ impl Book {
         };
         let Some(account) = self.account_index(account) else { return };
         self.dirty.accounts.insert(account);
-        if let Some(dtype) = dtype {
-            self.dirty.usage.insert(UsageKey { hour: hour_of(at_unix_ns), account, dtype });
+        if let Some(kind) = kind {
+            self.dirty.usage.insert(UsageKey { hour: hour_of(at_unix_ns), account, kind });
         }
     }
 
@@ -62,6 +66,7 @@ impl Book {
                 account: state.account.clone(),
                 charged_micros: state.charged_micros,
                 credited_micros: state.credited_micros,
+                storage: state.storage,
             };
             let key = state.account.id.as_str().as_bytes().to_vec();
             rows.puts.push((Table::Accounts, key, json(&row)));
@@ -89,17 +94,17 @@ impl Book {
         let mut bytes = key.hour.to_be_bytes().to_vec();
         bytes.extend_from_slice(self.account(key.account).account.id.as_str().as_bytes());
         bytes.push(0);
-        bytes.extend_from_slice(key.dtype.name().as_bytes());
+        bytes.extend_from_slice(key.kind.name().as_bytes());
         bytes
     }
 
     pub(super) fn read_usage_row(&self, key: &[u8], value: &[u8]) -> Option<(UsageKey, Totals)> {
         let (hour, rest) = key.split_first_chunk::<4>()?;
-        let (account, dtype) = core::str::from_utf8(rest).ok()?.split_once('\0')?;
+        let (account, kind) = core::str::from_utf8(rest).ok()?.split_once('\0')?;
         let account = self.account_index(&account.parse::<AccountId>().ok()?)?;
-        let dtype = Dtype::from_name(dtype)?;
+        let kind = UsageKind::from_name(kind)?;
         let totals = serde_json::from_slice(value).ok()?;
-        Some((UsageKey { hour: u32::from_be_bytes(*hour), account, dtype }, totals))
+        Some((UsageKey { hour: u32::from_be_bytes(*hour), account, kind }, totals))
     }
 
     /// Sums that are durable and of earlier months are left to the volume.

@@ -1,9 +1,8 @@
 //! What accounts have used, hour by hour: of this month from memory, of earlier ones from the volume.
 
 use super::Book;
-use crate::gemm::Dtype;
 use crate::job::queue::AccountIndex;
-use crate::ledger::usage::{Totals, UsageKey};
+use crate::ledger::usage::{Totals, UsageKey, UsageKind};
 use crate::ledger::volume::{Table, Volume, VolumeError};
 
 /// Takes a sum; false ends it.
@@ -53,7 +52,7 @@ impl Book {
 
     /// Those of one account in memory.
     fn sums_of(&self, account: AccountIndex, from: u32, until: u32, take: Take<'_>) {
-        let mut next = UsageKey { hour: from, account, dtype: Dtype::F64 };
+        let mut next = UsageKey { hour: from, account, kind: UsageKind::FIRST };
         while let Some((key, _)) =
             self.usage.range(next..).next().filter(|(key, _)| key.hour < until)
         {
@@ -66,7 +65,7 @@ impl Book {
                 }
             }
             let hour = key.hour + u32::from(key.account >= account);
-            next = UsageKey { hour, account, dtype: Dtype::F64 };
+            next = UsageKey { hour, account, kind: UsageKind::FIRST };
         }
     }
 
@@ -82,10 +81,10 @@ impl Book {
         let mut goes_on = true;
         let mut hour = from;
         while hour < until && goes_on {
-            let key = UsageKey { hour, account, dtype: Dtype::F64 };
+            let key = UsageKey { hour, account, kind: UsageKind::FIRST };
             let mut row = self.usage_row_key(key);
-            // Up to the dtype, which does not order the rows as it does in memory.
-            row.truncate(row.len() - key.dtype.name().len());
+            // Up to the kind, which does not order the rows as it does in memory.
+            row.truncate(row.len() - key.kind.name().len());
             let mut take = |key: UsageKey, totals: &Totals| {
                 goes_on = take(key, totals);
                 goes_on

@@ -2,13 +2,16 @@
 
 mod rows;
 
+mod storage;
+
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use core::fmt;
 
 use super::Book;
-use crate::billing::{JobId, Tariff};
+use crate::billing::{Currency, JobId, Tariff};
 use crate::gemm::Dtype;
 use crate::job::queue::AccountIndex;
 use crate::ledger::entry::{Charge, Correction, Entry, Record};
@@ -167,6 +170,7 @@ impl Walk {
         self.end_task(task).map_err(|what| Flaw { sequence: sequence.checked_sub(1), what })?;
         match &entry.record {
             Record::Charge(charge) => self.charge(charge, &entry).map_err(flaw)?,
+            Record::Storage(charge) => self.storage(charge, &entry).map_err(flaw)?,
             Record::Correction(correction) => self.correction(correction).map_err(flaw)?,
             _ => {}
         }
@@ -185,28 +189,25 @@ impl Walk {
         if let Some(Charged { sequence, .. }) = self.jobs.insert(job, charged) {
             return Err(format!("job {job} was charged by entry {sequence} already"));
         }
-        let tariffs = self.book.tariffs();
-        let tariff = tariffs.and_then(|all| all.find(&charge.tariff, charge.tariff_version));
-        let tariff = tariff.ok_or_else(|| {
-            format!("there is no version {} of tariff {}", charge.tariff_version, charge.tariff)
-        })?;
+        let tariff = self.tariff(&charge.tariff, charge.tariff_version)?;
         let month = self.book.account(account).month_at(entry.at_unix_ns).to_date();
         let usage = charge.usage();
         let amount_micros = match charge.task {
             None => tariff.amount_micros(&usage, month),
             Some(id) => {
                 let line_micros = tariff.line_micros(&usage, month);
-                TaskSoFar::amount_of(&mut self.task, id, charge, line_micros, tariff)?
+                TaskSoFar::amount_of(&mut self.task, id, charge, line_micros, &tariff)?
             }
         };
-        if (charge.amount_micros, charge.currency) != (amount_micros, tariff.currency) {
-            return Err(format!(
-                "it charges {} {} micros, and its tariff says {amount_micros} {}",
-                charge.amount_micros, charge.currency, tariff.currency
-            ));
-        }
+        same_amount((charge.amount_micros, charge.currency), (amount_micros, tariff.currency))?;
         self.amount_micros += u128::from(amount_micros);
         Ok(())
+    }
+
+    fn tariff(&self, name: &str, version: u32) -> Result<Arc<Tariff>, String> {
+        let tariffs = self.book.tariffs();
+        let tariff = tariffs.and_then(|all| all.find(name, version)).cloned();
+        tariff.ok_or_else(|| format!("there is no version {version} of tariff {name}"))
     }
 
     /// The steps of a job come one behind the other: where the entry that comes is none of them, the
@@ -240,6 +241,17 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// An entry charges what its tariff says.
+fn same_amount(charged: (u64, Currency), said: (u64, Currency)) -> Result<(), String> {
+    if charged == said {
+        return Ok(());
+    }
+    Err(format!(
+        "it charges {} {} micros, and its tariff says {} {}",
+        charged.0, charged.1, said.0, said.1
+    ))
 }
 
 impl TaskSoFar {

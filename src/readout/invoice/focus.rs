@@ -2,21 +2,22 @@
 //! names begin with `x_` as it wants.
 //!
 //! A price is of operations and bytes together, and by tiers, so that there is no unit price; list,
-//! contracted and effective cost are what is billed. The quantity that is told is 10^12 operations; a
-//! correction has none.
+//! contracted and effective cost are what is billed. The quantity that is told is 10^12 operations, or
+//! 10^9 bytes stored for an hour; a correction has none.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::table::push_row;
 use super::{Invoice, Line};
+use crate::ledger::usage::UsageKind;
 use crate::readout::decimal;
 use crate::readout::span::hour_text;
 
 /// What provides, publishes and invoices.
 const PROVIDER: &str = "Gemmule";
 
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 31] = [
     "BilledCost",
     "BillingAccountId",
     "BillingAccountName",
@@ -41,6 +42,7 @@ const COLUMNS: [&str; 30] = [
     "ServiceCategory",
     "ServiceName",
     "ServiceSubcategory",
+    "x_ByteHours",
     "x_BytesIn",
     "x_BytesOut",
     "x_Dtype",
@@ -61,11 +63,19 @@ pub fn write(invoice: &Invoice<'_>) -> String {
 /// What a line has in each column.
 fn values(invoice: &Invoice<'_>, line: &Line<'_>) -> [String; COLUMNS.len()] {
     let cost = decimal::amount(line.amount_micros);
-    let dtype = line.dtype.name();
-    let (class, description, quantity, unit) = if line.is_correction {
-        ("Correction", format!("Corrections of {dtype} products"), String::new(), "")
-    } else {
-        ("", format!("Matrix products in {dtype}"), decimal::tera(line.flops), "Teraflops")
+    let dtype = line.dtype().unwrap_or_default();
+    let (class, description, quantity, unit) = match (line.is_correction, line.of) {
+        (true, _) => ("Correction", format!("Corrections of {dtype} products"), String::new(), ""),
+        (false, UsageKind::Storage) => {
+            ("", "Stored matrices".into(), decimal::giga(line.byte_hours), "GB-Hours")
+        }
+        (false, _) => {
+            ("", format!("Matrix products in {dtype}"), decimal::tera(line.flops), "Teraflops")
+        }
+    };
+    let [category, service, subcategory] = match line.of {
+        UsageKind::Storage => ["Storage", "Matrix storage", "Object Storage"],
+        _ => ["Compute", "Matrix multiplication", "Serverless Compute"],
     };
     [
         cost.clone(),
@@ -89,9 +99,10 @@ fn values(invoice: &Invoice<'_>, line: &Line<'_>) -> [String; COLUMNS.len()] {
         unit.into(),
         PROVIDER.into(),
         PROVIDER.into(),
-        "Compute".into(),
-        "Matrix multiplication".into(),
-        "Serverless Compute".into(),
+        category.into(),
+        service.into(),
+        subcategory.into(),
+        line.byte_hours.to_string(),
         line.bytes_in.to_string(),
         line.bytes_out.to_string(),
         dtype.into(),

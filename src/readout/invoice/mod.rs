@@ -1,6 +1,6 @@
 //! `GET /v1/invoices/{period}`: what a calendar month comes to, in four forms.
 //!
-//! A line is what one account used of one dtype on one day, or what was given back to it by
+//! A line is what one account used of one dtype on one day, or was charged for storage on it, or what was given back to it by
 //! corrections made on that day, of whatever day their jobs were: what was told once never changes.
 
 mod table;
@@ -17,10 +17,9 @@ use serde::ser::Serializer;
 
 use crate::billing::Currency;
 use crate::formats::accept;
-use crate::gemm::Dtype;
 use crate::http::{RequestHead, Response};
 use crate::ledger::Account;
-use crate::ledger::usage::Totals;
+use crate::ledger::usage::{Totals, UsageKind};
 use crate::problem::{Problem, ProblemKind};
 use crate::readout::Month;
 use crate::readout::decimal;
@@ -90,8 +89,8 @@ impl Form {
     /// in each line of FOCUS once.
     pub const fn line_bytes_max(self) -> usize {
         match self {
-            Self::Json => 640,
-            Self::Csv | Self::Html => 512,
+            Self::Json => 704,
+            Self::Csv | Self::Html => 576,
             Self::Focus => 1792,
         }
     }
@@ -110,7 +109,7 @@ pub struct Invoice<'a> {
     pub account: Option<&'a Account>,
     pub currency: Currency,
     pub ledger: &'static str,
-    /// By account, day and dtype.
+    /// By account, day, and dtype or storage.
     pub lines: Vec<Line<'a>>,
     pub total: Totals,
 }
@@ -121,13 +120,14 @@ pub struct Line<'a> {
     pub account: &'a Account,
     /// In days since 1970.
     pub day: u32,
-    pub dtype: Dtype,
+    pub of: UsageKind,
     pub is_correction: bool,
     /// Of a correction, all but `amount_micros` is 0.
     pub jobs: u64,
     pub flops: u128,
     pub bytes_in: u128,
     pub bytes_out: u128,
+    pub byte_hours: u128,
     /// Below 0 where it is given back.
     pub amount_micros: i128,
 }
@@ -137,37 +137,52 @@ impl<'a> Line<'a> {
     pub fn of(
         account: &'a Account,
         day: u32,
-        dtype: Dtype,
+        of: UsageKind,
         totals: &Totals,
     ) -> impl Iterator<Item = Self> {
-        let Totals { jobs, flops, bytes_in, bytes_out, amount_micros, corrected_micros } = *totals;
-        let usage = (jobs > 0).then_some(Self {
+        let Totals { jobs, flops, bytes_in, bytes_out, byte_hours, .. } = *totals;
+        let is_storage = of == UsageKind::Storage;
+        let usage = (jobs > 0 || is_storage).then_some(Self {
             account,
             day,
-            dtype,
+            of,
             is_correction: false,
             jobs,
             flops,
             bytes_in,
             bytes_out,
-            amount_micros: signed(amount_micros),
+            byte_hours,
+            amount_micros: signed(totals.amount_micros),
         });
-        let correction = (corrected_micros > 0).then_some(Self {
+        let correction = (totals.corrected_micros > 0).then_some(Self {
             account,
             day,
-            dtype,
+            of,
             is_correction: true,
             jobs: 0,
             flops: 0,
             bytes_in: 0,
             bytes_out: 0,
-            amount_micros: -signed(corrected_micros),
+            byte_hours: 0,
+            amount_micros: -signed(totals.corrected_micros),
         });
         usage.into_iter().chain(correction)
     }
 
     const fn kind(&self) -> &'static str {
-        if self.is_correction { "correction" } else { "usage" }
+        match (self.is_correction, self.of) {
+            (true, _) => "correction",
+            (false, UsageKind::Storage) => "storage",
+            (false, _) => "usage",
+        }
+    }
+
+    /// Of products.
+    const fn dtype(&self) -> Option<&'static str> {
+        match self.of.dtype() {
+            Some(dtype) => Some(dtype.name()),
+            None => None,
+        }
     }
 }
 
@@ -266,24 +281,26 @@ impl Serialize for Line<'_> {
         struct Json<'a> {
             account: &'a str,
             day: String,
-            dtype: &'static str,
+            dtype: Option<&'static str>,
             kind: &'static str,
             jobs: u64,
             flops: u128,
             bytes_in: u128,
             bytes_out: u128,
+            byte_hours: u128,
             amount_micros: i128,
             amount: String,
         }
         let json = Json {
             account: self.account.id.as_str(),
             day: day_text(self.day),
-            dtype: self.dtype.name(),
+            dtype: self.dtype(),
             kind: self.kind(),
             jobs: self.jobs,
             flops: self.flops,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            byte_hours: self.byte_hours,
             amount_micros: self.amount_micros,
             amount: decimal::amount(self.amount_micros),
         };

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::{Invoice, Line};
+use crate::ledger::usage::UsageKind;
 use crate::readout::decimal;
 use crate::readout::span::day_text;
 
@@ -18,7 +19,7 @@ tfoot td{font-weight:bold;border-top:2px solid #111}.open{color:#a00;font-weight
 
 const HEADINGS: &str = "\
 <th class=\"t\">Account</th><th class=\"t\">Day</th><th class=\"t\">What</th><th>Jobs</th>\
-<th>Operations</th><th>Bytes in</th><th>Bytes out</th>";
+<th>Operations</th><th>Bytes in</th><th>Bytes out</th><th>Byte-hours stored</th>";
 
 pub fn write(invoice: &Invoice<'_>) -> String {
     let period = invoice.period();
@@ -38,7 +39,7 @@ pub fn write(invoice: &Invoice<'_>) -> String {
     let mut text = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
          <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n\
-         <p>{whose}<br>Matrix products of {period}, days in UTC. The ledger is {}.</p>\n{open}\
+         <p>{whose}<br>Matrix products and storage of {period}, days in UTC. The ledger is {}.</p>\n{open}\
          <table><thead><tr>{HEADINGS}<th>{currency}</th></tr></thead>\n<tbody>\n",
         invoice.ledger,
     );
@@ -48,25 +49,30 @@ pub fn write(invoice: &Invoice<'_>) -> String {
     let total = &invoice.total;
     text.push_str(&format!(
         "</tbody>\n<tfoot><tr><td class=\"t\" colspan=\"3\">Total</td><td>{}</td><td>{}</td>\
-         <td>{}</td><td>{}</td><td>{}</td></tr></tfoot></table>\n</body></html>\n",
+         <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr></tfoot></table>\n</body></html>\n",
         grouped(total.jobs.into()),
         grouped(total.flops),
         grouped(total.bytes_in),
         grouped(total.bytes_out),
+        grouped(total.byte_hours),
         decimal::amount(invoice.due_micros()),
     ));
     text
 }
 
 fn push_line(text: &mut String, line: &Line<'_>) {
-    let what = if line.is_correction { "corrections" } else { "products" };
+    let what = match (line.is_correction, line.of) {
+        (true, _) => " corrections",
+        (false, UsageKind::Storage) => "",
+        (false, _) => " products",
+    };
     text.push_str(&format!(
-        "<tr><td class=\"t\">{}</td><td class=\"t\">{}</td><td class=\"t\">{} {what}</td>",
+        "<tr><td class=\"t\">{}</td><td class=\"t\">{}</td><td class=\"t\">{}{what}</td>",
         line.account.id,
         day_text(line.day),
-        line.dtype.name(),
+        line.of.name(),
     ));
-    let numbers = [line.jobs.into(), line.flops, line.bytes_in, line.bytes_out];
+    let numbers = [line.jobs.into(), line.flops, line.bytes_in, line.bytes_out, line.byte_hours];
     for number in numbers {
         let number = if line.is_correction { String::new() } else { grouped(number) };
         text.push_str(&format!("<td>{number}</td>"));

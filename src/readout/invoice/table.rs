@@ -6,7 +6,7 @@ use super::Invoice;
 use crate::readout::decimal;
 use crate::readout::span::day_text;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "invoice",
     "status",
     "account",
@@ -21,6 +21,7 @@ const COLUMNS: [&str; 14] = [
     "amount_micros",
     "amount",
     "currency",
+    "byte_hours",
 ];
 
 pub fn write(invoice: &Invoice<'_>) -> String {
@@ -33,7 +34,7 @@ pub fn write(invoice: &Invoice<'_>) -> String {
             line.account.id.as_str(),
             &line.account.name,
             &day_text(line.day),
-            line.dtype.name(),
+            line.dtype().unwrap_or_default(),
             line.kind(),
             &line.jobs.to_string(),
             &line.flops.to_string(),
@@ -42,6 +43,7 @@ pub fn write(invoice: &Invoice<'_>) -> String {
             &line.amount_micros.to_string(),
             &decimal::amount(line.amount_micros),
             invoice.currency.as_str(),
+            &line.byte_hours.to_string(),
         ];
         push_row(&mut text, &row);
     }

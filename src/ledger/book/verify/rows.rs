@@ -67,7 +67,7 @@ impl Walk {
         let mut hour = String::new();
         Civil::from_unix_ns(u64::from(key.hour) * HOUR_NS).push_rfc3339(&mut hour);
         let account = &self.book.account(key.account).account.id;
-        format!("the usage of {account} in {} from {hour} on", key.dtype.name())
+        format!("the usage of {account} in {} from {hour} on", key.kind.name())
     }
 
     fn compare_accounts(&self, volume: &Volume) -> Result<(), Flaw> {
@@ -80,6 +80,7 @@ impl Walk {
                 state.account == row.account
                     && state.charged_micros == row.charged_micros
                     && state.credited_micros == row.credited_micros
+                    && state.storage == row.storage
             });
             seen.insert(id.clone());
             if is_same && key == id.as_str().as_bytes() {
