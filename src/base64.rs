@@ -1,6 +1,8 @@
 //! Base64 (RFC 4648, section 4): each run of bytes has one spelling here, and no other is taken.
 
 use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -23,12 +25,30 @@ pub(crate) fn parse<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
     parse_unpadded(digits.as_bytes())
 }
 
-/// The bytes that digits stand for, without padding.
-pub(crate) fn parse_unpadded<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
-    if digits.len() != (8 * BYTES).div_ceil(6) {
+/// The bytes that padded digits stand for, as many as they are.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    if !text.len().is_multiple_of(4) || padding > 2 {
         return None;
     }
+    let mut bytes = vec![0; text.len() / 4 * 3 - padding];
+    decode_to(digits.as_bytes(), &mut bytes)?;
+    Some(bytes)
+}
+
+/// The bytes that digits stand for, without padding.
+pub(crate) fn parse_unpadded<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
+    decode_to(digits, &mut bytes)?;
+    Some(bytes)
+}
+
+/// Fills `bytes` from as many digits as they need.
+fn decode_to(digits: &[u8], bytes: &mut [u8]) -> Option<()> {
+    if digits.len() != (8 * bytes.len()).div_ceil(6) {
+        return None;
+    }
     let (mut bits, mut bit_count) = (0_u32, 0);
     let mut places = bytes.iter_mut();
     for digit in digits {
@@ -41,7 +61,7 @@ pub(crate) fn parse_unpadded<const BYTES: usize>(digits: &[u8]) -> Option<[u8; B
         }
     }
     // What is left over must be nothing.
-    (bits & ((1 << bit_count) - 1) == 0).then_some(bytes)
+    (bits & ((1 << bit_count) - 1) == 0).then_some(())
 }
 
 /// Whether these are digits, and perhaps padding behind them.
@@ -58,6 +78,7 @@ mod tests {
     #[test]
     fn examples_there_and_back() {
         fn check<const BYTES: usize>(bytes: &[u8; BYTES], text: &str) {
+            assert_eq!(decode(text).as_deref(), Some(&bytes[..]));
             let mut pushed = String::new();
             push(&mut pushed, bytes);
             assert_eq!(pushed, text);

@@ -20,6 +20,8 @@ pub mod inference;
 pub mod store;
 
 pub mod expression;
+pub mod task;
+
 pub mod job;
 pub mod json;
 

@@ -84,6 +84,21 @@ pub const ACCOUNT_JOBS_AT_ONCE_MAX: u32 = 1_000_000;
 /// Matrices kept at once, by all accounts; each takes some memory while the machine runs.
 pub const MATRICES_MAX: usize = 65_536;
 
+/// Jobs that go on by themselves and run at once, each in its memory.
+pub const TASKS_RUNNING_MAX: usize = 4;
+/// Jobs that go on by themselves and have not ended, of all accounts.
+pub const TASKS_WAITING_MAX: usize = 10_000;
+/// Jobs that have ended and are listed still.
+pub const TASKS_ENDED_MAX: usize = 1024;
+/// Jobs in one reply that lists them.
+pub const TASKS_PER_REPLY: usize = 100;
+/// How long a volume keeps what became of a job that has ended: 30 days.
+pub const TASKS_KEPT_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// How long the results of a job are kept that does not say: a day.
+pub const JOB_KEEP_SECONDS_DEFAULT: u64 = 24 * 60 * 60;
+/// The longest that a request can ask to wait for a job.
+pub const WAIT_SECONDS_MAX: u64 = 60;
+
 /// Accounts in one reply that lists them.
 pub const ACCOUNTS_PER_REPLY: usize = 1000;
 /// How long the key is valid that is printed where nobody has one to administer with.

@@ -51,12 +51,16 @@ problem_kinds! {
     UnknownAccount = "unknown-account", 404, "There is no such account";
     UnknownKeyId = "unknown-key-id", 404, "No key has this id";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
+    UnknownMatrix = "unknown-matrix", 404, "The account keeps no such matrix";
+    UnknownReference = "unknown-reference", 404, "The account calls no matrix by this name";
     UnknownPeriod = "unknown-period", 404, "There is no such month";
     UnknownModel = "unknown-model", 404, "There is no such model or version";
     UnknownProblem = "unknown-problem", 404, "No problem has this name";
     MethodNotAllowed = "method-not-allowed", 405, "This path does not take this method";
     NotAcceptable = "not-acceptable", 406, "No format of the reply is acceptable";
     RequestTimeout = "request-timeout", 408, "The request did not arrive in time";
+    JobNotDone = "job-not-done", 409, "The job is not done";
+    JobEnded = "job-ended", 409, "The job has ended";
     AccountExists = "account-exists", 409, "There is an account of this id already";
     KeyEnded = "key-ended", 409, "The key has ended";
     CursorExpired = "cursor-expired", 410, "The events behind this cursor are not kept";
@@ -105,6 +109,7 @@ problem_kinds! {
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another request";
     ResultNotFinite = "result-not-finite", 422, "The result overflows the dtype";
     ArithmeticFault = "arithmetic-fault", 500, "The machine has computed a wrong result";
+    DeadlineExceeded = "deadline-exceeded", 504, "The job was not done by its deadline";
     Overloaded = "overloaded", 503, "The machine is busy; try again";
     Draining = "draining", 503, "The machine is shutting down";
 }

@@ -8,6 +8,7 @@ use crate::api::methods::{GET, Methods, POST};
 use crate::billing::JobId;
 use crate::http::{Method, RequestHead};
 use crate::inference::{Call, Model};
+use crate::ledger::hash::Hash;
 use crate::ledger::key::KeyId;
 use crate::ledger::{AccountId, Scope};
 use crate::problem::{Problem, ProblemKind};
@@ -20,6 +21,14 @@ pub enum Route {
     Multiply,
     /// `POST /v1/quote`
     Quote,
+    /// `GET /v1/jobs`
+    Jobs,
+    /// `POST /v1/jobs`, with what its idempotency key comes to, once that is known
+    Submit(Option<Hash>),
+    /// What is asked of a job that goes on by itself.
+    Job(JobCall, JobId),
+    /// `POST /v1/admin/drain`
+    Drain,
     /// `GET /v1/jobs/{id}/bill`
     JobBill(JobId),
     /// `GET /v1/jobs/{id}/receipt`
@@ -46,6 +55,19 @@ pub enum Route {
     Change(AdminPath),
     /// `OPTIONS` of any path: the methods it takes.
     Options(String),
+}
+
+/// What is asked of a job that goes on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobCall {
+    /// `GET /v1/jobs/{id}`
+    Status,
+    /// `GET /v1/jobs/{id}/events`
+    Events,
+    /// `GET /v1/jobs/{id}/result`
+    Result,
+    /// `POST /v1/jobs/{id}:cancel`
+    Cancel,
 }
 
 /// Who may ask for something.
@@ -83,9 +105,16 @@ const fn row(
 const TABLE: &[Row] = &[
     row("/v1/multiply", POST, |_| Ok(Route::Multiply)),
     row("/v1/quote", POST, |_| Ok(Route::Quote)),
+    row("/v1/jobs", GET, |_| Ok(Route::Jobs)),
+    row("/v1/jobs", POST, |_| Ok(Route::Submit(None))),
+    row("/v1/jobs/{}:cancel", POST, |path| of_job(path, |job| Route::Job(JobCall::Cancel, job))),
+    row("/v1/jobs/{}", GET, |path| of_job(path, |job| Route::Job(JobCall::Status, job))),
+    row("/v1/jobs/{}/events", GET, |path| of_job(path, |job| Route::Job(JobCall::Events, job))),
+    row("/v1/jobs/{}/result", GET, |path| of_job(path, |job| Route::Job(JobCall::Result, job))),
     row("/v1/jobs/{}/bill", GET, |path| of_job(path, Route::JobBill)),
     row("/v1/jobs/{}/receipt", GET, |path| of_job(path, Route::JobReceipt)),
     row("/v1/receipt-keys", GET, |_| Ok(Route::ReceiptKeys)),
+    row("/v1/admin/drain", POST, |_| Ok(Route::Drain)),
     row("/v1/admin/accounts", GET.and(POST), |_| admin(AdminPath::Accounts)),
     row("/v1/admin/accounts/{}", GET.and(POST), |path| of_account(path, AdminPath::Account)),
     row("/v1/admin/accounts/{}/keys", GET.and(POST), |path| of_account(path, AdminPath::Keys)),
@@ -161,11 +190,17 @@ impl Route {
     /// Who may ask for it.
     pub fn needs(&self) -> Needs {
         match self {
-            Self::Multiply | Self::Inference(Call::Infer(_)) | Self::Quote => {
-                Needs::Scope(Scope::Submit)
-            }
-            Self::JobBill(_) | Self::JobReceipt(_) | Self::Readout(_) => Needs::Scope(Scope::Read),
-            Self::Admin(_) | Self::Change(_) => Needs::Scope(Scope::Admin),
+            Self::Multiply
+            | Self::Inference(Call::Infer(_))
+            | Self::Quote
+            | Self::Submit(_)
+            | Self::Job(JobCall::Cancel, _) => Needs::Scope(Scope::Submit),
+            Self::JobBill(_)
+            | Self::JobReceipt(_)
+            | Self::Readout(_)
+            | Self::Jobs
+            | Self::Job(..) => Needs::Scope(Scope::Read),
+            Self::Admin(_) | Self::Change(_) | Self::Drain => Needs::Scope(Scope::Admin),
             Self::ReceiptKeys
             | Self::Health
             | Self::Version
@@ -225,7 +260,7 @@ impl Route {
 impl Route {
     /// Whether its request has a small body in JSON.
     pub fn takes_small_body(&self) -> bool {
-        matches!(self, Self::Quote | Self::Change(_))
+        matches!(self, Self::Quote | Self::Change(_) | Self::Submit(_))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod cors;
 pub mod digest;
 pub mod head;
 pub mod payload;
+pub mod prefer;
 pub mod range;
 pub mod response;
 pub mod server_events;

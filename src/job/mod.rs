@@ -45,6 +45,7 @@ use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 use crate::server::payer::Payer;
+use crate::task::{Ended, TaskRun};
 
 use check::{Checked, Checking};
 use fingerprint::Fingerprinting;
@@ -132,6 +133,7 @@ enum Stage {
     F32(Work<f32>),
     Seal(Box<Sealing>),
     Read(Box<Reading>),
+    Task(Box<TaskRun>),
     Finished(Outcome),
 }
 
@@ -144,6 +146,8 @@ pub(crate) enum Outcome {
     Sealed(Response),
     /// A piece of a reply is there.
     Read(ReadPiece),
+    /// A job that goes on by itself came back.
+    Task(Ended),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
 }
@@ -227,8 +231,12 @@ impl Job {
             Stage::Input(Input::Tensors(_) | Input::Operation(_)) => Activity::Gemm,
             Stage::F64(work) => work.activity(),
             Stage::F32(work) => work.activity(),
+            Stage::Task(_) => Activity::Gemm,
             Stage::Seal(_) | Stage::Read(_) | Stage::Finished(_) => Activity::Encode,
         };
+        if let Stage::Task(run) = &mut self.stage {
+            run.note_time(now_ns);
+        }
         self.timing.turn_to(activity, now_ns);
     }
 
@@ -242,7 +250,7 @@ impl Job {
             Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
             Stage::F64(work) => is_small(work.shape()),
             Stage::F32(work) => is_small(work.shape()),
-            Stage::Seal(_) | Stage::Read(_) => false,
+            Stage::Seal(_) | Stage::Read(_) | Stage::Task(_) => false,
             Stage::Finished(_) => true,
         }
     }
@@ -269,6 +277,18 @@ impl Job {
         cancelled: CancelFlag,
         now_ns: u64,
     ) -> Self {
+        let job = Self::of_nobody(session, account, promise, cancelled, now_ns);
+        Self { stage: Stage::Read(reading), ..job }
+    }
+
+    /// One that multiplies for no request: there is nothing to do, and nobody to charge for it.
+    fn of_nobody(
+        session: SessionId,
+        account: AccountIndex,
+        promise: Promise,
+        cancelled: CancelFlag,
+        now_ns: u64,
+    ) -> Self {
         let checking = Checking {
             is_asked: false,
             seed: [0; 32],
@@ -291,7 +311,33 @@ impl Job {
             // Its end is none that is counted.
             is_done: true,
             charged_until: 0,
-            stage: Stage::Read(reading),
+            stage: Stage::Finished(Outcome::Cancelled),
+        }
+    }
+
+    /// A job that goes on by itself: it is no session's.
+    pub(crate) fn of_task(
+        id: JobId,
+        account: AccountIndex,
+        run: Box<TaskRun>,
+        promise: Promise,
+        now_ns: u64,
+    ) -> Self {
+        let unheard = CancelFlag::default();
+        let job = Self::of_nobody(SessionId::NOBODY, account, promise, unheard, now_ns);
+        Self { id, stage: Stage::Task(run), ..job }
+    }
+
+    /// Whether it goes on by itself.
+    pub(crate) fn is_task(&self) -> bool {
+        self.session == SessionId::NOBODY
+    }
+
+    /// How a job that goes on by itself came back.
+    pub(crate) fn into_task_end(mut self) -> Option<Ended> {
+        match self.take_outcome() {
+            Outcome::Task(ended) => Some(ended),
+            _ => None,
         }
     }
 
@@ -324,6 +370,10 @@ impl Job {
             Stage::Seal(sealing) => sealing
                 .advance(pause)
                 .map_or_else(Stage::Seal, |response| Stage::Finished(Outcome::Sealed(response))),
+            Stage::Task(mut run) => match run.advance(crew, pause) {
+                None => Stage::Task(run),
+                Some(ended) => Stage::Finished(Outcome::Task(ended)),
+            },
             Stage::Read(reading) => {
                 reading.advance().map_or_else(failed, |piece| Stage::Finished(Outcome::Read(piece)))
             }
@@ -341,7 +391,7 @@ impl Job {
         };
         let held_bytes = match &outcome {
             Outcome::Done(done) => done.written.held_bytes(),
-            Outcome::Sealed(_) | Outcome::Read(_) => return outcome,
+            Outcome::Sealed(_) | Outcome::Read(_) | Outcome::Task(_) => return outcome,
             _ => 0,
         };
         // What was written is part of what was promised, so this gives memory back and can't fail.

@@ -31,6 +31,7 @@ pub use background::Background;
 pub use iterate::Steps;
 pub use tiles::Each;
 
+use crate::expression::StepWork;
 use crate::gemm::{Crew, Dtype, Element, Shape, workspace_bytes_max};
 use crate::store::{Draft, Layout, MatrixId, StoreError, Stored};
 use iterate::IterateRun;
@@ -164,6 +165,22 @@ pub enum Work {
     Each(Each),
     /// Of A and the first state. The result has states side by side.
     Iterate(Steps),
+}
+
+impl From<&StepWork> for Work {
+    fn from(work: &StepWork) -> Self {
+        match *work {
+            StepWork::Gemm { alpha, beta, transpose_a, transpose_b, algorithm: _ } => {
+                Self::Gemm(Gemm { alpha, beta, transpose_a, transpose_b })
+            }
+            StepWork::Add { alpha, beta } => Self::Each(Each::Add { alpha, beta }),
+            StepWork::Scale { alpha } => Self::Each(Each::Scale { alpha }),
+            StepWork::Transpose => Self::Each(Each::Transpose),
+            StepWork::Iterate { steps, snapshot_every } => {
+                Self::Iterate(Steps { steps, snapshot_every })
+            }
+        }
+    }
 }
 
 impl Work {

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::RngCore;
 use crate::api::{Route, SmallBody};
 use crate::billing::JobId;
 use crate::http::digest::{self, DigestCheck, MalformedDigest};
-use crate::http::{RequestHead, Response, trace};
+use crate::http::{RequestHead, Response, prefer, trace};
 use crate::inference::{self, Call};
 use crate::job::{CancelFlag, Job, Origin, Request};
 use crate::ledger::allowance::LimitReached;
@@ -60,6 +60,29 @@ impl Server {
             Route::Readout(readout) => {
                 let caller = caller.expect("a readout needs a scope");
                 return self.read_out(id, *readout, head, caller, now).map(|()| None);
+            }
+            Route::Job(call, job) => {
+                let caller = caller.expect("a job needs a scope");
+                return self.reply_job(id, *call, *job, head, caller, now).map(|()| None);
+            }
+            Route::Jobs => {
+                let caller = caller.expect("jobs need a scope");
+                let response = self.reply_tasks(caller, now);
+                return Ok(Some((response, self.book.sequence())));
+            }
+            Route::Drain => {
+                self.drain(now);
+                return Ok(Some((Response::json(202, "{\"status\":\"draining\"}"), 0)));
+            }
+            Route::Submit(_) => {
+                let caller_known = caller.expect("a job needs a scope");
+                let key = self.idempotency_hash(head, caller_known.account)?;
+                if let Some(session) = self.session_mut(id) {
+                    session.wait_ns = prefer::wait_ns(head);
+                }
+                let body = SmallBody::admit(head, &self.memory)?;
+                let pending = Pending::Other(Route::Submit(key), body, caller);
+                return self.await_body(id, head, pending);
             }
             route if route.takes_small_body() => {
                 let body = SmallBody::admit(head, &self.memory)?;
@@ -132,6 +155,10 @@ impl Server {
             Pending::Product(intake, payer) => {
                 intake.finish().map(|request| self.begin_job(id, request, payer, now))
             }
+            Pending::Other(Route::Submit(key), body, caller) => body.finish().and_then(|text| {
+                let caller = caller.expect("a job needs a scope");
+                self.answer_submission(id, &text, caller, key, now)
+            }),
             Pending::Other(route, body, caller) => body
                 .finish()
                 .and_then(|text| self.reply_to(&route, &text, caller, now))

@@ -26,7 +26,7 @@ impl Server {
     pub fn next_job(&mut self) -> Option<Job> {
         while let Some(job) = self.ready_jobs.pop() {
             // One whose client is gone needs no run.
-            if self.session(job.session).is_some() {
+            if job.is_task() || self.session(job.session).is_some() {
                 self.jobs_out += 1;
                 return Some(job);
             }
@@ -44,6 +44,10 @@ impl Server {
     /// that is, unless its client is gone.
     pub fn finish(&mut self, mut job: Job, now: Now) -> Option<SessionId> {
         self.jobs_out -= 1;
+        if job.is_task() {
+            self.end_task(job, now);
+            return None;
+        }
         let id = job.session;
         // A client that is gone gets no reply, and so no bill.
         let Some(session) = self.session_mut(id) else {
@@ -88,6 +92,7 @@ impl Server {
                 self.note_progress(id, 0, now);
                 return Some(id);
             }
+            Outcome::Task(_) => unreachable!("it is no session's"),
             Outcome::Cancelled => {
                 self.counters.jobs_cancelled.add(1);
                 return None;

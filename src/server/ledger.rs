@@ -26,7 +26,7 @@ use crate::time::Now;
 pub(super) struct Waiting {
     replies: Vec<WaitingReply>,
     /// In the order of their entries.
-    bills: VecDeque<Bill>,
+    pub bills: VecDeque<Bill>,
     /// Lines for the console, and the first entry that each does not rest on.
     lines: VecDeque<(u64, String)>,
 }
@@ -97,6 +97,7 @@ impl Server {
             sessions.push(reply.session);
             self.answer_with(reply.session, reply.response, reply.promise, now);
         }
+        self.tell_ended_tasks(now);
         sessions
     }
 
@@ -149,7 +150,7 @@ impl Server {
     }
 
     /// Bills whose entries are durable can be read, and are printed.
-    fn announce(&mut self) {
+    pub(super) fn announce(&mut self) {
         let durable_until = self.book.durable_until();
         while let Some((_, line)) =
             self.waiting.lines.pop_front_if(|(until, _)| *until <= durable_until)

@@ -52,9 +52,19 @@ impl Payer {
             return Ok(());
         }
         let Some(allowance) = &mut self.allowance else { return Ok(()) };
-        let amount_micros_max = self.tariff.amount_micros_max(usage);
-        let hold = allowance.bounds.hold(amount_micros_max, usage.flops);
-        allowance.hold = Some(hold.map_err(LimitReached::into_problem)?);
+        allowance.hold(self.tariff.amount_micros_max(usage), usage.flops)
+    }
+}
+
+impl Allowance {
+    /// Sets aside what a job may come to cost, and its operations.
+    ///
+    /// # Errors
+    ///
+    /// The limit of the account that it might exceed.
+    pub fn hold(&mut self, amount_micros_max: u64, flops: u64) -> Result<(), Problem> {
+        let hold = self.bounds.hold(amount_micros_max, flops);
+        self.hold = Some(hold.map_err(LimitReached::into_problem)?);
         Ok(())
     }
 }
@@ -87,6 +97,17 @@ impl Server {
     /// A job was charged: what it held is spent, and the rest is void.
     pub(super) fn post(&mut self, payer: Payer, amount_micros: u64, flops: u64) {
         let Payer { account, allowance, .. } = payer;
+        self.post_hold(account, allowance, amount_micros, flops);
+    }
+
+    /// A job that goes on by itself was charged.
+    pub(super) fn post_hold(
+        &mut self,
+        account: AccountIndex,
+        allowance: Option<Box<Allowance>>,
+        amount_micros: u64,
+        flops: u64,
+    ) {
         if let Some(hold) = allowance.and_then(|allowance| allowance.hold) {
             self.in_use.of(account).0.post(hold, amount_micros, flops);
         }

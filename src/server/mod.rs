@@ -27,6 +27,8 @@ mod ledger;
 
 pub(crate) mod payer;
 
+mod tasks;
+
 pub(crate) mod limits;
 
 mod replies;
@@ -58,6 +60,7 @@ use crate::http::connection::Event;
 use crate::inference::stats;
 use crate::job::Job;
 use crate::job::queue::{AccountIndex, FairQueue};
+use crate::large::Background;
 use crate::ledger::book::{Book, BookError};
 use crate::ledger::entry::{Opened, Record};
 use crate::ledger::{Account, AccountId, Volume};
@@ -111,6 +114,9 @@ pub struct SessionId {
 }
 
 impl SessionId {
+    /// No session has it.
+    pub(crate) const NOBODY: Self = Self { index: usize::MAX, generation: 0 };
+
     /// A small number that no other open session has: an index for the host's own table.
     pub fn index(self) -> usize {
         self.index
@@ -146,6 +152,9 @@ pub struct Server {
     book: Book,
     /// Matrices that stay.
     store: Arc<Store>,
+    /// Threads of the host that wait for disks.
+    background: Option<Arc<dyn Background>>,
+    tasks: tasks::Tasks,
     /// The account [`ANONYMOUS`], where it is served.
     anonymous: Option<AccountIndex>,
     waiting: ledger::Waiting,
@@ -168,6 +177,8 @@ impl Server {
         let memory = MemoryBudget::new(config.memory_bytes);
         let mut server = Self {
             store: Store::in_memory(memory.clone()),
+            background: None,
+            tasks: tasks::Tasks::default(),
             memory,
             sessions: Slab::new(),
             generation: 0,
@@ -210,6 +221,7 @@ impl Server {
         self.book = Book::open(volume, now.unix_ns)?;
         self.anonymous = None;
         self.begin_book(now.unix_ns);
+        self.open_tasks(now)?;
         Ok(self)
     }
 
@@ -240,6 +252,12 @@ impl Server {
     /// The same, for pages of other origins too.
     pub fn with_cors(mut self, cors: Cors) -> Self {
         self.cors = cors;
+        self
+    }
+
+    /// The same, on a host that has threads which wait for disks.
+    pub fn with_background(mut self, background: Arc<dyn Background>) -> Self {
+        self.background = Some(background);
         self
     }
 
@@ -377,13 +395,15 @@ impl Server {
     /// monotonic clock.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let untold_ns = (!self.untold.is_empty()).then_some(0);
-        let times = [untold_ns, self.timers.next_ns(), self.drain_until_ns, self.storage.due_ns()];
-        times.into_iter().flatten().min()
+        let session_ns = [untold_ns, self.timers.next_ns(), self.drain_until_ns];
+        let others_ns = [self.storage.due_ns(), self.tasks.next_ns()];
+        session_ns.into_iter().chain(others_ns).flatten().min()
     }
 
     /// A session whose time is up, or which has new output that came of no bytes of its client's;
     /// called until there is none.
     pub fn expire(&mut self, now: Now) -> Option<Expired> {
+        self.look_after_tasks(now);
         if let Some(id) = self.untold.pop() {
             return Some(Expired::Answered(id));
         }
@@ -442,6 +462,7 @@ impl Server {
     pub fn drain(&mut self, now: Now) {
         self.drain_until_ns = Some(now.monotonic_ns.saturating_add(DRAIN_TIMEOUT_NS));
         self.end_all_events(now);
+        self.pause_tasks();
         for (_, session) in &mut self.sessions {
             session.connection.close_after_response();
         }
@@ -460,7 +481,11 @@ impl Server {
                 && session.stream.is_none()
                 && session.output.is_empty()
         };
-        let is_idle = || self.waiting.is_empty() && self.sessions.iter().all(|(_, it)| is_idle(it));
+        let is_idle = || {
+            !self.tasks.are_running()
+                && self.waiting.is_empty()
+                && self.sessions.iter().all(|(_, it)| is_idle(it))
+        };
         self.drain_until_ns.is_some_and(|until_ns| now.monotonic_ns >= until_ns || is_idle())
     }
 

@@ -119,18 +119,26 @@ impl Server {
         allowance: Option<Box<Allowance>>,
         now: Now,
     ) -> Result<Payer, Problem> {
-        let account = &self.book.account(caller.account).account;
         let tariff = self.tariff_of(caller.account, now)?;
-        let retry = match idempotency_key(head)? {
-            None => None,
-            Some(key) => {
-                let mut text = account.id.as_str().as_bytes().to_vec();
-                text.push(0);
-                text.extend_from_slice(key.as_bytes());
-                Some(self.retry(Hash::of(&text), now)?)
-            }
-        };
+        let key = self.idempotency_hash(head, caller.account)?;
+        let retry = key.map(|key| self.retry(key, now)).transpose()?;
         Ok(Payer { account: caller.account, tariff, retry, allowance })
+    }
+
+    /// What the key of a request that names one comes to: the SHA-256 of the account's id, a zero byte,
+    /// and the key.
+    ///
+    /// # Errors
+    ///
+    /// That the key is malformed.
+    pub(super) fn idempotency_hash(
+        &self,
+        head: &RequestHead,
+        account: AccountIndex,
+    ) -> Result<Option<Hash>, Problem> {
+        let Some(key) = idempotency_key(head)? else { return Ok(None) };
+        let account = self.book.account(account).account.id.as_str();
+        Ok(Some(Hash::of(&[account.as_bytes(), &[0], key.as_bytes()].concat())))
     }
 
     /// The tariff by which an account is charged for what is admitted now.

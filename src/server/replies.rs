@@ -139,6 +139,11 @@ impl Server {
                 Response::json(200, to_json(&receipt))
             }
             Route::ReceiptKeys => Response::json(200, to_json(self.book.receipt_keys())),
+            Route::JobBill(job) if let Some(bill) = self.task_bill(*job, caller)? => {
+                let mut text = String::new();
+                bill.push_json(&mut text);
+                Response::json(200, text.into_bytes())
+            }
             Route::JobBill(job) => {
                 let bill = self.bill_for(*job, caller)?;
                 let corrected = self.book.corrected_micros(*job);
@@ -170,8 +175,12 @@ impl Server {
             ),
             Route::Options(allow) => Response::empty(204).with_field("Allow", allow),
             Route::Inference(call) => return self.reply_inference(*call),
-            Route::Multiply | Route::Quote | Route::Change(_) => unreachable!("these have a body"),
-            Route::Admin(_) | Route::Readout(_) => unreachable!("these have their query as well"),
+            Route::Multiply | Route::Quote | Route::Change(_) | Route::Submit(_) => {
+                unreachable!("these have a body")
+            }
+            Route::Admin(_) | Route::Readout(_) | Route::Job(..) | Route::Jobs | Route::Drain => {
+                unreachable!("these have their query as well, or change something")
+            }
         };
         Ok(response)
     }

@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub digest_wanted: bool,
     /// What its reply goes on with.
     pub stream: Option<Stream>,
+    /// How long the client would wait for the end of the job that it asks for.
+    pub wait_ns: Option<u64>,
     /// The job that is running for this session.
     pub job: Option<CancelFlag>,
     /// That its key was refused, which is not said yet.
@@ -114,6 +116,7 @@ impl Session {
             digest: None,
             digest_wanted: false,
             stream: None,
+            wait_ns: None,
             job: None,
             held: None,
             reply_promise: None,

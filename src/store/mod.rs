@@ -186,7 +186,16 @@ impl Store {
         drafts.map(|held| (held.matrix.number(), held.matrix.record().purpose)).collect()
     }
 
-    /// Gives up a matrix that was begun.
+    /// All that were made for jobs, finished or not.
+    pub fn made_for_jobs(&self) -> Vec<MatrixNumber> {
+        let state = self.state.lock();
+        let is_made = |held: &&Held| {
+            matches!(held.matrix.record().purpose, Purpose::Operand | Purpose::Result)
+        };
+        state.matrices.values().filter(is_made).map(|held| held.matrix.number()).collect()
+    }
+
+    /// Gives up a matrix, whether it is finished or not.
     pub fn abandon(&self, number: MatrixNumber) -> Result<(), StoreError> {
         match self.matrix(number) {
             Some(matrix) => self.forget(&matrix),

@@ -11,6 +11,7 @@ use gemmule::time::Now;
 use super::power::PowerCut;
 
 const CACHE_BYTES: usize = 1 << 20;
+const MEMORY_BYTES: usize = 1 << 20;
 
 /// A server for whoever comes, and the volume that it is on.
 pub struct Machine {
@@ -20,9 +21,9 @@ pub struct Machine {
     pub now: Now,
 }
 
-fn server(seed: [u8; 32]) -> Server {
+fn server(seed: [u8; 32], memory_bytes: usize) -> Server {
     let config = Config {
-        memory_bytes: 1 << 20,
+        memory_bytes,
         sessions_max: 64,
         tariff: Tariff::standard().into(),
         access: Access::Anonymous,
@@ -35,17 +36,29 @@ fn server(seed: [u8; 32]) -> Server {
 
 impl Machine {
     pub fn in_memory(unix_ns: u64) -> Self {
-        Self { server: server([1; 32]), volume: None, now: Now { monotonic_ns: 0, unix_ns } }
+        let server = server([1; 32], MEMORY_BYTES);
+        Self { server, volume: None, now: Now { monotonic_ns: 0, unix_ns } }
+    }
+
+    /// With more memory than others.
+    pub fn in_memory_of(memory_bytes: usize, unix_ns: u64) -> Self {
+        let server = server([1; 32], memory_bytes);
+        Self { server, volume: None, now: Now { monotonic_ns: 0, unix_ns } }
     }
 
     /// Boots on a disk, up to the first commit.
     pub fn boot(disk: &PowerCut, unix_ns: u64) -> Result<Self, String> {
+        Self::boot_with(disk, MEMORY_BYTES, unix_ns)
+    }
+
+    /// The same, with so much memory.
+    pub fn boot_with(disk: &PowerCut, memory_bytes: usize, unix_ns: u64) -> Result<Self, String> {
         let now = Now { monotonic_ns: 0, unix_ns };
         let volume = Volume::open(Box::new(disk.clone()), [7; 16], CACHE_BYTES);
         let volume = Arc::new(volume.map_err(|error| error.to_string())?);
         // Ids are drawn from the seed and the time.
         let seed = [(unix_ns % 251) as u8; 32];
-        let server = server(seed).with_volume(volume.clone(), now);
+        let server = server(seed, memory_bytes).with_volume(volume.clone(), now);
         let server = server.map_err(|error| error.to_string())?;
         let mut machine = Self { server, volume: Some(volume), now };
         machine.commit()?;

@@ -1,0 +1,211 @@
+//! The end of a job: its charges and the row that says that it is done come to be at one moment.
+
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::submit::usages;
+use super::{Task, unknown};
+use crate::billing::{Bill, JobId, Usage};
+use crate::expression::{Source, StepWork};
+use crate::gemm::Algorithm;
+use crate::http::Response;
+use crate::job::Job;
+use crate::ledger::entry::{Addresses, Charge};
+use crate::ledger::hash::Hash;
+use crate::problem::{Problem, ProblemKind};
+use crate::server::Server;
+use crate::server::payer::Caller;
+use crate::store::{Purpose, Store, StoreError};
+use crate::task::{Ended, Failure, Order, Record, State};
+use crate::time::Now;
+
+impl Server {
+    /// A job comes back from the threads that compute.
+    pub(in crate::server) fn end_task(&mut self, job: Job, now: Now) {
+        let id = job.id;
+        let Some(ended) = job.into_task_end() else { return };
+        self.tasks.running -= 1;
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        task.is_running = false;
+        match ended {
+            // Its row says all that there is to say.
+            Ended::Paused => task.control.update(|record| record.state = State::Waiting),
+            Ended::Cancelled => self.note_given_up(id, now),
+            Ended::Failed(problem) => {
+                let failure = Failure::from(&problem);
+                task.control.update(|record| record.failure = Some(failure));
+                self.print(format!("job={id} failed: {}: {}", problem.kind.name(), problem.detail));
+                self.note_given_up(id, now);
+            }
+            Ended::Finished => self.charge_task(id, now),
+        }
+        self.tell_followers(id, now);
+        self.answer_waiters(id, now);
+        self.tasks.forget_some();
+        self.start_tasks(now);
+        self.set_task_timer(now);
+    }
+
+    /// Charges for the steps, each a line, and notes the end with them.
+    fn charge_task(&mut self, id: JobId, now: Now) {
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        task.control.update(|record| {
+            record.state = State::Finished;
+            record.ended_unix_ns = Some(now.unix_ns);
+        });
+        let record = task.control.record();
+        let month = self.book.account(task.account).month_at(now.unix_ns).to_date();
+        let mut usages = usages(&record.program, record.bytes_in);
+        for (usage, step) in usages.iter_mut().zip(&record.steps) {
+            usage.cached = step.is_cached;
+        }
+        let amounts = task.tariff.task_amounts_micros(&usages, month);
+        let charges = (0..record.steps.len())
+            .map(|step| charge(id, &record, step, task, (usages[step], amounts[step])));
+        let charges: Vec<Arc<Charge>> = charges.collect();
+        let (amount, flops) = charges.iter().fold((0_u64, 0_u64), |(amount, flops), charge| {
+            (amount + charge.amount_micros, flops.saturating_add(charge.flops))
+        });
+        for (charge, usage) in charges.iter().zip(&usages) {
+            self.counters.billed(usage, charge.amount_micros);
+        }
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        let (account, allowance) = (task.account, task.allowance.take());
+        let row = task.control.row();
+        self.post_hold(account, allowance, amount, flops);
+        let recorded = self.book.record_task(now.unix_ns, charges.clone(), row);
+        for (sequence, charge) in recorded.sequences.zip(charges) {
+            let (issued_unix_ns, ledger) = (now.unix_ns, self.book.kind());
+            self.waiting.bills.push_back(Bill { sequence, issued_unix_ns, charge, ledger });
+        }
+        if let Some(task) = self.tasks.by_id.get_mut(&id) {
+            task.told_from = self.book.sequence();
+        }
+        self.tasks.has_news = true;
+        self.announce();
+    }
+
+    /// Stops a job for good: it costs nothing. `problem` says why where its client did not ask for it.
+    pub(super) fn give_up(&mut self, id: JobId, problem: Option<Problem>, now: Now) {
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        if let Some(problem) = &problem {
+            task.control.update(|record| record.failure = Some(Failure::from(problem)));
+        }
+        task.control.order(Order::Cancel);
+        // One that runs comes back first.
+        if !task.is_running {
+            self.note_given_up(id, now);
+            self.tell_followers(id, now);
+            self.answer_waiters(id, now);
+        }
+    }
+
+    fn note_given_up(&mut self, id: JobId, now: Now) {
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        // What was held is void.
+        task.allowance = None;
+        let control = task.control.clone();
+        control.update(|record| {
+            let is_failed = record.failure.is_some();
+            record.state = if is_failed { State::Failed } else { State::Cancelled };
+            record.ended_unix_ns = Some(now.unix_ns);
+        });
+        let undone = discard(&self.store, &control.record())
+            .and_then(|()| self.store.commit(&control.row()));
+        if let Err(error) = undone {
+            self.print(format!("job={id}: {error}"));
+        }
+    }
+
+    /// `POST /v1/jobs/{id}:cancel`.
+    ///
+    /// # Errors
+    ///
+    /// That there is no such job, or that it has ended.
+    pub(in crate::server) fn cancel_task(
+        &mut self,
+        id: JobId,
+        caller: Caller,
+        now: Now,
+    ) -> Result<Response, Problem> {
+        let record = self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
+        match record.state {
+            State::Waiting | State::Running => self.give_up(id, None, now),
+            State::Cancelled => {}
+            State::Finished | State::Failed => {
+                let detail = format!("the job has {}", record.state.name());
+                return Err(Problem::new(ProblemKind::JobEnded, detail));
+            }
+        }
+        self.reply_status(id, caller, now)
+    }
+}
+
+/// The entry of one step.
+fn charge(
+    id: JobId,
+    record: &Record,
+    step: usize,
+    task: &Task,
+    (usage, amount_micros): (Usage, u64),
+) -> Arc<Charge> {
+    let (work, done) = (&record.program.steps[step], &record.steps[step]);
+    let result = done.id.map_or(Hash::ZERO, |id| id.0);
+    let operands = operand_hashes(record, step);
+    let is_fewer = done.executed_flops < usage.flops && !done.is_cached;
+    Arc::new(Charge {
+        account: record.account.clone(),
+        job: id.of_step(Some(step)),
+        m: usage.shape.m,
+        n: usage.shape.n,
+        k: usage.shape.k,
+        dtype: usage.dtype,
+        flops: usage.flops,
+        bytes_in: usage.bytes_in,
+        bytes_out: usage.bytes_out,
+        tariff: task.tariff.name.clone(),
+        tariff_version: task.tariff.version,
+        amount_micros,
+        currency: task.tariff.currency,
+        kernel: done.kernel.clone(),
+        elapsed_us: done.elapsed_us,
+        task: Some(id),
+        node: Some(work.id.as_str().into()),
+        cached: done.is_cached,
+        algorithm: match work.work {
+            StepWork::Gemm { algorithm, .. } if algorithm != Algorithm::Classical => {
+                Some(algorithm.name().into())
+            }
+            _ => None,
+        },
+        executed_flops: is_fewer.then_some(done.executed_flops),
+        digests: None,
+        addresses: Some(Addresses { operands, result }),
+        idempotency: None,
+    })
+}
+
+/// The addresses of what a step has read.
+fn operand_hashes(record: &Record, step: usize) -> Vec<Hash> {
+    let id = |source: &Source| match source {
+        Source::Step(index) => record.steps[*index].id,
+        Source::Input(index) => record.input_ids[*index],
+    };
+    let operands = record.program.steps[step].operands.iter();
+    operands.map(|source| id(source).map_or(Hash::ZERO, |id| id.0)).collect()
+}
+
+/// Removes what was made for a job that came to nothing.
+pub(super) fn discard(store: &Store, record: &Record) -> Result<(), StoreError> {
+    for step in &record.steps {
+        if store.draft(step.output).is_some() {
+            store.abandon(step.output)?;
+        } else if let Some(stored) = store.by_number(step.output)
+            && stored.purpose() == Purpose::Result
+        {
+            store.remove(&stored)?;
+        }
+    }
+    Ok(())
+}

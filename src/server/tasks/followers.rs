@@ -1,0 +1,169 @@
+//! Those who follow a job, and those who wait for its end.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Waiter, unknown};
+use crate::api::to_json;
+use crate::billing::JobId;
+use crate::http::server_events::{ServerEvent, last_event_id};
+use crate::http::{RequestHead, Response};
+use crate::problem::Problem;
+use crate::server::payer::Caller;
+use crate::server::{Server, SessionId};
+use crate::time::Now;
+
+impl Server {
+    /// `GET /v1/jobs/{id}/events`: the job's status each second in which it has come further, and when
+    /// its state changes; the stream ends with the job. Every event has all there is to say, so that
+    /// who has missed some has missed nothing.
+    ///
+    /// # Errors
+    ///
+    /// That there is no such job, or no memory for the stream.
+    pub(in crate::server) fn follow_task(
+        &mut self,
+        session: SessionId,
+        id: JobId,
+        caller: Caller,
+        head: &RequestHead,
+        now: Now,
+    ) -> Result<(), Problem> {
+        self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
+        let seen = last_event_id(head).map(String::from);
+        self.answer_with_events(session, now)?;
+        let text = self.event_of(id, caller, now)?;
+        if seen.as_deref() != Some(&*text.id) || text.is_last {
+            self.push_status(session, &text, now);
+        }
+        if text.is_last {
+            self.end_events(session, now);
+            return Ok(());
+        }
+        if let Some(task) = self.tasks.by_id.get_mut(&id) {
+            task.followers.push(session);
+        }
+        self.set_task_timer(now);
+        Ok(())
+    }
+
+    /// Tells those who follow a job how far it has come.
+    pub(super) fn tell_followers(&mut self, id: JobId, now: Now) {
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        if task.followers.is_empty() || task.told_from > self.book.durable_until() {
+            return;
+        }
+        let followers = core::mem::take(&mut task.followers);
+        let text = EventText::new(&to_json(&task.status(now)), task);
+        let mut left = Vec::new();
+        for session in followers {
+            if self.push_status(session, &text, now) && !text.is_last {
+                left.push(session);
+            }
+            if text.is_last {
+                self.end_events(session, now);
+            }
+        }
+        if let Some(task) = self.tasks.by_id.get_mut(&id) {
+            task.followers = left;
+        }
+    }
+
+    /// Entries of the ledger have become durable.
+    pub(in crate::server) fn tell_ended_tasks(&mut self, now: Now) {
+        if core::mem::take(&mut self.tasks.has_news) {
+            self.tell_all_followers(now);
+            let until = self.book.durable_until();
+            self.tasks.has_news = self.tasks.by_id.values().any(|task| task.told_from > until);
+        }
+    }
+
+    pub(super) fn tell_all_followers(&mut self, now: Now) {
+        let followed = self.tasks.by_id.iter().filter(|(_, task)| !task.followers.is_empty());
+        let followed: Vec<JobId> = followed.map(|(id, _)| *id).collect();
+        followed.into_iter().for_each(|id| self.tell_followers(id, now));
+    }
+
+    fn event_of(&mut self, id: JobId, caller: Caller, now: Now) -> Result<EventText, Problem> {
+        if let Some(task) = self.tasks.by_id.get(&id) {
+            return Ok(EventText::new(&to_json(&task.status(now)), task));
+        }
+        let record = self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
+        let flops = record.flops_of_done_steps();
+        let status = to_json(&super::status::Status::new(id, &record, flops, None));
+        let data = String::from_utf8(status).unwrap_or_default();
+        let event = record.state.name();
+        Ok(EventText { id: String::from(event), event, data, is_last: true })
+    }
+
+    fn push_status(&mut self, session: SessionId, text: &EventText, now: Now) -> bool {
+        let EventText { id, event, data, .. } = text;
+        self.push_event(session, &ServerEvent { id, event, data, retry_ms: None }, now)
+    }
+
+    /// Answers a request once the job has ended, or when it has waited for so long.
+    pub(in crate::server) fn wait_for_task(
+        &mut self,
+        session: SessionId,
+        id: JobId,
+        wait_ns: u64,
+        now: Now,
+    ) {
+        let until_ns = now.monotonic_ns.saturating_add(wait_ns);
+        if let Some(task) = self.tasks.by_id.get_mut(&id) {
+            task.waiters.push(Waiter { session, until_ns });
+        }
+        self.answer_waiters(id, now);
+        self.set_task_timer(now);
+    }
+
+    /// Answers those who have waited for long enough.
+    pub(super) fn end_waits(&mut self, now: Now) {
+        let waited = self.tasks.by_id.iter().filter(|(_, task)| !task.waiters.is_empty());
+        let waited: Vec<JobId> = waited.map(|(id, _)| *id).collect();
+        waited.into_iter().for_each(|id| self.answer_waiters(id, now));
+    }
+
+    /// Answers those who wait for a job that has ended, or have waited for long enough.
+    pub(super) fn answer_waiters(&mut self, id: JobId, now: Now) {
+        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
+        let has_ended = task.control.with(|record| record.state.has_ended());
+        let is_over = |waiter: &Waiter| has_ended || waiter.until_ns <= now.monotonic_ns;
+        let over: Vec<Waiter> = task.waiters.iter().filter(|it| is_over(it)).copied().collect();
+        task.waiters.retain(|waiter| !is_over(waiter));
+        if over.is_empty() {
+            return;
+        }
+        let status = to_json(&task.status(now));
+        for waiter in over {
+            let response = if has_ended {
+                Response::json(200, status.clone())
+            } else {
+                Response::json(202, status.clone()).with_number("Retry-After", 1)
+            };
+            let response = response.with_field("Location", &alloc::format!("/v1/jobs/{id}"));
+            let until = self.book.sequence();
+            self.answer_when_durable(waiter.session, response, None, until, now);
+            self.tell_host(waiter.session);
+        }
+    }
+}
+
+/// What is told of a job.
+struct EventText {
+    /// The same where nothing has changed.
+    id: String,
+    event: &'static str,
+    data: String,
+    is_last: bool,
+}
+
+impl EventText {
+    fn new(status: &[u8], task: &super::Task) -> Self {
+        let state = task.control.with(|record| record.state);
+        let event = if task.is_running { "progress" } else { state.name() };
+        let id = alloc::format!("{}-{}", state.name(), task.control.flops_done());
+        let data = String::from_utf8_lossy(status).into_owned();
+        Self { id, event, data, is_last: state.has_ended() }
+    }
+}
