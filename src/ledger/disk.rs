@@ -19,6 +19,12 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// that long stays as it is.
     fn set_bytes(&self, bytes: u64) -> Result<(), DiskError>;
 
+    /// Makes it as long as this part ends, with room for the part; what lies between its end before
+    /// and the part may be a hole.
+    fn lengthen(&self, part: Range<u64>) -> Result<(), DiskError> {
+        self.set_bytes(part.end)
+    }
+
     /// Sees to it that writing to this part, which lies before the disk's end, finds room: a file may
     /// have holes.
     fn allocate(&self, _part: Range<u64>) -> Result<(), DiskError> {

@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::connection::{Connection, Served};
 use super::heap;
 use super::volume::FileDisk;
+use crate::host::background::Reader;
 use crate::host::clock::Clock;
 use crate::host::keeper::Keeper;
 use crate::host::options::ServeOptions;
@@ -96,7 +97,8 @@ impl EventLoop {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let mut server = Server::new(config, super::seed()?)
             .with_cors(options.cors.clone())
-            .with_all_checks(options.checks_all);
+            .with_all_checks(options.checks_all)
+            .with_background(Reader::start()?);
         let keeper = match &options.data {
             None => None,
             Some(path) => {

@@ -109,6 +109,19 @@ impl Disk for FileDisk {
         Ok(())
     }
 
+    fn lengthen(&self, part: Range<u64>) -> Result<(), DiskError> {
+        self.check()?;
+        let bytes = self.bytes();
+        if part.end <= bytes || self.is_device {
+            return self.set_bytes(part.end);
+        }
+        if bytes < part.start {
+            self.file.set_len(part.start).map_err(told("growing"))?;
+            self.bytes.store(part.start, Ordering::Release);
+        }
+        self.set_bytes(part.end)
+    }
+
     fn allocate(&self, part: Range<u64>) -> Result<(), DiskError> {
         self.check()?;
         if self.is_device {

@@ -66,7 +66,7 @@ impl Slab {
         let missing = bytes.saturating_sub(space.free_bytes()).next_multiple_of(GROWTH_BYTES);
         let grown = space.bytes().saturating_add(missing).min(room);
         if grown > space.bytes() && space.free_bytes() + (grown - space.bytes()) >= bytes {
-            self.disk.set_bytes(self.offset + grown)?;
+            self.disk.lengthen(self.offset + space.bytes()..self.offset + grown)?;
             space.grow(grown);
             if let Some(extents) = space.allocate(bytes) {
                 return Ok(extents);
