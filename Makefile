@@ -7,7 +7,7 @@ MACHINE ?= microvm
 # A file that is the machine's disk, on which bills last; made if it is not there. None unless given.
 DISK ?=
 
-.PHONY: help run demo test test-avx512 test-slow test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json bench-ledger bench-volume bench-large bench-fairness bench-strassen crash clean
+.PHONY: help run demo test test-avx512 test-slow test-upload test-openapi image host sim lint no-std bench-vm bench-gemm bench-http bench-json bench-ledger bench-volume bench-large bench-fairness bench-strassen crash clean
 
 help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test      all tests, those of the booted image included'
 	@echo 'make test-avx512  the image on emulated processors with AVX-512, in Bochs'
 	@echo 'make test-slow  the Linux server beside hundreds of clients that are slow on purpose'
+	@echo 'make test-upload  an upload over a link that breaks; BYTES=N BREAKS=N CHUNK=N'
 	@echo 'make test-openapi  the Linux server against its own description; SEED=N EXAMPLES=N'
 	@echo 'make image     the image of the virtual machine: target/image/gemmule'
 	@echo 'make host      the Linux binary: target/release/gemmule'
@@ -57,6 +58,14 @@ test-avx512: image
 test-slow:
 	tools/install slow
 	$(CARGO) test --test slow -- --ignored --nocapture
+
+# Apart from the others: it takes as much disk as it uploads. A small one is among the tests.
+test-upload: BYTES ?= 10737418240
+test-upload: BREAKS ?= 104857600
+test-upload: CHUNK ?= 16777216
+test-upload:
+	BYTES=$(BYTES) BREAKS=$(BREAKS) CHUNK=$(CHUNK) \
+	    $(CARGO) test --release --test matrices of_many -- --ignored --nocapture
 
 # A bounded part of this, always the same, is among the tests.
 test-openapi: SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')

@@ -98,6 +98,18 @@ pub const TASKS_KEPT_SECONDS: u64 = 30 * 24 * 60 * 60;
 pub const JOB_KEEP_SECONDS_DEFAULT: u64 = 24 * 60 * 60;
 /// The longest that a request can ask to wait for a job.
 pub const WAIT_SECONDS_MAX: u64 = 60;
+/// Matrices, or names of some, in one reply.
+pub const MATRICES_PER_REPLY: usize = 1000;
+/// Bytes of a name that an account gives to a matrix.
+pub const REFERENCE_NAME_BYTES_MAX: usize = 128;
+/// Names that an account gives.
+pub const REFERENCES_MAX: usize = 10_000;
+/// Bytes of one chunk of an upload: it is in memory until it is on the disk.
+pub const CHUNK_BYTES_MAX: usize = 64 * MIB;
+/// Uploads that an account has open.
+pub const UPLOADS_MAX: usize = 64;
+/// An upload of which nothing has come for so long is given up.
+pub const UPLOAD_IDLE_NS: u64 = 24 * 60 * 60 * SECOND_NS;
 
 /// Accounts in one reply that lists them.
 pub const ACCOUNTS_PER_REPLY: usize = 1000;

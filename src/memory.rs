@@ -66,6 +66,11 @@ impl Promise {
         self.budget.total_bytes()
     }
 
+    /// How many they are, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Grows or shrinks the promise to `bytes`; a shortage leaves it as it was.
     pub fn resize(&mut self, bytes: usize) -> Result<(), Shortage> {
         let Inner { total_bytes, promised_bytes } = &*self.budget.0;

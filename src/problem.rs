@@ -52,6 +52,7 @@ problem_kinds! {
     UnknownKeyId = "unknown-key-id", 404, "No key has this id";
     UnknownJob = "unknown-job", 404, "No recent job has this id";
     UnknownMatrix = "unknown-matrix", 404, "The account keeps no such matrix";
+    UnknownUpload = "unknown-upload", 404, "The account has no such upload";
     UnknownReference = "unknown-reference", 404, "The account calls no matrix by this name";
     UnknownPeriod = "unknown-period", 404, "There is no such month";
     UnknownModel = "unknown-model", 404, "There is no such model or version";
@@ -63,6 +64,12 @@ problem_kinds! {
     JobEnded = "job-ended", 409, "The job has ended";
     AccountExists = "account-exists", 409, "There is an account of this id already";
     KeyEnded = "key-ended", 409, "The key has ended";
+    UploadInUse = "upload-in-use", 409, "Another request for the upload is being served";
+    UploadIncomplete = "upload-incomplete", 409, "The upload is not whole";
+    TooManyUploads = "too-many-uploads", 409, "The account has too many uploads open";
+    TooManyReferences = "too-many-references", 409, "The account has given too many names";
+    PreconditionFailed = "precondition-failed", 412, "The matrix is not as the condition has it";
+    RangeNotSatisfiable = "range-not-satisfiable", 416, "The range is not where it can be";
     CursorExpired = "cursor-expired", 410, "The events behind this cursor are not kept";
     BodyTooLarge = "body-too-large", 413, "The body is larger than this machine takes";
     MemoryExceeded = "memory-exceeded", 413, "The job needs more memory than there is";
@@ -101,6 +108,7 @@ problem_kinds! {
     MalformedIdempotencyKey = "malformed-idempotency-key", 400, "The Idempotency-Key can't be read";
     IdempotencyKeyInUse = "idempotency-key-in-use", 409, "A request with this key is being served";
     ReplyChanged = "reply-changed", 409, "The reply can't be made again";
+    StorageExceeded = "storage-exceeded", 507, "The account would keep more than it may";
     LedgerFull = "ledger-full", 507, "The ledger's volume is full";
     LedgerUnavailable = "ledger-unavailable", 503, "The ledger can't be read";
     StorageFull = "storage-full", 507, "There is no room for the matrix";

@@ -19,6 +19,10 @@ mod draft;
 
 mod matrix;
 
+pub mod single;
+
+pub mod matrices;
+
 pub(crate) mod refusal;
 
 pub mod encode;

@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::api::admin::AdminPath;
-use crate::api::methods::{GET, Methods, POST};
+use crate::api::matrices::{MatrixCall, ReferenceName, UploadId};
+use crate::api::methods::{DELETE, GET, Methods, PATCH, POST, PUT};
 use crate::billing::JobId;
 use crate::http::{Method, RequestHead};
 use crate::inference::{Call, Model};
@@ -13,6 +14,7 @@ use crate::ledger::key::KeyId;
 use crate::ledger::{AccountId, Scope};
 use crate::problem::{Problem, ProblemKind};
 use crate::readout::{Month, Readout};
+use crate::store::MatrixId;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub enum Route {
     OpenApi,
     /// `GET /problems/{name}`
     Problem(ProblemKind),
+    /// What lies under `/v1/matrices` and `/v1/references`.
+    Matrices(MatrixCall),
     /// What lies under `/v2`.
     Inference(Call),
     /// `GET` of what lies under `/v1/admin`.
@@ -102,7 +106,7 @@ const fn row(
 
 /// Every path. The first that matches counts; where its methods ask for different things, it has
 /// several rows.
-const TABLE: &[Row] = &[
+static TABLE: &[Row] = &[
     row("/v1/multiply", POST, |_| Ok(Route::Multiply)),
     row("/v1/quote", POST, |_| Ok(Route::Quote)),
     row("/v1/jobs", GET, |_| Ok(Route::Jobs)),
@@ -124,6 +128,20 @@ const TABLE: &[Row] = &[
     row("/v1/admin/tariffs", GET.and(POST), |_| admin(AdminPath::Tariffs)),
     row("/v1/admin/corrections", POST, |_| admin(AdminPath::Corrections)),
     row("/v1/admin/receipt-keys/rotate", POST, |_| admin(AdminPath::RotateReceiptKey)),
+    row("/v1/matrices", GET, |_| matrices(MatrixCall::List)),
+    row("/v1/matrices", POST, |_| matrices(MatrixCall::Store)),
+    row("/v1/matrices/uploads", POST, |_| matrices(MatrixCall::Begin)),
+    row("/v1/matrices/uploads/{}", GET, |path| of_upload(path, MatrixCall::Progress)),
+    row("/v1/matrices/uploads/{}", PATCH, |path| of_upload(path, MatrixCall::Append)),
+    row("/v1/matrices/uploads/{}", PUT, |path| of_upload(path, MatrixCall::Complete)),
+    row("/v1/matrices/uploads/{}", DELETE, |path| of_upload(path, MatrixCall::Cancel)),
+    row("/v1/matrices/{}", GET, |path| of_matrix(path, MatrixCall::Read)),
+    row("/v1/matrices/{}", PATCH, |path| of_matrix(path, MatrixCall::Change)),
+    row("/v1/matrices/{}", DELETE, |path| of_matrix(path, MatrixCall::Remove)),
+    row("/v1/references", GET, |_| matrices(MatrixCall::References)),
+    row("/v1/references/{}", GET, |path| of_reference(path, MatrixCall::Reference)),
+    row("/v1/references/{}", PUT, |path| of_reference(path, MatrixCall::Refer)),
+    row("/v1/references/{}", DELETE, |path| of_reference(path, MatrixCall::Unrefer)),
     row("/v1/usage", GET, |_| Ok(Route::Readout(Readout::Usage))),
     row("/v1/usage/events", GET, |_| Ok(Route::Readout(Readout::Events))),
     row("/v1/invoices/{}", GET, invoice),
@@ -195,10 +213,12 @@ impl Route {
             | Self::Quote
             | Self::Submit(_)
             | Self::Job(JobCall::Cancel, _) => Needs::Scope(Scope::Submit),
+            Self::Matrices(call) if !call.is_read() => Needs::Scope(Scope::Submit),
             Self::JobBill(_)
             | Self::JobReceipt(_)
             | Self::Readout(_)
             | Self::Jobs
+            | Self::Matrices(_)
             | Self::Job(..) => Needs::Scope(Scope::Read),
             Self::Admin(_) | Self::Change(_) | Self::Drain => Needs::Scope(Scope::Admin),
             Self::ReceiptKeys
@@ -305,6 +325,31 @@ fn of_key([id, _]: Variables<'_>, path: fn(KeyId) -> AdminPath) -> Result<Route,
     let detail = "a key's id is 16 hexadecimal digits";
     let id = KeyId::parse(id).ok_or_else(|| Problem::new(ProblemKind::UnknownKeyId, detail))?;
     admin(path(id))
+}
+
+fn matrices(call: MatrixCall) -> Result<Route, Problem> {
+    Ok(Route::Matrices(call))
+}
+
+fn of_matrix([id, _]: Variables<'_>, call: fn(MatrixId) -> MatrixCall) -> Result<Route, Problem> {
+    let detail = "an address is sha256: and 64 hexadecimal digits";
+    let id = id.parse().map_err(|()| Problem::new(ProblemKind::UnknownMatrix, detail))?;
+    matrices(call(id))
+}
+
+fn of_upload([id, _]: Variables<'_>, call: fn(UploadId) -> MatrixCall) -> Result<Route, Problem> {
+    let detail = "an upload's id is 32 hexadecimal digits";
+    let id = UploadId::parse(id).ok_or_else(|| Problem::new(ProblemKind::UnknownUpload, detail))?;
+    matrices(call(id))
+}
+
+fn of_reference(
+    [name, _]: Variables<'_>,
+    call: fn(ReferenceName) -> MatrixCall,
+) -> Result<Route, Problem> {
+    let detail = "a name is letters, digits, '.', '-' and '_', and no '.' first";
+    let name = ReferenceName::parse(name);
+    matrices(call(name.ok_or_else(|| Problem::new(ProblemKind::UnknownReference, detail))?))
 }
 
 fn invoice([period, _]: Variables<'_>) -> Result<Route, Problem> {

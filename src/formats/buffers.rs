@@ -5,6 +5,7 @@ use core::mem;
 
 use crate::api::operation::{Addend, Operation, Parts};
 use crate::formats::convert::convert;
+use crate::formats::single::Elements;
 use crate::formats::{ArrayHeader, Settings, Which};
 use crate::gemm::{Element, Extent};
 use crate::job::memory_problem;
@@ -131,6 +132,11 @@ impl<T: Element> Buffers<T> {
             transpose_a: settings.transpose_a,
             transpose_b: settings.transpose_b,
         })
+    }
+
+    /// The one matrix that has come, as B.
+    pub fn into_single(self) -> Elements<T> {
+        Elements { elements: self.operands, extent: self.b.unwrap_or_default() }
     }
 }
 

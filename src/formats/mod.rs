@@ -14,7 +14,7 @@ pub mod settings;
 pub mod array;
 pub mod reader;
 
-mod npy;
+pub(crate) mod npy;
 mod npz;
 mod raw;
 mod safetensors;
@@ -22,6 +22,7 @@ mod safetensors;
 mod buffers;
 mod convert;
 pub mod operands;
+pub mod single;
 
 pub mod write;
 
@@ -36,6 +37,7 @@ pub use array::{ArrayHeader, ByteOrder, Scalar, Which};
 pub use operands::{Demand, Operands};
 pub use reader::{Reader, STRIDE_BYTES};
 pub use settings::{Number, Settings};
+pub use single::Matrix;
 pub(crate) use write::npy_head;
 
 use crate::problem::{Problem, ProblemKind};

@@ -11,6 +11,7 @@ use core::mem;
 use crate::api::encode::text_bytes_max;
 use crate::api::operation::{MultiplyRequest, check_shapes};
 use crate::formats::buffers::{Buffers, Plan, in_lines, place_of};
+use crate::formats::single::Matrix;
 use crate::formats::{ArrayHeader, Settings, Which};
 use crate::gemm::{Dtype, Element, Shape};
 use crate::job;
@@ -41,6 +42,8 @@ pub struct Demand {
 pub struct Operands {
     settings: Settings,
     demand: Demand,
+    /// They are one matrix of any name, in the place of B: so that one of one dimension is a column.
+    is_single: bool,
     headers: [Option<ArrayHeader>; 3],
     is_begun: [bool; 3],
     places: Places,
@@ -70,11 +73,29 @@ impl Operands {
         Self {
             settings,
             demand,
+            is_single: false,
             headers: [None; 3],
             is_begun: [false; 3],
             places: Places::F32(Buffers::new()),
             coming: None,
         }
+    }
+
+    /// One matrix is to come, which is converted to `dtype` if that is given.
+    pub fn single(dtype: Option<Dtype>, kept_bytes: usize) -> Self {
+        let settings = Settings { dtype, ..Settings::default() };
+        let demand = Demand { threads: 1, is_check_asked: false, reply_is_text: false, kept_bytes };
+        Self { is_single: true, ..Self::new(settings, demand) }
+    }
+
+    /// What comes, where it has no names.
+    pub fn in_order(&self) -> &'static [Which] {
+        if self.is_single { &[Which::B] } else { &Which::ALL }
+    }
+
+    /// The matrix that has this name in a file.
+    pub fn named(&self, name: &str) -> Option<Which> {
+        if self.is_single { Some(Which::B) } else { Which::from_member_name(name) }
     }
 
     /// Notes what a matrix will be. A reader that knows several before their elements come declares
@@ -174,6 +195,22 @@ impl Operands {
             Places::F64(buffers) => buffers.finish(&settings, c).map(MultiplyRequest::F64),
             Places::F32(buffers) => buffers.finish(&settings, c).map(MultiplyRequest::F32),
         }
+    }
+
+    /// The one matrix.
+    ///
+    /// # Errors
+    ///
+    /// A problem where it is missing, or is not whole.
+    pub fn finish_single(self) -> Result<Matrix, Problem> {
+        if self.coming.is_some() || !self.is_begun[Which::B as usize] {
+            let detail = "the body ends before the last element of its matrix";
+            return Err(Problem::new(ProblemKind::MalformedBody, detail));
+        }
+        Ok(match self.places {
+            Places::F64(buffers) => Matrix::F64(buffers.into_single()),
+            Places::F32(buffers) => Matrix::F32(buffers.into_single()),
+        })
     }
 
     /// The shape of the product, once both operands are declared.

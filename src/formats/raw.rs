@@ -4,7 +4,6 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::api::operation::MultiplyRequest;
 use crate::formats::{ArrayHeader, Demand, Operands, Settings, Which};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
@@ -76,7 +75,8 @@ impl RawReader {
         Ok(())
     }
 
-    pub fn finish(self) -> Result<MultiplyRequest, Problem> {
-        self.operands.finish()
+    /// What has come.
+    pub fn into_operands(self) -> Operands {
+        self.operands
     }
 }

@@ -6,10 +6,12 @@ use crate::formats::npy::NpyReader;
 use crate::formats::npz::NpzReader;
 use crate::formats::raw::RawReader;
 use crate::formats::safetensors::SafetensorsReader;
-use crate::formats::{Demand, Format, Operands, Settings};
+use crate::formats::single::Matrix;
+use crate::formats::{ArrayHeader, Demand, Format, Operands, Scalar, Settings, Which};
+use crate::gemm::Dtype;
 use crate::job::memory_problem;
 use crate::memory::Promise;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 
 /// How many bytes of content, or of what comes of it, are worked on in one call.
 pub const STRIDE_BYTES: usize = 256 * 1024;
@@ -67,6 +69,48 @@ impl Reader {
         }
     }
 
+    /// Sets out to read one matrix, which is converted to `dtype` if that is given. `shape` is that of
+    /// a raw one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::new`].
+    ///
+    /// # Panics
+    ///
+    /// Where the format is JSON, which is read as a whole.
+    pub fn of_single(
+        format: Format,
+        dtype: Option<Dtype>,
+        shape: Option<(u64, u64)>,
+        content_length: Option<u64>,
+        kept_bytes: usize,
+        promise: &mut Promise,
+    ) -> Result<Self, Problem> {
+        let inflater_bytes = if format == Format::Npz { INFLATER_BYTES } else { 0 };
+        let kept_bytes = kept_bytes.saturating_add(inflater_bytes);
+        promise.resize(kept_bytes).map_err(|shortage| memory_problem(shortage, kept_bytes))?;
+        let operands = Operands::single(dtype, kept_bytes);
+        Ok(match format {
+            Format::Json => panic!("JSON is not read here"),
+            Format::Npy => Self::Npy(NpyReader::new(operands, content_length)),
+            Format::Npz => Self::Npz(NpzReader::new(operands, content_length)),
+            Format::Safetensors => {
+                Self::Safetensors(SafetensorsReader::new(operands, content_length))
+            }
+            Format::Raw => {
+                let (rows, columns) = shape.ok_or_else(|| {
+                    let detail = "the shape of a raw matrix is required, as shape=2x3";
+                    Problem::new(ProblemKind::MissingField, detail).at("?shape")
+                })?;
+                let scalar = Scalar::of_dtype(dtype.unwrap_or(Dtype::F64));
+                let header = ArrayHeader::new(Which::B, scalar, &[rows, columns])?;
+                let headers = [(Which::B, header)];
+                Self::Raw(RawReader::of(&headers, operands, content_length, promise)?)
+            }
+        })
+    }
+
     /// Takes content; how many bytes of it. Fewer than there are, though never none, bound the work
     /// of one call: the others are to be given again.
     ///
@@ -90,11 +134,24 @@ impl Reader {
     ///
     /// A problem where the content is incomplete, or a matrix is missing.
     pub fn finish(self) -> Result<MultiplyRequest, Problem> {
+        self.into_operands()?.finish()
+    }
+
+    /// The one matrix, now that all content has come.
+    ///
+    /// # Errors
+    ///
+    /// A problem where the content is incomplete.
+    pub fn finish_single(self) -> Result<Matrix, Problem> {
+        self.into_operands()?.finish_single()
+    }
+
+    fn into_operands(self) -> Result<Operands, Problem> {
         match self {
-            Self::Npy(reader) => reader.finish(),
-            Self::Npz(reader) => reader.finish(),
-            Self::Safetensors(reader) => reader.finish(),
-            Self::Raw(reader) => reader.finish(),
+            Self::Npy(reader) => reader.into_operands(),
+            Self::Npz(reader) => reader.into_operands(),
+            Self::Safetensors(reader) => reader.into_operands(),
+            Self::Raw(reader) => Ok(reader.into_operands()),
         }
     }
 }

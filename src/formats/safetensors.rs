@@ -10,7 +10,6 @@ use core::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::api::operation::MultiplyRequest;
 use crate::formats::raw::RawReader;
 use crate::formats::{ArrayHeader, Operands, Scalar, Which};
 use crate::limits::SAFETENSORS_HEADER_BYTES_MAX;
@@ -68,7 +67,7 @@ impl SafetensorsReader {
                     if wanted(bytes)? == 0
                         && let Some(operands) = operands.take()
                     {
-                        let headers = parse(&bytes[PREFIX_BYTES..])?;
+                        let headers = parse(&bytes[PREFIX_BYTES..], &operands)?;
                         let header_bytes = bytes.len() as u64;
                         let length =
                             content_length.map(|length| length.saturating_sub(header_bytes));
@@ -81,9 +80,10 @@ impl SafetensorsReader {
         Ok(used)
     }
 
-    pub fn finish(self) -> Result<MultiplyRequest, Problem> {
+    /// What has come.
+    pub fn into_operands(self) -> Result<Operands, Problem> {
         match self.0 {
-            Part::Elements(reader) => reader.finish(),
+            Part::Elements(reader) => Ok(reader.into_operands()),
             Part::Header { .. } => Err(malformed("the body ends in its header")),
         }
     }
@@ -104,7 +104,7 @@ fn wanted(bytes: &[u8]) -> Result<usize, Problem> {
 }
 
 /// The matrices that a header tells of, in the order of their elements.
-fn parse(text: &[u8]) -> Result<Vec<(Which, ArrayHeader)>, Problem> {
+fn parse(text: &[u8], operands: &Operands) -> Result<Vec<(Which, ArrayHeader)>, Problem> {
     if !text.starts_with(b"{") {
         return Err(malformed("the header is not an object"));
     }
@@ -112,7 +112,7 @@ fn parse(text: &[u8]) -> Result<Vec<(Which, ArrayHeader)>, Problem> {
         serde_json::from_slice(text).map_err(|error| malformed(&error.to_string()))?;
     let mut matrices = Vec::new();
     for (name, tensor) in tensors {
-        let Some(which) = Which::from_member_name(&name) else {
+        let Some(which) = operands.named(&name) else {
             let detail = format!("{name:?} is not a, b or c");
             return Err(Problem::new(ProblemKind::UnknownField, detail).at(format!("/{name}")));
         };

@@ -174,7 +174,7 @@ fn parse_dtype(value: &str, field: &str) -> Result<Dtype, Problem> {
 }
 
 /// Rows and columns, as `2x3`.
-fn parse_shape(value: &str, field: &str) -> Result<(u64, u64), Problem> {
+pub(crate) fn parse_shape(value: &str, field: &str) -> Result<(u64, u64), Problem> {
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse().unwrap_or(u64::MAX))

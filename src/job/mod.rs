@@ -21,6 +21,8 @@ mod seal;
 
 pub mod reading;
 
+pub(crate) mod errand;
+
 pub(crate) mod timing;
 
 pub(crate) mod waiting;
@@ -48,6 +50,7 @@ use crate::server::payer::Payer;
 use crate::task::{Ended, TaskRun};
 
 use check::{Checked, Checking};
+use errand::{Errand, Progress};
 use fingerprint::Fingerprinting;
 use queue::AccountIndex;
 use reading::{ReadPiece, Reading};
@@ -134,6 +137,7 @@ enum Stage {
     Seal(Box<Sealing>),
     Read(Box<Reading>),
     Task(Box<TaskRun>),
+    Errand(Box<dyn Errand>),
     Finished(Outcome),
 }
 
@@ -148,6 +152,8 @@ pub(crate) enum Outcome {
     Read(ReadPiece),
     /// A job that goes on by itself came back.
     Task(Ended),
+    /// An errand is done, and this is the reply.
+    Errand(Box<Result<Response, Problem>>),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
 }
@@ -232,7 +238,9 @@ impl Job {
             Stage::F64(work) => work.activity(),
             Stage::F32(work) => work.activity(),
             Stage::Task(_) => Activity::Gemm,
-            Stage::Seal(_) | Stage::Read(_) | Stage::Finished(_) => Activity::Encode,
+            Stage::Seal(_) | Stage::Read(_) | Stage::Errand(_) | Stage::Finished(_) => {
+                Activity::Encode
+            }
         };
         if let Stage::Task(run) = &mut self.stage {
             run.note_time(now_ns);
@@ -250,7 +258,7 @@ impl Job {
             Stage::Input(Input::Operation(MultiplyRequest::F32(it))) => is_small(it.shape),
             Stage::F64(work) => is_small(work.shape()),
             Stage::F32(work) => is_small(work.shape()),
-            Stage::Seal(_) | Stage::Read(_) | Stage::Task(_) => false,
+            Stage::Seal(_) | Stage::Read(_) | Stage::Errand(_) | Stage::Task(_) => false,
             Stage::Finished(_) => true,
         }
     }
@@ -265,6 +273,23 @@ impl Job {
     pub(crate) fn seal(&mut self, response: Response) {
         self.is_done = true;
         self.stage = Stage::Seal(Box::new(Sealing::new(response)));
+    }
+
+    /// An errand as a job: it has no id, and nothing is charged for it.
+    pub(crate) fn errand(
+        session: SessionId,
+        account: AccountIndex,
+        errand: Box<dyn Errand>,
+        promise: Promise,
+        now_ns: u64,
+    ) -> Self {
+        let job = Self::of_nobody(session, account, promise, CancelFlag::default(), now_ns);
+        Self { stage: Stage::Errand(errand), ..job }
+    }
+
+    /// Whether it is an errand, which is done even where its client is gone.
+    pub(crate) fn is_errand(&self) -> bool {
+        matches!(self.stage, Stage::Errand(_) | Stage::Finished(Outcome::Errand(_)))
     }
 
     /// A job that reads the body of a reply, a piece each time. It is nobody's product: it has no id, and
@@ -377,6 +402,10 @@ impl Job {
             Stage::Read(reading) => {
                 reading.advance().map_or_else(failed, |piece| Stage::Finished(Outcome::Read(piece)))
             }
+            Stage::Errand(errand) => match errand.advance(&mut self.promise, pause) {
+                Progress::Paused(errand) => Stage::Errand(errand),
+                Progress::Done(done) => Stage::Finished(Outcome::Errand(Box::new(done))),
+            },
             finished => finished,
         };
         matches!(self.stage, Stage::Finished(_))
@@ -391,7 +420,9 @@ impl Job {
         };
         let held_bytes = match &outcome {
             Outcome::Done(done) => done.written.held_bytes(),
-            Outcome::Sealed(_) | Outcome::Read(_) | Outcome::Task(_) => return outcome,
+            Outcome::Sealed(_) | Outcome::Read(_) | Outcome::Task(_) | Outcome::Errand(_) => {
+                return outcome;
+            }
             _ => 0,
         };
         // What was written is part of what was promised, so this gives memory back and can't fail.

@@ -57,6 +57,11 @@ impl Server {
                 let response = self.reply_admin(path, &head.query, now)?;
                 return Ok(Some((response, self.book.sequence())));
             }
+            Route::Matrices(call) => {
+                let caller = caller.expect("matrices need a scope");
+                let response = self.begin_matrices(id, call, head, caller, now)?;
+                return Ok(response.map(|response| (response, 0)));
+            }
             Route::Readout(readout) => {
                 let caller = caller.expect("a readout needs a scope");
                 return self.read_out(id, *readout, head, caller, now).map(|()| None);
@@ -105,7 +110,7 @@ impl Server {
     }
 
     /// Lets the body of a request in that was taken.
-    fn await_body(
+    pub(super) fn await_body(
         &mut self,
         id: SessionId,
         head: &RequestHead,
@@ -159,6 +164,12 @@ impl Server {
                 let caller = caller.expect("a job needs a scope");
                 self.answer_submission(id, &text, caller, key, now)
             }),
+            Pending::Matrix(body) => self.end_matrix(id, *body, now),
+            Pending::Chunk(body) => self.end_chunk(id, *body, now),
+            Pending::Other(Route::Matrices(call), body, caller) => {
+                let caller = caller.expect("matrices need a scope");
+                body.finish().and_then(|text| self.end_matrix_change(id, &call, &text, caller, now))
+            }
             Pending::Other(route, body, caller) => body
                 .finish()
                 .and_then(|text| self.reply_to(&route, &text, caller, now))

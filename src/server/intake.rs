@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use crate::api::MultiplyReader;
+use crate::api::matrices::StoreQuery;
 use crate::formats::coding::{Coding, DECODER_BYTES, Decoder};
 use crate::formats::{self, Demand, Format, STRIDE_BYTES, Settings};
 use crate::http::RequestHead;
@@ -16,6 +17,7 @@ use crate::job::{Input, Request};
 use crate::limits::{JSON_MEMORY_BYTES_MIN, JSON_MEMORY_FACTOR};
 use crate::memory::{MemoryBudget, Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
+use crate::server::matrices::Arrived;
 
 /// A request that was admitted, while its body comes in.
 #[derive(Debug)]
@@ -98,6 +100,60 @@ impl Intake {
         };
         let decoder = coding.map(Decoder::new);
         Ok(Self { decoder, destination, reply, promise, bytes_in: 0, is_check_asked })
+    }
+
+    /// Admits one matrix that is to be kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Intake::admit`].
+    pub fn admit_single(
+        head: &RequestHead,
+        query: &StoreQuery,
+        memory: &MemoryBudget,
+    ) -> Result<Self, Problem> {
+        let format = request_format(head)?;
+        if let (Some(_), false) = (query.shape, format == Format::Raw) {
+            let detail = "only a raw matrix has its shape in the query";
+            return Err(Problem::new(ProblemKind::UnknownField, detail).at("?shape"));
+        }
+        let coding = Coding::of_request(head.field_values("content-encoding"))?;
+        let length = match head.framing {
+            Framing::Length(length) if coding.is_none() => Some(length),
+            _ => None,
+        };
+        let mut promise = memory.promise(0).map_err(|shortage| memory_problem(shortage, 0))?;
+        let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
+        let destination = match format {
+            Format::Json => Destination::Text(first_text(length, &mut promise)?),
+            _ => Destination::Matrices(Box::new(formats::Reader::of_single(
+                format,
+                query.dtype,
+                query.shape,
+                length,
+                kept_bytes,
+                &mut promise,
+            )?)),
+        };
+        let (decoder, reply) = (coding.map(Decoder::new), ReplyForm::json(head));
+        Ok(Self { decoder, destination, reply, promise, bytes_in: 0, is_check_asked: false })
+    }
+
+    /// The one matrix is whole.
+    ///
+    /// # Errors
+    ///
+    /// A problem where it ends too early.
+    pub fn finish_single(self) -> Result<(Arrived, Promise), Problem> {
+        if let Some(decoder) = &self.decoder {
+            decoder.finish()?;
+        }
+        let arrived = match self.destination {
+            Destination::Text(text) => Arrived::Text(text),
+            Destination::Matrices(reader) => Arrived::Matrix(reader.finish_single()?),
+            _ => unreachable!("a matrix that is kept is not asked of a model"),
+        };
+        Ok((arrived, self.promise))
     }
 
     /// Takes content: how many bytes of it were used. Where not all were, to bound the work, the

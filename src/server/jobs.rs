@@ -26,7 +26,7 @@ impl Server {
     pub fn next_job(&mut self) -> Option<Job> {
         while let Some(job) = self.ready_jobs.pop() {
             // One whose client is gone needs no run.
-            if job.is_task() || self.session(job.session).is_some() {
+            if job.is_task() || job.is_errand() || self.session(job.session).is_some() {
                 self.jobs_out += 1;
                 return Some(job);
             }
@@ -44,6 +44,9 @@ impl Server {
     /// that is, unless its client is gone.
     pub fn finish(&mut self, mut job: Job, now: Now) -> Option<SessionId> {
         self.jobs_out -= 1;
+        if job.is_errand() {
+            return self.finish_errand(job, now);
+        }
         if job.is_task() {
             self.end_task(job, now);
             return None;
@@ -93,6 +96,7 @@ impl Server {
                 return Some(id);
             }
             Outcome::Task(_) => unreachable!("it is no session's"),
+            Outcome::Errand(_) => unreachable!("errands are finished elsewhere"),
             Outcome::Cancelled => {
                 self.counters.jobs_cancelled.add(1);
                 return None;
@@ -101,6 +105,32 @@ impl Server {
         let until = job.charged_until;
         let promise = Some(job.into_promise());
         self.answer_when_durable(id, response, promise, until, now).then_some(id)
+    }
+
+    /// An errand is done: its client, if it is still there, gets the reply.
+    fn finish_errand(&mut self, mut job: Job, now: Now) -> Option<SessionId> {
+        let (id, outcome) = (job.session, job.take_outcome());
+        self.note_stored(now);
+        self.bill_stored(id, job.account(), now);
+        let cancel = self.session_mut(id)?.job.take();
+        let Outcome::Errand(done) = outcome else { return None };
+        match *done {
+            Ok(response) if self.is_to_seal(id, &response) => {
+                job.seal(response);
+                self.session_mut(id)?.job = cancel;
+                self.ready_jobs.push(job.account(), job);
+                None
+            }
+            Ok(response) => {
+                let promise = Some(job.into_promise());
+                self.answer_when_durable(id, response, promise, 0, now).then_some(id)
+            }
+            Err(problem) => {
+                self.refuse(id, problem, now);
+                self.note_progress(id, 0, now);
+                Some(id)
+            }
+        }
     }
 
     /// Charges for what was done, unless it was charged for before, and makes the reply.

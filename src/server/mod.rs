@@ -37,6 +37,8 @@ mod readouts;
 
 mod inference;
 
+mod matrices;
+
 mod metrics;
 
 mod storage;
@@ -71,6 +73,7 @@ use crate::store::{Store, StoreError};
 use crate::time::Now;
 
 use bad_keys::BadKeys;
+use matrices::Matrices;
 use metrics::Counters;
 use session::{Phase, Session};
 use timers::Timers;
@@ -155,6 +158,7 @@ pub struct Server {
     /// Threads of the host that wait for disks.
     background: Option<Arc<dyn Background>>,
     tasks: tasks::Tasks,
+    matrices: Matrices,
     /// The account [`ANONYMOUS`], where it is served.
     anonymous: Option<AccountIndex>,
     waiting: ledger::Waiting,
@@ -175,8 +179,11 @@ impl Server {
     /// A server without sessions. `seed` must be unpredictable: job ids are drawn from it.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let memory = MemoryBudget::new(config.memory_bytes);
+        let store = Store::in_memory(memory.clone());
+        let matrices = Matrices::open(None, &store, 0).expect("an empty store has no rows");
         let mut server = Self {
-            store: Store::in_memory(memory.clone()),
+            store,
+            matrices,
             background: None,
             tasks: tasks::Tasks::default(),
             memory,
@@ -213,14 +220,17 @@ impl Server {
     ///
     /// What is wrong with the volume.
     pub fn with_volume(mut self, volume: Arc<Volume>, now: Now) -> Result<Self, BookError> {
-        self.store =
-            Store::open(volume.clone(), self.memory.clone()).map_err(|error| match error {
-                StoreError::Volume(error) => BookError::Volume(error),
-                error => BookError::Damaged(alloc::format!("its matrices: {error}")),
-            })?;
+        let damaged = |error| match error {
+            StoreError::Volume(error) => BookError::Volume(error),
+            error => BookError::Damaged(alloc::format!("its matrices: {error}")),
+        };
+        self.store = Store::open(volume.clone(), self.memory.clone()).map_err(damaged)?;
+        self.matrices = Matrices::open(Some(&volume), &self.store, now.unix_ns).map_err(damaged)?;
         self.book = Book::open(volume, now.unix_ns)?;
         self.anonymous = None;
         self.begin_book(now.unix_ns);
+        let billed = self.store.billed();
+        self.open_storage(billed, now);
         self.open_tasks(now)?;
         Ok(self)
     }
@@ -396,7 +406,7 @@ impl Server {
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let untold_ns = (!self.untold.is_empty()).then_some(0);
         let session_ns = [untold_ns, self.timers.next_ns(), self.drain_until_ns];
-        let others_ns = [self.storage.due_ns(), self.tasks.next_ns()];
+        let others_ns = [self.storage.due_ns(), self.tasks.next_ns(), self.matrices.due_ns()];
         session_ns.into_iter().chain(others_ns).flatten().min()
     }
 
@@ -404,6 +414,7 @@ impl Server {
     /// called until there is none.
     pub fn expire(&mut self, now: Now) -> Option<Expired> {
         self.look_after_tasks(now);
+        self.expire_stored(now);
         if let Some(id) = self.untold.pop() {
             return Some(Expired::Answered(id));
         }

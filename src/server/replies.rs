@@ -178,7 +178,12 @@ impl Server {
             Route::Multiply | Route::Quote | Route::Change(_) | Route::Submit(_) => {
                 unreachable!("these have a body")
             }
-            Route::Admin(_) | Route::Readout(_) | Route::Job(..) | Route::Jobs | Route::Drain => {
+            Route::Admin(_)
+            | Route::Readout(_)
+            | Route::Matrices(_)
+            | Route::Job(..)
+            | Route::Jobs
+            | Route::Drain => {
                 unreachable!("these have their query as well, or change something")
             }
         };

@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::memory::Promise;
 use crate::problem::Problem;
 use crate::server::intake::Intake;
+use crate::server::matrices::{ChunkBody, MatrixBody};
 use crate::server::payer::{Caller, Payer};
 use crate::server::streams::Stream;
 use crate::time::Now;
@@ -61,6 +62,10 @@ pub(super) struct Session {
 pub(super) enum Pending {
     /// For a product.
     Product(Intake, Payer),
+    /// With a matrix to be kept.
+    Matrix(Box<MatrixBody>),
+    /// With a chunk of one.
+    Chunk(Box<ChunkBody>),
     /// For anything else, with a small body.
     Other(Route, SmallBody, Option<Caller>),
 }
@@ -74,6 +79,8 @@ impl Pending {
     pub fn push(&mut self, content: &[u8]) -> Result<usize, Problem> {
         match self {
             Self::Product(intake, _) => intake.push(content),
+            Self::Matrix(body) => body.intake.push(content),
+            Self::Chunk(body) => body.push(content).map(|()| content.len()),
             Self::Other(_, body, _) => body.push(content).map(|()| content.len()),
         }
     }

@@ -1,10 +1,12 @@
 //! The address of a matrix.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::digest::common::hazmat::{SerializableState as _, SerializedState};
 use sha2::{Digest as _, Sha256};
 
 use super::layout::Layout;
@@ -67,6 +69,17 @@ impl AddressHasher {
         self.0.update(elements);
     }
 
+    /// What [`AddressHasher::from_bytes`] goes on from, after a restart say.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// One that was written by [`AddressHasher::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let state = SerializedState::<Sha256>::try_from(bytes).ok()?;
+        Sha256::deserialize(&state).ok().map(Self)
+    }
+
     pub fn finish(self) -> MatrixId {
         MatrixId(Hash(self.0.finalize().into()))
     }
@@ -80,6 +93,23 @@ mod tests {
     use crate::gemm::Dtype;
 
     /// `hashlib.sha256` of what `numpy.save` 2.4 wrote of `numpy.array([[1., 2., 3.], [4., 5., 6.]])`.
+    #[test]
+    fn a_hasher_goes_on_where_it_was() {
+        let layout = Layout { dtype: Dtype::F32, rows: 50, columns: 3 };
+        let bytes = [7; 600];
+        let mut whole = AddressHasher::new(&layout);
+        whole.update(&bytes);
+        let expected = whole.finish();
+        for cut in [0, 1, 63, 64, 65, 599, 600] {
+            let mut hasher = AddressHasher::new(&layout);
+            hasher.update(&bytes[..cut]);
+            let mut hasher = AddressHasher::from_bytes(&hasher.to_bytes()).expect("a state");
+            hasher.update(&bytes[cut..]);
+            assert_eq!(hasher.finish(), expected, "{cut}");
+        }
+        assert!(AddressHasher::from_bytes(&[0; 7]).is_none());
+    }
+
     #[test]
     fn the_address_is_the_digest_of_numpys_file() {
         let layout = Layout { dtype: Dtype::F64, rows: 2, columns: 3 };

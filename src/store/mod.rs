@@ -135,6 +135,11 @@ impl Store {
         self.slab.taken_bytes()
     }
 
+    /// How many matrices are finished.
+    pub fn count(&self) -> usize {
+        self.state.lock().addresses.len()
+    }
+
     /// Bytes that are free for matrices.
     pub fn free_bytes(&self) -> u64 {
         let memory = self
@@ -279,6 +284,15 @@ impl Store {
         let state = self.state.lock();
         let billed = state.matrices.values().filter(|held| held.matrix.is_billed_to(account));
         billed.map(|held| held.matrix.layout().bytes()).sum()
+    }
+
+    /// What accounts are billed for: whose it is, its bytes, and since when, in nanoseconds of Unix
+    /// time.
+    pub fn billed(&self) -> Vec<(AccountId, u64, u64)> {
+        let state = self.state.lock();
+        let records = state.matrices.values().map(|held| held.matrix.record());
+        let billed = records.filter(|record| record.purpose == Purpose::Upload);
+        billed.map(|record| (record.account, record.layout.bytes(), record.begun_unix_ns)).collect()
     }
 
     /// Keeps a matrix for longer or shorter.

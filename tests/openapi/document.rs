@@ -4,7 +4,7 @@ use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
-use super::{admin, inference, machine, multiply, quote, readouts, schemas};
+use super::{admin, inference, machine, matrices, multiply, quote, readouts, schemas};
 
 /// Problems that any request can meet, before or after its path is known.
 const ANYWHERE: [ProblemKind; 8] = [
@@ -46,8 +46,9 @@ pub struct Operation {
     pub description: &'static str,
     pub parameters: Vec<Value>,
     pub body: Option<Value>,
-    /// The reply where all is well.
+    /// The reply where all is well, and its status.
     pub reply: Value,
+    pub status: &'static str,
     /// What can go wrong, besides what can go wrong anywhere.
     pub problems: Vec<ProblemKind>,
     /// What a key must let its holder do; nothing where none is needed.
@@ -62,6 +63,7 @@ pub fn document() -> Value {
         multiply::paths(),
         quote::paths(),
         readouts::paths(),
+        matrices::paths(),
         machine::paths(),
         admin::paths(),
         inference::paths(),
@@ -89,6 +91,7 @@ pub fn document() -> Value {
         "security": [],
         "tags": [
             {"name": "jobs", "description": "Products and their bills."},
+            {"name": "matrices", "description": "Matrices that stay."},
             {"name": "accounting", "description": "What the ledger comes to."},
             {"name": "machine", "description": "What serves, and how it is."},
             {"name": "admin", "description": "Accounts, keys and tariffs, for operators."},
@@ -121,6 +124,7 @@ impl Operation {
             parameters: Vec::new(),
             body: None,
             reply,
+            status: "200",
             problems: Vec::new(),
             scope: None,
         }
@@ -144,13 +148,20 @@ impl Operation {
     }
 
     fn into_value(self, is_inference: bool, shared: &mut Map<String, Value>) -> Value {
-        let mut responses = Map::from_iter([("200".to_owned(), self.reply)]);
+        let mut responses = Map::from_iter([(self.status.to_owned(), self.reply)]);
         let of_keys = if self.scope.is_some() { KEY_PROBLEMS.as_slice() } else { &[] };
         let mut kinds = [ANYWHERE.as_slice(), &self.problems, of_keys].concat();
         kinds.sort_by_key(|kind| (kind.status(), *kind as usize));
         for kinds in kinds.chunk_by(|one, next| one.status() == next.status()) {
-            let name = component_name(kinds, is_inference);
+            let mut name = component_name(kinds, is_inference);
             let response = problem_response(kinds, is_inference);
+            // Two sets that begin alike, and are as large, differ in what stands further behind.
+            for kind in kinds.iter().rev() {
+                if shared.get(&name).is_none_or(|known| *known == response) {
+                    break;
+                }
+                name = format!("{name}-{}", kind.name());
+            }
             let known = shared.entry(name.clone()).or_insert_with(|| response.clone());
             assert_eq!(*known, response, "two sets of problems are called {name}");
             responses.insert(

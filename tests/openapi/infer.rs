@@ -43,6 +43,7 @@ pub fn operation(id: String, parameters: &[Value]) -> Operation {
     ];
     let shared = JOB_PROBLEMS.iter().filter(|kind| !elsewhere.contains(kind)).copied();
     Operation {
+        status: "200",
         method: "post",
         tag: "inference",
         id,

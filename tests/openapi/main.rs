@@ -13,6 +13,8 @@ mod quote;
 
 mod readouts;
 
+mod matrices;
+
 mod machine;
 
 mod admin;
@@ -104,7 +106,9 @@ fn replies_have_the_fields_that_are_described_and_no_others() {
     let mut checked = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
         for operation in item.as_object().expect("methods").values() {
-            let content = &operation["responses"]["200"]["content"]["application/json"];
+            let replies = ["200", "201", "202"].map(|status| &operation["responses"][status]);
+            let reply = replies.into_iter().find(|reply| !reply.is_null()).unwrap_or(&Value::Null);
+            let content = &reply["content"]["application/json"];
             let named = content["examples"].as_object().into_iter().flat_map(|all| all.values());
             let examples = named.map(|example| &example["value"]).chain(content.get("example"));
             for example in examples {

@@ -88,6 +88,7 @@ struct Example {
 
 pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let multiply = Operation {
+        status: "200",
         method: "post",
         tag: "jobs",
         id: "multiply".into(),
@@ -261,6 +262,13 @@ pub fn headers() -> Value {
         "Allow": header("The methods that the path takes.", &text),
         "WWW-Authenticate": header("How to show a key, or what is wrong with it.", &text),
         "Retry-After": header("Seconds until it is worth trying again.", &number),
+        "Location": header("Where it is.", &text),
+        "Range": header("What has come of an upload, as `0-99`.", &text),
+        "Gemmule-Upload-Offset": header("Where the next chunk of an upload begins.", &number),
+        "ETag": header("Of the matrix in this format; strong.", &text),
+        "Repr-Digest": header("Of the whole file, where it is NumPy's (RFC 9530).", &text),
+        "Accept-Ranges": header("bytes, where ranges are served.", &text),
+        "Content-Range": header("Which bytes these are, where they are not all.", &text),
         "Gemmule-Cursor": header("Where to go on later.", &number),
         "Link": header("The next events, where there are more (RFC 8288).", &text),
         "Gemmule-Job": header("The job's id.", &reference("JobId")),

@@ -42,6 +42,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let reply = ask(&[write_request("POST", "/v1/quote", &fields, Some(&body))]);
     assert_eq!(reply.status, 200);
     let quote = Operation {
+        status: "200",
         method: "post",
         tag: "jobs",
         id: "quote".into(),

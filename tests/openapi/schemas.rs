@@ -4,7 +4,7 @@ use gemmule::inference::Model;
 use gemmule::limits::{DIMENSION_MAX, NODE_NAME_BYTES_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
-use super::{admin, infer, quote, readouts};
+use super::{admin, infer, matrices, quote, readouts};
 
 pub fn schemas() -> Value {
     let all = [
@@ -16,6 +16,7 @@ pub fn schemas() -> Value {
         quote::schemas(),
         readouts::schemas(),
         admin::schemas(),
+        matrices::schemas(),
     ];
     let mut schemas = Map::new();
     for (name, schema) in all.into_iter().flatten() {

@@ -5,7 +5,6 @@
 
 pub mod header;
 
-use crate::api::operation::MultiplyRequest;
 use crate::formats::{Operands, Which};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
@@ -32,19 +31,15 @@ pub enum ArrayReader {
 
 impl NpyReader {
     pub fn new(operands: Operands, content_length: Option<u64>) -> Self {
-        Self {
-            operands,
-            bytes_left: content_length,
-            array: ArrayReader::new(),
-            to_come: &[Which::A, Which::B, Which::C],
-        }
+        let to_come = operands.in_order();
+        Self { operands, bytes_left: content_length, array: ArrayReader::new(), to_come }
     }
 
     pub fn push(&mut self, content: &[u8], promise: &mut Promise) -> Result<usize, Problem> {
         let mut used = 0;
         while used < content.len() {
             let [which, later @ ..] = self.to_come else {
-                let detail = "the body goes on behind its third array";
+                let detail = "the body goes on behind its last array";
                 return Err(Problem::new(ProblemKind::MalformedBody, detail));
             };
             let (operands, rest) = (&mut self.operands, &content[used..]);
@@ -59,14 +54,15 @@ impl NpyReader {
         Ok(used)
     }
 
-    pub fn finish(self) -> Result<MultiplyRequest, Problem> {
+    /// What has come.
+    pub fn into_operands(self) -> Result<Operands, Problem> {
         if let (ArrayReader::Header(header), [which, ..]) = (&self.array, self.to_come)
             && !header.is_empty()
         {
             let detail = "the body ends in the header of an array";
             return Err(Problem::new(ProblemKind::MalformedBody, detail).at(which.pointer()));
         }
-        self.operands.finish()
+        Ok(self.operands)
     }
 }
 

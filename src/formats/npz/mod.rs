@@ -10,7 +10,6 @@ use alloc::format;
 use alloc::string::String;
 use core::mem;
 
-use crate::api::operation::MultiplyRequest;
 use crate::formats::reader::STRIDE_BYTES;
 use crate::formats::{Operands, Which};
 use crate::memory::Promise;
@@ -103,7 +102,7 @@ impl NpzReader {
     fn next(&mut self, record: Record) -> Result<Part, Problem> {
         match record {
             Record::Local(header) if self.entries == 0 => {
-                let which = which_of(&header.name)?;
+                let which = which_of(&header.name, &self.operands)?;
                 self.members += 1;
                 return Ok(Part::Member(Member::new(which, header)));
             }
@@ -121,18 +120,19 @@ impl NpzReader {
         Ok(Part::Record(RecordReader::new()))
     }
 
-    pub fn finish(self) -> Result<MultiplyRequest, Problem> {
+    /// What has come.
+    pub fn into_operands(self) -> Result<Operands, Problem> {
         match self.part {
-            Part::End => self.operands.finish(),
+            Part::End => Ok(self.operands),
             _ => Err(malformed("the archive ends before its directory does")),
         }
     }
 }
 
 /// The matrix that is the member of this name.
-fn which_of(name: &[u8]) -> Result<Which, Problem> {
+fn which_of(name: &[u8], operands: &Operands) -> Result<Which, Problem> {
     let stem = name.strip_suffix(b".npy").and_then(|stem| core::str::from_utf8(stem).ok());
-    stem.and_then(Which::from_member_name).ok_or_else(|| {
+    stem.and_then(|stem| operands.named(stem)).ok_or_else(|| {
         let name = String::from_utf8_lossy(name);
         let detail = format!("{name:?} is not a.npy, b.npy or c.npy");
         Problem::new(ProblemKind::UnknownField, detail).at(format!("/{name}"))

@@ -136,6 +136,12 @@ impl Server {
             .sample(&[("dtype", "f32")], config.peak.f32);
         page.gauge("memory_budget_bytes", "Memory for requests.")
             .value(self.memory.total_bytes() as u64);
+        page.gauge("stored_bytes", "Room that matrices take which stay, or are coming in.")
+            .value(self.store.bytes());
+        page.gauge("stored_matrices", "Matrices that stay, of all accounts.")
+            .value(self.store.count() as u64);
+        page.gauge("uploads_open", "Uploads that are under way.")
+            .value(self.matrices.uploads_open() as u64);
         page.gauge("memory_promised_bytes", "Memory that requests hold or may come to hold.")
             .value(self.memory.promised_bytes() as u64);
     }
