@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gemmule::gemm::{Alone, Dtype, Element, Workspace, multiply};
+use gemmule::gemm::{Algorithm, Alone, Dtype, Element, Workspace, multiply};
 use gemmule::large::{Background, Each, Gemm, Resources, StepError, StepRun, Steps, Work};
 use gemmule::ledger::{AccountId, Volume};
 use gemmule::memory::MemoryBudget;
@@ -127,7 +127,13 @@ impl<T: Element> Case<T> {
     }
 }
 
-const PLAIN: Gemm = Gemm { alpha: 1.0, beta: 0.0, transpose_a: false, transpose_b: false };
+const PLAIN: Gemm = Gemm {
+    alpha: 1.0,
+    beta: 0.0,
+    transpose_a: false,
+    transpose_b: false,
+    algorithm: Algorithm::Classical,
+};
 
 fn resources(memory_bytes: usize, background: Option<Arc<Reader>>) -> Resources {
     let background = background.map(|reader| reader as Arc<dyn Background>);
@@ -179,7 +185,7 @@ fn products_of_every_shape_are_exact() {
             [(false, false), (true, false), (false, true), (true, true)]
         {
             let (alpha, beta) = [(1.0, 0.0), (-2.0, 3.0)][index % 2];
-            let gemm = Gemm { alpha, beta, transpose_a, transpose_b };
+            let gemm = Gemm { alpha, beta, transpose_a, transpose_b, ..PLAIN };
             let case = Case::<f32>::new(shape, gemm, index as u64);
             for (memory, memory_bytes) in case.memories().into_iter().enumerate() {
                 let background = (memory != 1).then(|| reader.clone());
@@ -188,6 +194,32 @@ fn products_of_every_shape_are_exact() {
         }
         let case = Case::<f64>::new(shape, Gemm { beta: 1.0, ..PLAIN }, index as u64);
         check(&case, case.memories()[0], None);
+    }
+}
+
+#[test]
+fn fewer_operations_are_executed_where_that_is_asked_for() {
+    for (transpose_a, transpose_b) in [(false, false), (true, true)] {
+        let algorithm = Algorithm::StrassenWinograd;
+        let gemm = Gemm { transpose_a, transpose_b, algorithm, ..PLAIN };
+        // Sums of small integers are exact by any algorithm.
+        let case = Case::<f32>::new((1100, 3200, 2100), gemm, 6);
+        for memory_bytes in [case.memories()[0], case.memories()[2]] {
+            let store = in_memory();
+            let (operands, output) = (case.operands(&store), case.begin(&store));
+            let run = StepRun::new(
+                Work::Gemm(gemm),
+                operands,
+                output.clone(),
+                resources(memory_bytes, None),
+            );
+            let mut run = run.expect("a plan");
+            assert!(run.advance(&Alone, &|| false).expect("it goes on"));
+            assert!(result_of::<f32>(&output) == case.expected());
+            let counts = run.counts();
+            assert_eq!(counts.flops, 2 * 1100 * 3200 * 2100);
+            assert!(counts.executed_flops < counts.flops / 16 * 15, "{counts:?}");
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{array, env, fs, thread};
 
-use gemmule::gemm::{Crew, Dtype, Residual, Shape, Workspace, isa, multiply};
+use gemmule::gemm::{Algorithm, Crew, Dtype, Residual, Shape, Workspace, isa, multiply};
 use gemmule::large::{Gemm, Resources, StepRun, Work};
 use gemmule::ledger::{AccountId, Volume};
 use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
@@ -142,7 +142,13 @@ fn measure(options: &Options, path: &Path) -> bool {
     forget(path);
     let (read, written) = counts.both();
     let output = store.begin(layout, Purpose::Result, &account(), 0).expect("there is room");
-    let gemm = Gemm { alpha: 1.0, beta: 0.0, transpose_a: false, transpose_b: false };
+    let gemm = Gemm {
+        alpha: 1.0,
+        beta: 0.0,
+        transpose_a: false,
+        transpose_b: false,
+        algorithm: Algorithm::Classical,
+    };
     let problem = gemm.problem(layout, layout);
     let for_product = memory_bytes - OWN_BYTES;
     let plan = problem.plan(for_product).expect("there is memory");

@@ -337,6 +337,20 @@ impl<T: Element> Course<T> {
         }
     }
 
+    fn flops_done(&self) -> u64 {
+        match self {
+            Self::Classical(parts) => parts.flops_done(),
+            Self::Strassen(strassen) => strassen.flops_done(),
+        }
+    }
+
+    fn executed_flops(&self) -> u64 {
+        match self {
+            Self::Classical(parts) => parts.flops_done(),
+            Self::Strassen(strassen) => strassen.executed_flops(),
+        }
+    }
+
     fn recycle(self, workspace: &mut Workspace<T>) {
         match self {
             Self::Classical(parts) => parts.recycle(workspace),
@@ -482,18 +496,12 @@ impl<T: Element> Product<T> {
 
     /// Multiplications and additions done, of 2 m n k: nominal ones, whatever the algorithm.
     pub fn flops_done(&self) -> u64 {
-        match &self.course {
-            Course::Classical(parts) => parts.flops_done(),
-            Course::Strassen(strassen) => strassen.flops_done(),
-        }
+        self.course.flops_done()
     }
 
     /// Those that were executed: fewer in the end, by an algorithm that takes fewer.
     pub fn executed_flops(&self) -> u64 {
-        match &self.course {
-            Course::Classical(parts) => parts.flops_done(),
-            Course::Strassen(strassen) => strassen.executed_flops(),
-        }
+        self.course.executed_flops()
     }
 
     /// Multiplies slices until `pause` says so, which every thread asks after each; true once C is

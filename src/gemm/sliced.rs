@@ -5,14 +5,14 @@ use alloc::collections::TryReserveError;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::kernel::{Scale, caches};
-use super::parts::Parts;
-use super::{Crew, Element, Kernel, Operands, Shape, Workspace, checked_shape};
+use super::strassen::Plan;
+use super::{Algorithm, Course, Crew, Element, Kernel, Operands, Shape, Workspace, checked_shape};
 
 /// `c <- alpha a b + beta c` on its way, of views that are shown again for every slice: the same
 /// elements in the same places. The rows of `c` are contiguous.
 #[derive(Debug)]
 pub struct Slices<T: 'static> {
-    parts: Parts<T>,
+    course: Course<T>,
     scale: Scale<T>,
     shape: Shape,
 }
@@ -25,16 +25,18 @@ impl<T: Element> Slices<T> {
     ///
     /// Where the shapes do not go together, or rows of `c` have gaps.
     pub fn new(
+        algorithm: Algorithm,
         (alpha, beta): (T, T),
-        (a, b): (ArrayView2<T>, ArrayView2<T>),
-        c: ArrayViewMut2<T>,
+        ((a, b), c): ((ArrayView2<T>, ArrayView2<T>), ArrayViewMut2<T>),
         threads: usize,
         workspace: &mut Workspace<T>,
     ) -> Result<Self, TryReserveError> {
         let shape = checked_shape(&a, &b, &c);
         let layout = Operands { a, b, c }.layout();
-        let parts = Parts::new(Kernel::of_this_machine(), caches(), layout, threads, workspace)?;
-        Ok(Self { parts, scale: Scale { alpha, beta }, shape })
+        let plan = Plan::new(algorithm, shape, beta != T::default());
+        let way = (Kernel::of_this_machine(), caches());
+        let course = Course::new(way, plan, layout, threads, workspace)?;
+        Ok(Self { course, scale: Scale { alpha, beta }, shape })
     }
 
     /// Multiplies slices until `pause`, which every thread asks after each, says so; true once `c`
@@ -51,20 +53,21 @@ impl<T: Element> Slices<T> {
         pause: &(dyn Fn() -> bool + Sync),
     ) -> bool {
         assert_eq!(checked_shape(&a, &b, &c), self.shape, "the views are the same every time");
-        if !self.parts.is_complete() {
-            self.parts.advance(Operands { a, b, c }, self.scale, crew, pause);
+        if !self.course.is_complete() {
+            self.course.advance(Operands { a, b, c }, self.scale, crew, pause);
         }
-        self.parts.is_complete()
+        self.course.is_complete()
     }
 
-    /// Multiplications and additions done.
-    pub fn flops_done(&self) -> u64 {
-        self.parts.flops_done()
+    /// Multiplications and additions done, of 2 m n k, and those that were executed: fewer in the
+    /// end, by an algorithm that takes fewer.
+    pub fn flops(&self) -> (u64, u64) {
+        (self.course.flops_done(), self.course.executed_flops())
     }
 
     /// Gives back what was allocated to pack in.
     pub fn recycle(self, workspace: &mut Workspace<T>) {
-        self.parts.recycle(workspace);
+        self.course.recycle(workspace);
     }
 }
 

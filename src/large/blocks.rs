@@ -97,6 +97,14 @@ impl Plan {
         }
     }
 
+    /// The other edge of a block: of the strip's width.
+    pub fn width_of(&self, block: &Block) -> usize {
+        match self.held {
+            Operand::A => block.rows.len(),
+            Operand::B => block.columns.len(),
+        }
+    }
+
     /// The place behind this one; `None` behind the block's last.
     pub fn next_in_block(&self, place: Place, block: &Block, shape: Shape) -> Option<Place> {
         let Place { panel, piece, .. } = place;

@@ -13,7 +13,7 @@ use super::blocks::{Block, Part};
 use super::errands::{Address, Reading, Writing};
 use super::plan::{SCRATCH_BYTES, TooSmall};
 use super::{Counts, Resources, Running, StepError};
-use crate::gemm::{Crew, Element, Slices, Workspace, workspace_bytes_max};
+use crate::gemm::{Algorithm, Crew, Element, Slices, Workspace, workspace_bytes_max};
 use crate::store::{Draft, Layout, MatrixId, Stored};
 
 /// Tiles of A that pass by, at once.
@@ -277,15 +277,21 @@ impl<T: Element> IterateRun<T> {
             none => {
                 let beta = if part.columns.start == 0 { 0.0 } else { 1.0 };
                 let scale = (T::from_f64(1.0), T::from_f64(beta));
-                let views = (a, b);
+                let views = ((a, b), c.view_mut());
                 let workspace = &mut self.workspace;
-                none.insert(Slices::new(scale, views, c.view_mut(), self.threads, workspace)?)
+                none.insert(Slices::new(
+                    Algorithm::Classical,
+                    scale,
+                    views,
+                    self.threads,
+                    workspace,
+                )?)
             }
         };
         if !product.advance((a, b), c, crew, pause) {
             return Ok(false);
         }
-        self.counts.flops += product.flops_done();
+        self.counts = self.counts();
         self.product.take().expect("it is there").recycle(&mut self.workspace);
         Ok(true)
     }
@@ -323,8 +329,12 @@ impl<T: Element> Running for IterateRun<T> {
     }
 
     fn counts(&self) -> Counts {
-        let product = self.product.as_ref().map_or(0, Slices::flops_done);
-        Counts { flops: self.counts.flops + product, ..self.counts }
+        let (flops, executed_flops) = self.product.as_ref().map_or((0, 0), Slices::flops);
+        Counts {
+            flops: self.counts.flops + flops,
+            executed_flops: self.counts.executed_flops + executed_flops,
+            ..self.counts
+        }
     }
 
     fn id(&self) -> Option<MatrixId> {

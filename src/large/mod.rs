@@ -32,7 +32,7 @@ pub use iterate::Steps;
 pub use tiles::Each;
 
 use crate::expression::StepWork;
-use crate::gemm::{Crew, Dtype, Element, Shape, workspace_bytes_max};
+use crate::gemm::{Algorithm, Crew, Dtype, Element, Shape, workspace_bytes_max};
 use crate::store::{Draft, Layout, MatrixId, StoreError, Stored};
 use iterate::IterateRun;
 use plan::{Problem, TooSmall};
@@ -42,6 +42,9 @@ use tiles::TilesRun;
 
 /// Terms of a panel, and rows or columns of a piece: the edge of a tile.
 const GRAIN: usize = 1024;
+/// The same of products that are halved, and it is how much is halved at once: twice at most, since
+/// that takes memory.
+const GRAIN_HALVED: usize = 2048;
 
 /// What a step may use.
 #[derive(Clone, Debug)]
@@ -104,6 +107,8 @@ pub struct Gemm {
     pub beta: f64,
     pub transpose_a: bool,
     pub transpose_b: bool,
+    /// Of the products of panels and pieces.
+    pub algorithm: Algorithm,
 }
 
 impl Gemm {
@@ -125,6 +130,7 @@ impl Gemm {
             alpha: self.alpha,
             beta: self.beta,
             transposed: (self.transpose_a, self.transpose_b),
+            algorithm: self.algorithm,
             a,
             b,
             c,
@@ -141,16 +147,25 @@ impl Gemm {
         };
         let ((m, k), (_, n)) = (sides(a, self.transpose_a), sides(b, self.transpose_b));
         let c = Layout { dtype: a.dtype, rows: m, columns: n };
-        let workspace_bytes = match a.dtype {
+        let packing_bytes = match a.dtype {
             Dtype::F64 => workspace_bytes_max::<f64>(k),
             Dtype::F32 => workspace_bytes_max::<f32>(k),
+        };
+        let (grain, workspace_bytes) = match self.algorithm {
+            Algorithm::Classical => (GRAIN, packing_bytes),
+            Algorithm::StrassenWinograd => {
+                // Sums of quarters of three matrices, and of their quarters.
+                let [m, n, k] = [m, n, k].map(|side| side.min(GRAIN_HALVED));
+                let sums = (m * k + k * n + m * n) / 2 * 3 * a.dtype.bytes();
+                (GRAIN_HALVED, packing_bytes + sums)
+            }
         };
         Problem {
             shape: Shape { m, n, k },
             element_bytes: a.dtype.bytes(),
             tile: (c.tile_rows(), c.tile_columns()),
             is_added: self.beta != 0.0,
-            grain: GRAIN,
+            grain,
             workspace_bytes,
         }
     }
@@ -170,8 +185,8 @@ pub enum Work {
 impl From<&StepWork> for Work {
     fn from(work: &StepWork) -> Self {
         match *work {
-            StepWork::Gemm { alpha, beta, transpose_a, transpose_b, algorithm: _ } => {
-                Self::Gemm(Gemm { alpha, beta, transpose_a, transpose_b })
+            StepWork::Gemm { alpha, beta, transpose_a, transpose_b, algorithm } => {
+                Self::Gemm(Gemm { alpha, beta, transpose_a, transpose_b, algorithm })
             }
             StepWork::Add { alpha, beta } => Self::Each(Each::Add { alpha, beta }),
             StepWork::Scale { alpha } => Self::Each(Each::Scale { alpha }),
@@ -203,9 +218,11 @@ impl Work {
 /// What a run has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Operations that were done before it began.
+    /// Operations, as they are billed, that were done before it began, and since.
     pub flops_before: u64,
     pub flops: u64,
+    /// Those that were executed since: fewer, by an algorithm that takes fewer.
+    pub executed_flops: u64,
     /// Bytes of matrices; those written may still be on their way.
     pub bytes_read: u64,
     pub bytes_written: u64,

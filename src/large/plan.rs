@@ -65,6 +65,7 @@ pub enum Operand {
 pub struct Plan {
     /// The operand of which panels lie in memory as a whole.
     pub held: Operand,
+    pub grain: usize,
     /// Of a panel, but for the last.
     pub terms: usize,
     /// Rows of A in a piece, or columns of B, but for the last of a block.
@@ -303,6 +304,7 @@ impl Sides {
         let more = (room - used).checked_div(piece * self.terms).unwrap_or(0);
         Some(Plan {
             held: self.held,
+            grain: self.grain,
             terms: self.terms,
             piece,
             pieces: (PIECES_MIN + more).min(PIECES_MAX),

@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use super::background::Ticket;
 use super::blocks::Block;
 use super::errands::{Address, Writing};
-use super::plan::Strip;
+use super::plan::{Operand, Plan, Strip};
 use super::strip::{Job, Progress, StripRun};
 use super::{Counts, Running, StepError};
-use crate::gemm::{Crew, Element, Shape, Workspace};
+use crate::gemm::{Crew, Element, Extent, Shape, Workspace, workspace_bytes_by};
 use crate::store::{Draft, MatrixId};
 
 #[derive(Debug)]
@@ -32,7 +32,8 @@ pub struct ProductRun<T: 'static> {
 
 impl<T: Element> ProductRun<T> {
     /// Goes on where `output` has come to: blocks that are there are not computed again.
-    pub fn new(job: Job, output: Arc<Draft>) -> Self {
+    pub fn new(mut job: Job, output: Arc<Draft>) -> Self {
+        job.threads = threads_to_pack::<T>(&job);
         let layout = output.layout();
         let mut flops_before = 0;
         let mut strips = Vec::new();
@@ -123,8 +124,7 @@ impl<T: Element> Running for ProductRun<T> {
             Progress::NeedsBuffer => self.write_on()?,
             Progress::Computed(block, elements) => self.computed = Some((block, elements)),
             Progress::Ended => {
-                self.counts.flops += strip.flops_done();
-                self.counts.bytes_read += strip.bytes_read;
+                self.counts = with(self.counts, strip);
                 // Its buffers go before those of the next come.
                 self.strip = None;
             }
@@ -133,13 +133,7 @@ impl<T: Element> Running for ProductRun<T> {
     }
 
     fn counts(&self) -> Counts {
-        let (flops, bytes_read) =
-            self.strip.as_ref().map_or((0, 0), |strip| (strip.flops_done(), strip.bytes_read));
-        Counts {
-            flops: self.counts.flops + flops,
-            bytes_read: self.counts.bytes_read + bytes_read,
-            ..self.counts
-        }
+        self.strip.as_ref().map_or(self.counts, |strip| with(self.counts, strip))
     }
 
     fn id(&self) -> Option<MatrixId> {
@@ -150,4 +144,35 @@ impl<T: Element> Running for ProductRun<T> {
 
 fn flops_of(block: &Block, shape: Shape) -> u64 {
     Shape { m: block.rows.len(), n: block.columns.len(), k: shape.k }.flops()
+}
+
+/// And what a strip has done.
+fn with<T: Element>(counts: Counts, strip: &StripRun<T>) -> Counts {
+    let (flops, executed_flops) = strip.flops();
+    Counts {
+        flops: counts.flops + flops,
+        executed_flops: counts.executed_flops + executed_flops,
+        bytes_read: counts.bytes_read + strip.bytes_read,
+        ..counts
+    }
+}
+
+/// As many of the threads as there is memory for to pack in.
+fn threads_to_pack<T: Element>(job: &Job) -> usize {
+    let Plan { held, terms, piece, workspace_bytes, .. } = job.plan;
+    let width = job.plan.strips.iter().map(|strip| strip.range.len()).max().unwrap_or(0);
+    let width = job.held_at_once(width);
+    let (m, n) = match held {
+        Operand::A => (width, piece),
+        Operand::B => (piece, width),
+    };
+    let lying = |rows, columns, transposed| match transposed {
+        true => Extent { start: 0, rows: columns, columns: rows, transposed },
+        false => Extent { start: 0, rows, columns, transposed },
+    };
+    let a_and_b = (lying(m, terms, job.transposed.0), lying(terms, n, job.transposed.1));
+    let fits = |threads: &usize| {
+        workspace_bytes_by::<T>(job.algorithm, a_and_b, true, *threads) <= workspace_bytes
+    };
+    (1..=job.threads).rev().find(fits).unwrap_or(1)
 }

@@ -3,6 +3,7 @@
 use alloc::collections::{TryReserveError, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -11,7 +12,7 @@ use super::background::{Background, Ticket};
 use super::blocks::{Block, Load, Part, Place};
 use super::errands::Reading;
 use super::plan::{Operand, Plan, Strip};
-use crate::gemm::{Crew, Element, Shape, Slices, Workspace};
+use crate::gemm::{Algorithm, Crew, Element, Shape, Slices, Workspace};
 use crate::store::Stored;
 
 /// A product of stored matrices, and how it is cut.
@@ -23,6 +24,7 @@ pub struct Job {
     pub beta: f64,
     /// Whether A and B are the transposes of what lies on the disk.
     pub transposed: (bool, bool),
+    pub algorithm: Algorithm,
     pub a: Arc<Stored>,
     pub b: Arc<Stored>,
     pub c: Option<Arc<Stored>>,
@@ -31,6 +33,15 @@ pub struct Job {
 }
 
 impl Job {
+    /// Rows or columns of a held panel that are multiplied at once: all of them, or as many as are
+    /// halved together.
+    pub fn held_at_once(&self, width: usize) -> usize {
+        match self.algorithm {
+            Algorithm::Classical => width,
+            Algorithm::StrassenWinograd => self.plan.grain.min(width),
+        }
+    }
+
     fn part(&self, load: Load, place: Place, block: &Block) -> (&Arc<Stored>, Part) {
         let Self { plan, shape, transposed, .. } = self;
         match plan.part(load, place, block, *shape, *transposed) {
@@ -108,13 +119,15 @@ pub struct StripRun<T: 'static> {
     passing: Option<Vec<T>>,
     piece: Option<Vec<T>>,
     result: Option<Vec<T>>,
+    /// Of a part of the held panel: its parts of this place that are done, and the next.
+    parts_done: usize,
     product: Option<Slices<T>>,
     panels: Buffers<T>,
     staying_panels: Buffers<T>,
     pieces: Buffers<T>,
     results: Buffers<T>,
-    /// Of all products that are done.
-    flops: u64,
+    /// Of all products that are done, and executed for them.
+    flops: (u64, u64),
     pub bytes_read: u64,
 }
 
@@ -136,20 +149,22 @@ impl<T: Element> StripRun<T> {
             passing: None,
             piece: None,
             result: None,
+            parts_done: 0,
             product: None,
             panels: Buffers::new((panels - strip.stays).min(buffers.panels), panel_elements),
             staying_panels: Buffers::new(strip.stays, panel_elements),
             pieces: Buffers::new(pieces, piece.min(strip.block) * terms),
             results: Buffers::new(buffers.results, strip.block * strip.range.len()),
-            flops: 0,
+            flops: (0, 0),
             bytes_read: 0,
             blocks,
         }
     }
 
-    /// Multiplications and additions done.
-    pub fn flops_done(&self) -> u64 {
-        self.flops + self.product.as_ref().map_or(0, Slices::flops_done)
+    /// Multiplications and additions done, and executed.
+    pub fn flops(&self) -> (u64, u64) {
+        let (flops, executed) = self.product.as_ref().map_or((0, 0), Slices::flops);
+        (self.flops.0 + flops, self.flops.1 + executed)
     }
 
     /// A buffer that a block was returned in is free.
@@ -258,12 +273,19 @@ impl<T: Element> StripRun<T> {
         let pieces = self.piece.as_ref().expect("it was received");
         let pieces = view(pieces, &job.part(Load::Piece, self.at, block).1);
         let along = plan.piece_of(piece, block);
-        let (a, b, target) = match plan.held {
-            Operand::A => (held, pieces, s![.., along]),
-            Operand::B => (pieces, held, s![along, ..]),
+        let across = self.part_of_held(job, block);
+        let a_and_b = |held, pieces| match plan.held {
+            Operand::A => (held, pieces),
+            Operand::B => (pieces, held),
         };
+        let (a, b): (ArrayView2<T>, ArrayView2<T>) = a_and_b(held, pieces);
         let a = if transposed.0 { a.reversed_axes() } else { a };
         let b = if transposed.1 { b.reversed_axes() } else { b };
+        let (a, b, target) = match plan.held {
+            Operand::A => (a.slice_move(s![across.clone(), ..]), b, s![across.clone(), along]),
+            Operand::B => (a, b.slice_move(s![.., across.clone()]), s![along, across.clone()]),
+        };
+        let is_last = across.end == plan.width_of(block);
         let result = self.result.as_mut().expect("it was taken");
         let shape = (block.rows.len(), block.columns.len());
         let result = ArrayViewMut2::from_shape(shape, &mut result[..block.elements()]);
@@ -274,15 +296,24 @@ impl<T: Element> StripRun<T> {
                 // The first terms bring beta in; the others add to what is there.
                 let beta = if panel == 0 { job.beta } else { 1.0 };
                 let scale = (T::from_f64(job.alpha), T::from_f64(beta));
-                let new = Slices::new(scale, (a, b), c.view_mut(), job.threads, workspace)?;
-                none.insert(new)
+                let views = ((a, b), c.view_mut());
+                none.insert(Slices::new(job.algorithm, scale, views, job.threads, workspace)?)
             }
         };
-        Ok(product.advance((a, b), c, crew, pause) && {
-            self.flops += product.flops_done();
-            self.product.take().expect("it is there").recycle(workspace);
-            true
-        })
+        if !product.advance((a, b), c, crew, pause) {
+            return Ok(false);
+        }
+        self.flops = self.flops();
+        self.product.take().expect("it is there").recycle(workspace);
+        self.parts_done = if is_last { 0 } else { self.parts_done + 1 };
+        Ok(is_last)
+    }
+
+    /// Rows or columns of the held panel that are multiplied at once.
+    fn part_of_held(&self, job: &Job, block: &Block) -> Range<usize> {
+        let width = job.plan.width_of(block);
+        let part = job.held_at_once(width);
+        self.parts_done * part..((self.parts_done + 1) * part).min(width)
     }
 
     /// Leaves the place that is computed.

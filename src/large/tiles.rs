@@ -129,6 +129,7 @@ impl<T: Element> Running for TilesRun<T> {
             } else {
                 self.compute(tile)?;
                 self.counts.flops += flops;
+                self.counts.executed_flops += flops;
             }
             return Ok(false);
         }

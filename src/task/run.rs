@@ -263,7 +263,7 @@ impl TaskRun {
         }
         let done = StepRecord {
             id: Some(id),
-            executed_flops: counts.flops,
+            executed_flops: counts.executed_flops,
             kernel: Kernel::of_this_machine().name().into(),
             elapsed_us: self.now_ns.saturating_sub(since_ns) / 1_000,
             bytes_read: counts.bytes_read,
