@@ -246,8 +246,7 @@ fn run_of(mut run: StepRun) -> impl FnMut(Option<Duration>) -> bool {
     move |time| {
         let start = Instant::now();
         let pause = || time.is_some_and(|time| start.elapsed() >= time);
-        let is_done = run.advance(&*crew, &pause).expect("it goes on");
-        is_done
+        run.advance(&*crew, &pause).expect("it goes on")
     }
 }
 
