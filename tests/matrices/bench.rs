@@ -27,6 +27,7 @@ pub struct Bench {
     volume: Option<Arc<Volume>>,
     /// The keys of `acme` and of `other`.
     pub keys: [String; 2],
+    operator: String,
 }
 
 fn config(access: Access) -> Config {
@@ -48,10 +49,12 @@ impl Bench {
 
     fn new(server: Server, volume: Option<Arc<Volume>>) -> Self {
         let keys = [String::new(), String::new()];
-        let mut bench = Self { server, now: START, volume, keys };
+        let operator = String::new();
+        let mut bench = Self { server, now: START, volume, keys, operator };
         bench.server.make_first_key(START);
         let line = bench.server.take_console().expect("a new service prints a key");
         let operator = line.rsplit(' ').next().expect("it ends with the key").to_owned();
+        bench.operator.clone_from(&operator);
         for (index, name) in ["acme", "other"].into_iter().enumerate() {
             let made = json!({"id": name}).to_string();
             bench.ask_json(&operator, "POST", "/v1/admin/accounts", &made);
@@ -70,7 +73,8 @@ impl Bench {
         let server = Server::new(config(Access::Anonymous), [(unix_ns % 251) as u8; 32]);
         let server = server.with_volume(volume.clone(), now).map_err(|error| error.to_string())?;
         let keys = [String::new(), String::new()];
-        let mut bench = Self { server, now, volume: Some(volume), keys };
+        let operator = String::new();
+        let mut bench = Self { server, now, volume: Some(volume), keys, operator };
         bench.commit()?;
         Ok(bench)
     }
@@ -82,6 +86,13 @@ impl Bench {
             self.server.committed(committed, self.now);
         }
         Ok(())
+    }
+
+    /// Acme may keep so many bytes from now on.
+    pub fn limit(&mut self, stored_bytes_max: u64) {
+        let limits = json!({"limits": {"stored_bytes_max": stored_bytes_max}}).to_string();
+        let operator = self.operator.clone();
+        self.ask_json(&operator, "POST", "/v1/admin/accounts/acme", &limits);
     }
 
     pub fn run(&mut self) {

@@ -94,3 +94,26 @@ fn lists_come_in_pages_by_address() {
     assert_eq!(found, ids);
     assert_eq!(kind(&bench.get("/v1/matrices?limit=0")), "invalid-value");
 }
+
+#[test]
+fn an_account_keeps_no_more_than_it_may() {
+    let mut bench = Bench::in_memory();
+    let [one, two, three] = [1, 2, 3].map(|seed| Raw::random(Dtype::F64, 8, 8, seed));
+    bench.limit(1024);
+    assert_eq!(bench.store(0, &one, "").status, 201);
+    // What is coming in counts from its first chunk on.
+    let begin = format!("/v1/matrices/uploads?{}", two.query());
+    let upload = bench.ask(0, "POST", &begin, &[], None);
+    let upload = upload.field("Location").expect("where it is").to_owned();
+    assert_eq!(bench.ask(0, "PATCH", &upload, &[], Some(&two.bytes[..8])).status, 202);
+    let list = bench.get("/v1/matrices").json();
+    assert_eq!((&list["bytes"], &list["bytes_max"]), (&1024.into(), &1024.into()));
+    for refused in [bench.store(0, &three, ""), bench.ask(0, "POST", &begin, &[], None)] {
+        assert_eq!((refused.status, &*kind(&refused)), (507, "storage-exceeded"));
+        assert_eq!(refused.json()["limit"], 1024);
+    }
+    assert_eq!(bench.store(0, &one, "").status, 201, "what is there already takes no more");
+    assert_eq!(bench.store(1, &three, "").status, 201, "it is acme's limit");
+    assert_eq!(bench.ask(0, "DELETE", &upload, &[], None).status, 204);
+    assert_eq!(bench.store(0, &three, "").status, 201);
+}
