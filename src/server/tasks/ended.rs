@@ -13,6 +13,7 @@ use crate::http::Response;
 use crate::job::Job;
 use crate::ledger::entry::{Addresses, Charge};
 use crate::ledger::hash::Hash;
+use crate::limits::NODE_NAME_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
 use crate::server::payer::Caller;
@@ -171,7 +172,7 @@ fn charge(
         kernel: done.kernel.clone(),
         elapsed_us: done.elapsed_us,
         task: Some(id),
-        node: Some(work.id.as_str().into()),
+        node: Some(node_name(&work.id).into()),
         cached: done.is_cached,
         algorithm: match work.work {
             StepWork::Gemm { algorithm, .. } if algorithm != Algorithm::Classical => {
@@ -184,6 +185,12 @@ fn charge(
         addresses: Some(Addresses { operands, result }),
         idempotency: None,
     })
+}
+
+/// As much of a step's name as a charge has room for.
+fn node_name(name: &str) -> &str {
+    let end = name.floor_char_boundary(NODE_NAME_BYTES_MAX);
+    &name[..end]
 }
 
 /// The addresses of what a step has read.
