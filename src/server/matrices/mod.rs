@@ -255,6 +255,20 @@ impl Server {
         debug_assert!(ordered.is_ok(), "it takes no memory");
     }
 
+    /// Whether an account may keep so many bytes more.
+    ///
+    /// # Errors
+    ///
+    /// The limit that it would exceed.
+    pub(super) fn check_quota(
+        &self,
+        account: AccountIndex,
+        more_bytes: u64,
+        now: Now,
+    ) -> Result<(), Problem> {
+        self.desk(account, now).check_quota(more_bytes)
+    }
+
     fn desk(&self, account: AccountIndex, now: Now) -> Desk {
         Desk {
             store: self.store.clone(),

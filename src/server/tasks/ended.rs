@@ -80,6 +80,10 @@ impl Server {
             let (issued_unix_ns, ledger) = (now.unix_ns, self.book.kind());
             self.waiting.bills.push_back(Bill { sequence, issued_unix_ns, charge, ledger });
         }
+        // Its results are the account's from now on.
+        let bytes = self.store.bytes_of(&record.account);
+        self.charge_stored(&record.account, bytes, now);
+        self.note_stored(now);
         if let Some(task) = self.tasks.by_id.get_mut(&id) {
             task.told_from = self.book.sequence();
         }

@@ -116,6 +116,7 @@ impl Server {
                 Problem::new(ProblemKind::StorageFull, detail).limit(self.store.free_bytes())
             );
         }
+        self.check_quota(caller.account, program.result_bytes(), now)?;
         let tariff = self.tariff_of(caller.account, now)?;
         let amount_micros_max = tariff.task_amount_micros_max(&usages(&program, body.len() as u64));
         if let Some(allowance) = &mut allowance {
