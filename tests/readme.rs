@@ -1,19 +1,25 @@
 //! The README's claims that can be checked against the core: its sample, its limits, its problems,
 //! its prices.
 
+mod support;
+
 use std::collections::BTreeSet;
 
 use gemmule::billing::Tariff;
 use gemmule::formats::Format;
 use gemmule::gemm::{Alone, Peak};
 use gemmule::limits::{
-    AMOUNT_MICROS_MAX, NPY_HEADER_BYTES_MAX, PRICE_MICROS_MAX, SAFETENSORS_HEADER_BYTES_MAX,
-    TARIFF_NAME_BYTES_MAX, VOLUME_TIERS_MAX, ZIP_RECORD_BYTES_MAX,
+    AMOUNT_MICROS_MAX, JOB_KEEP_SECONDS_DEFAULT, NPY_HEADER_BYTES_MAX, PRICE_MICROS_MAX,
+    PRIORITY_MAX, SAFETENSORS_HEADER_BYTES_MAX, SMALL_BODY_BYTES_MAX, TARIFF_NAME_BYTES_MAX,
+    TASKS_ENDED_MAX, TASKS_KEPT_SECONDS, TASKS_PER_REPLY, TASKS_RUNNING_MAX, TASKS_WAITING_MAX,
+    VOLUME_TIERS_MAX, WAIT_SECONDS_MAX, ZIP_RECORD_BYTES_MAX,
 };
 use gemmule::problem::ProblemKind;
 use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
 use serde_json::Value;
+use support::machine::Machine;
+use support::power::PowerCut;
 
 const README: &str = include_str!("../README.md");
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
@@ -24,7 +30,7 @@ fn reply(request: &str) -> Value {
 
 fn reply_text(request: &str) -> String {
     let config = Config {
-        memory_bytes: 1 << 20,
+        memory_bytes: 64 << 20,
         sessions_max: 1024,
         tariff: Tariff::standard().into(),
         access: Access::Anonymous,
@@ -55,6 +61,18 @@ fn block<'a>(behind: &str, language: &str) -> &'a str {
     rest.split_once("```").expect("its end").0
 }
 
+/// The reply to the first command behind some text, which posts to a path.
+fn reply_to_sample(path: &str, behind: &str) -> Value {
+    let command = block(behind, "sh");
+    let body = command.split_once("-d '").expect("a body").1.split('\'').next().expect("its end");
+    assert!(command.contains(path), "it is sent to {path}");
+    reply(&format!(
+        "POST {path} HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
 /// The cells of every row of the table behind some text.
 fn rows(behind: &str) -> Vec<Vec<&'static str>> {
     let (_, rest) = README.split_once(behind).expect(behind);
@@ -68,13 +86,7 @@ fn rows(behind: &str) -> Vec<Vec<&'static str>> {
 
 #[test]
 fn the_sample_job_gets_the_sample_reply() {
-    let command = block("from another terminal", "sh");
-    let body = command.split_once("-d '").expect("a body").1.split('\'').next().expect("its end");
-    let found = reply(&format!(
-        "POST /v1/multiply HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    ));
+    let found = reply_to_sample("/v1/multiply", "from another terminal");
     let shown: Value = serde_json::from_str(block("from another terminal", "json")).expect("JSON");
     assert_eq!(found["c"], shown["c"]);
     let (found, shown) = (found["bill"].as_object(), shown["bill"].as_object());
@@ -91,6 +103,41 @@ fn the_sample_job_gets_the_sample_reply() {
     let described: String = rows("comes with its bill").concat().concat();
     for name in found.keys() {
         assert!(described.contains(&format!("`{name}`")), "{name} is explained");
+    }
+}
+
+#[test]
+fn the_sample_of_a_job_gets_its_quote() {
+    let heading = "### Jobs that go on by themselves";
+    let found = reply_to_sample("/v1/jobs", heading);
+    let mut shown: Value = serde_json::from_str(block(heading, "json")).expect("JSON");
+    let url = format!("/v1/jobs/{}", shown["job"].as_str().expect("an id"));
+    assert_eq!(shown["status_url"].as_str(), Some(url.as_str()));
+    // What differs from job to job, and from machine to machine.
+    for pointer in ["/job", "/status_url", "/quote/memory_bytes", "/quote/compute_seconds"] {
+        let found = found.pointer(pointer).unwrap_or_else(|| panic!("{pointer}: {found}"));
+        *shown.pointer_mut(pointer).expect(pointer) = found.clone();
+    }
+    assert_eq!(found, shown);
+}
+
+#[test]
+fn jobs_have_the_bounds_that_are_told() {
+    let days = TASKS_KEPT_SECONDS / (24 * 60 * 60);
+    for told in [
+        format!(
+            "is told for {days} days; without a volume, and in the list, of the last {TASKS_ENDED_MAX}."
+        ),
+        format!("Up to {TASKS_RUNNING_MAX} jobs run at once"),
+        format!("and up to {TASKS_WAITING_MAX} wait"),
+        format!("at most {WAIT_SECONDS_MAX}, with 202"),
+        format!("a day ({JOB_KEEP_SECONDS_DEFAULT}) unless given"),
+        format!("The body has at most {SMALL_BODY_BYTES_MAX} bytes"),
+        format!("the newest first, up to {TASKS_PER_REPLY}"),
+        format!("0 to {PRIORITY_MAX}, and 5 unless given"),
+    ] {
+        let words: Vec<&str> = README.split_whitespace().collect();
+        assert!(words.join(" ").contains(&told), "{told}");
     }
 }
 
@@ -140,7 +187,11 @@ fn headers_in_bodies_have_the_bounds_that_are_told() {
 
 #[test]
 fn every_metric_is_listed() {
-    let page = reply_text("GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n");
+    // On a volume, of which some tell.
+    let disk = PowerCut::device(96 << 20);
+    let mut machine = Machine::boot(&disk, 0).expect("it boots");
+    let session = machine.send("GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n");
+    let page = machine.read(session);
     let names = page.lines().filter_map(|line| line.strip_prefix("# HELP "));
     let written: BTreeSet<&str> = names.filter_map(|line| line.split(' ').next()).collect();
     let rows = rows("| metric | labels");

@@ -278,6 +278,20 @@ fn a_drained_machine_stops_where_it_is() {
 }
 
 #[test]
+fn a_machine_that_ends_answers_those_who_wait() {
+    let mut machine = machine();
+    let wait = [("Prefer", "wait=60")];
+    let session = send(&mut machine, "POST", "/v1/jobs", &wait, Some(&chain()));
+    let mut begun = machine.server.next_job().expect("it is ready");
+    machine.server.drain(machine.now);
+    assert!(begun.advance(&gemmule::gemm::Alone, &|| false), "it comes back at once");
+    machine.server.finish(begun, machine.now);
+    machine.commit().expect("nothing fails");
+    let told = reply(&mut machine, session);
+    assert_eq!((told.status, told.json()["state"].is_string()), (202, true), "{}", told.text());
+}
+
+#[test]
 fn problems_name_the_operand() {
     let mut machine = machine();
     let absent = format!("sha256:{}", "0".repeat(64));

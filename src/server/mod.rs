@@ -477,6 +477,7 @@ impl Server {
         for (_, session) in &mut self.sessions {
             session.connection.close_after_response();
         }
+        self.end_waits(now);
     }
 
     pub fn is_draining(&self) -> bool {

@@ -22,7 +22,8 @@ use crate::limits::{
     ITERATE_STEPS_MAX, JOB_DEADLINE_SECONDS_MAX, JOB_OPERANDS_MAX, JOB_RESULTS_MAX, JOB_STEPS_MAX,
     KEEP_SECONDS_MAX, OPERAND_NAME_BYTES_MAX, READOUT_HOURS_MAX, READOUT_ROWS_MAX,
     READOUT_SUMS_MAX, RECENT_BILLS_MAX, REFERENCE_BYTES_MAX, SMALL_BODY_BYTES_MAX, SNAPSHOTS_MAX,
-    TARGET_BYTES_MAX, TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS,
+    TARGET_BYTES_MAX, TASKS_ENDED_MAX, TASKS_RUNNING_MAX, TASKS_WAITING_MAX,
+    TRANSFER_BYTES_PER_SECOND_MIN, TRANSFER_GRACE_NS, WAIT_SECONDS_MAX,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::server::Server;
@@ -81,6 +82,10 @@ struct Limits {
     readout_hours: u32,
     readout_sums: usize,
     events: usize,
+    jobs_running: usize,
+    jobs_waiting: usize,
+    jobs_ended: usize,
+    wait_seconds: u64,
     job_operands: usize,
     expression_bytes: usize,
     expression_nodes: usize,
@@ -266,6 +271,10 @@ impl Server {
                 readout_hours: READOUT_HOURS_MAX,
                 readout_sums: READOUT_SUMS_MAX,
                 events: EVENTS_MAX,
+                jobs_running: TASKS_RUNNING_MAX,
+                jobs_waiting: TASKS_WAITING_MAX,
+                jobs_ended: TASKS_ENDED_MAX,
+                wait_seconds: WAIT_SECONDS_MAX,
                 job_operands: JOB_OPERANDS_MAX,
                 expression_bytes: EXPRESSION_BYTES_MAX,
                 expression_nodes: EXPRESSION_NODES_MAX,

@@ -59,7 +59,22 @@ impl Service {
         reply
     }
 
-    fn ask(&mut self, request: &[u8]) -> Response {
+    /// One that serves everybody.
+    pub fn open() -> Self {
+        Self::new(Access::Anonymous)
+    }
+
+    /// The reply to a request, once all that it brings about is done.
+    pub fn ask(&mut self, request: &[u8]) -> Response {
+        self.exchange(request, true)
+    }
+
+    /// The same while nobody computes.
+    pub fn ask_idle(&mut self, request: &[u8]) -> Response {
+        self.exchange(request, false)
+    }
+
+    fn exchange(&mut self, request: &[u8], is_computing: bool) -> Response {
         let Self(server) = self;
         let session = server.open(NOW).expect("a session is free");
         // What a refused request leaves unread stays in the socket.
@@ -67,7 +82,7 @@ impl Service {
         while !unsent.is_empty() && server.wants_input(session) {
             unsent = &unsent[server.receive(session, unsent, NOW)..];
         }
-        while let Some(mut job) = server.next_job() {
+        while is_computing && let Some(mut job) = server.next_job() {
             while !job.advance(&Alone, &|| false) {}
             server.finish(job, NOW);
         }

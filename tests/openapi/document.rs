@@ -4,7 +4,7 @@ use gemmule::ledger::Scope;
 use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
-use super::{admin, inference, machine, matrices, multiply, quote, readouts, schemas};
+use super::{admin, inference, jobs, machine, matrices, multiply, quote, readouts, schemas};
 
 /// Problems that any request can meet, before or after its path is known.
 const ANYWHERE: [ProblemKind; 8] = [
@@ -49,6 +49,8 @@ pub struct Operation {
     /// The reply where all is well, and its status.
     pub reply: Value,
     pub status: &'static str,
+    /// Replies with other statuses, where all is well too.
+    pub also: Vec<(&'static str, Value)>,
     /// What can go wrong, besides what can go wrong anywhere.
     pub problems: Vec<ProblemKind>,
     /// What a key must let its holder do; nothing where none is needed.
@@ -62,6 +64,7 @@ pub fn document() -> Value {
     let all = [
         multiply::paths(),
         quote::paths(),
+        jobs::paths(),
         readouts::paths(),
         matrices::paths(),
         machine::paths(),
@@ -125,6 +128,7 @@ impl Operation {
             body: None,
             reply,
             status: "200",
+            also: Vec::new(),
             problems: Vec::new(),
             scope: None,
         }
@@ -148,7 +152,9 @@ impl Operation {
     }
 
     fn into_value(self, is_inference: bool, shared: &mut Map<String, Value>) -> Value {
-        let mut responses = Map::from_iter([(self.status.to_owned(), self.reply)]);
+        let replies = [vec![(self.status, self.reply)], self.also].concat().into_iter();
+        let mut responses: Map<_, _> =
+            replies.map(|(status, reply)| (status.to_owned(), reply)).collect();
         let of_keys = if self.scope.is_some() { KEY_PROBLEMS.as_slice() } else { &[] };
         let mut kinds = [ANYWHERE.as_slice(), &self.problems, of_keys].concat();
         kinds.sort_by_key(|kind| (kind.status(), *kind as usize));

@@ -58,6 +58,7 @@ pub fn operation(id: String, parameters: &[Value]) -> Operation {
             }}},
         }})),
         reply: reply(),
+        also: Vec::new(),
         problems: shared.chain(here).collect(),
         scope: Some(Scope::Submit),
     }

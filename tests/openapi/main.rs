@@ -11,6 +11,10 @@ mod multiply;
 
 mod quote;
 
+mod jobs;
+
+mod expressions;
+
 mod readouts;
 
 mod matrices;
@@ -86,13 +90,17 @@ fn every_path_is_described_with_its_methods() {
 /// A path as the route table writes it.
 fn pattern(path: &str) -> String {
     let segments = path.split('/');
-    let plain = segments.map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+    let plain = segments.map(|segment| match segment.split_once('}') {
+        Some((_, behind)) => format!("{{}}{behind}"),
+        None => segment.to_owned(),
+    });
     plain.collect::<Vec<_>>().join("/")
 }
 
 #[test]
 fn every_problem_is_described() {
-    let text = document::document()["components"]["responses"].to_string();
+    // As the problem of a request, or of a job that has failed.
+    let text = document::document()["components"].to_string();
     for kind in ProblemKind::ALL {
         let is_there = text.contains(&format!("\"/problems/{}\"", kind.name()));
         // What has no path can't be described under one.
@@ -107,13 +115,13 @@ fn replies_have_the_fields_that_are_described_and_no_others() {
     for (path, item) in document["paths"].as_object().expect("paths") {
         for operation in item.as_object().expect("methods").values() {
             let replies = ["200", "201", "202"].map(|status| &operation["responses"][status]);
-            let reply = replies.into_iter().find(|reply| !reply.is_null()).unwrap_or(&Value::Null);
-            let content = &reply["content"]["application/json"];
-            let named = content["examples"].as_object().into_iter().flat_map(|all| all.values());
-            let examples = named.map(|example| &example["value"]).chain(content.get("example"));
-            for example in examples {
-                check(&document, &content["schema"], example, path);
-                checked += 1;
+            for content in replies.map(|reply| &reply["content"]["application/json"]) {
+                let named = content["examples"].as_object().into_iter().flatten();
+                let values = named.map(|(_, example)| &example["value"]);
+                for example in values.chain(content.get("example")) {
+                    check(&document, &content["schema"], example, path);
+                    checked += 1;
+                }
             }
         }
     }
@@ -125,6 +133,18 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(name) = schema["$ref"].as_str() {
         let target = document.pointer(name.trim_start_matches('#')).expect(name);
         return check(document, target, value, place);
+    }
+    if let (Some(alternatives), Value::Object(members)) = (schema["oneOf"].as_array(), value) {
+        let resolved = alternatives.iter().map(|schema| match schema["$ref"].as_str() {
+            Some(name) => document.pointer(name.trim_start_matches('#')).expect(name),
+            None => schema,
+        });
+        let has_all = |schema: &&Value| {
+            let mut required = schema["required"].as_array().into_iter().flatten();
+            required.all(|name| members.contains_key(name.as_str().expect("a name")))
+        };
+        let taken = resolved.filter(|schema| schema["type"] == "object").find(has_all);
+        return check(document, taken.expect(place), value, place);
     }
     match value {
         Value::Object(members) if schema.get("properties").is_some() => {

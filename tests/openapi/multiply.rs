@@ -8,7 +8,8 @@ use gemmule::problem::ProblemKind;
 use serde_json::{Map, Value, json};
 
 use super::core::{ask, without_machine};
-use super::document::{Operation, data_uri, json_reply, path_parameter};
+use super::document::{Operation, data_uri, path_parameter};
+use super::jobs;
 use super::schemas::{array, count, object, reference};
 use crate::support::http::{Response, write_request};
 
@@ -97,6 +98,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
         parameters: [setting_parameters(), field_parameters()].concat(),
         body: Some(json!({"required": true, "content": requests()})),
         reply: product_reply(),
+        also: Vec::new(),
         problems: JOB_PROBLEMS.to_vec(),
         scope: Some(Scope::Submit),
     };
@@ -105,9 +107,8 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let example = without_machine(product.json())["bill"].take();
     let job = path_parameter("job", reference("JobId"), &job);
     let job_parameter = job.clone();
-    let bill = json_reply("The bill of a recent job.", "Bill", example);
-    let bill = Operation::get("jobs", "bill", "The bill of a recent job", bill)
-        .with(vec![job.clone()], &[ProblemKind::UnknownJob])
+    let bill = Operation::get("jobs", "bill", "The bill of a recent job", bill_reply(example))
+        .with(vec![job.clone()], &[ProblemKind::UnknownJob, ProblemKind::JobNotDone])
         .needs(Scope::Read);
     let receipt = Operation::get("jobs", "receipt", "The receipt of a job", receipt_reply())
         .with(vec![job_parameter], &[ProblemKind::UnknownJob])
@@ -124,6 +125,20 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
         ("/v1/jobs/{job}/receipt".into(), vec![receipt]),
         ("/v1/receipt-keys".into(), vec![keys]),
     ]
+}
+
+/// Of a product, or of a job that has gone on by itself.
+fn bill_reply(example: Value) -> Value {
+    json!({
+        "description": "The bill.",
+        "content": {"application/json": {
+            "schema": {"oneOf": [reference("Bill"), reference("JobBill")]},
+            "examples": {
+                "product": {"summary": "Of a product", "value": example},
+                "job": {"summary": "Of a job of two steps", "value": jobs::bill_example()},
+            },
+        }},
+    })
 }
 
 fn receipt_reply() -> Value {

@@ -54,6 +54,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
             "example": example,
         }}})),
         reply: json_reply("The quote.", "Quote", reply.json()),
+        also: Vec::new(),
         problems,
         scope: Some(Scope::Submit),
     };

@@ -4,7 +4,7 @@ use gemmule::inference::Model;
 use gemmule::limits::{DIMENSION_MAX, NODE_NAME_BYTES_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
-use super::{admin, infer, matrices, quote, readouts};
+use super::{admin, expressions, infer, jobs as tasks, matrices, quote, readouts};
 
 pub fn schemas() -> Value {
     let all = [
@@ -14,6 +14,8 @@ pub fn schemas() -> Value {
         inference(),
         infer::schemas(),
         quote::schemas(),
+        tasks::schemas(),
+        expressions::schemas(),
         readouts::schemas(),
         admin::schemas(),
         matrices::schemas(),

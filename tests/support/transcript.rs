@@ -23,8 +23,8 @@ use super::http::{parse_response, read};
 /// transcripts show.
 pub const MEMORY_MIB: usize = 16;
 
-/// The jobs in all transcripts that are multiplied and billed.
-pub const TRANSCRIPT_JOBS: usize = 8;
+/// The jobs in all transcripts that are multiplied and billed, and steps of jobs.
+pub const TRANSCRIPT_JOBS: usize = 10;
 
 /// One connection to a server under test.
 pub trait Wire {
@@ -151,8 +151,10 @@ fn replay(steps: &[Step], wire: &mut dyn Wire) -> Vec<Vec<String>> {
                 is_closed = true;
                 break;
             };
-            if let Some((_, rest)) = reply.split_once("Gemmule-Job: ") {
-                job = rest[..32].into();
+            for before in ["Gemmule-Job: ", "Location: /v1/jobs/"] {
+                if let Some((_, rest)) = reply.split_once(before) {
+                    job = rest[..32].into();
+                }
             }
             let is_last = reply.contains("\r\nConnection: close\r\n");
             replies.push(mask(reply));
@@ -217,6 +219,11 @@ fn mask(reply: String) -> String {
         ("\"sequence\":", ","),
         ("\"elapsed_us\":", ","),
         ("\"issued_at\":\"", "\""),
+        ("\"submitted_at\":\"", "\""),
+        ("\"started_at\":\"", "\""),
+        ("\"ended_at\":\"", "\""),
+        ("\"memory_bytes\":", ","),
+        ("\"compute_seconds\":", "}"),
         ("\"platform\":\"", "\""),
         ("\"kernel\":\"", "\""),
         ("\"l1_bytes\":", ","),
@@ -228,7 +235,8 @@ fn mask(reply: String) -> String {
     ] {
         masked = mask_between(&masked, before, after);
     }
-    if masked.contains("\"elapsed_us\"") || masked.contains("\"platform\"") {
+    let unlike = ["\"elapsed_us\"", "\"platform\"", "\"memory_bytes\""];
+    if unlike.iter().any(|name| masked.contains(name)) {
         masked = mask_between(&masked, "\r\nContent-Length: ", "\r\n");
     }
     masked
@@ -237,7 +245,7 @@ fn mask(reply: String) -> String {
 fn mask_between(text: &str, before: &str, after: &str) -> String {
     let Some((front, rest)) = text.split_once(before) else { return text.into() };
     let end = rest.find(after).expect("the end of what is masked");
-    format!("{front}{before}*{}", &rest[end..])
+    format!("{front}{before}*{}", mask_between(&rest[end..], before, after))
 }
 
 /// Job ids are the only runs of 32 hexadecimal digits.

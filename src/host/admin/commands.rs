@@ -26,6 +26,7 @@ The key, of scope admin, is in the environment as GEMMULE_KEY; the URL may be in
   credit ACCOUNT MICROS REASON          what was paid in advance; below 0, what is taken back
   correct JOB MICROS REASON             gives back some of what a job was charged
   receipt-key rotate                    receipts are signed with a new key from now on
+  drain                                 the machine ends in order, and jobs go on with the next
 
 Settings: --name TEXT, --tariff NAME, --prepaid true|false, and limits, each a number or none:
   --requests-per-second, --burst, --jobs-at-once, --flops-per-day, --amount-micros-per-month,
@@ -143,6 +144,7 @@ impl Words {
                 post("/v1/admin/corrections".into(), body)
             }
             ["receipt-key", "rotate"] => post("/v1/admin/receipt-keys/rotate".into(), json!({})),
+            ["drain"] => Ok(("POST", "/v1/admin/drain".into(), Body::None)),
             _ => Err(OptionsError::UnknownCommand(format!("admin {}", plain.join(" ")))),
         }
     }
@@ -307,6 +309,7 @@ mod tests {
                 ),
             ),
             (&["receipt-key", "rotate"], post("/v1/admin/receipt-keys/rotate", json!({}))),
+            (&["drain"], ("POST", "/v1/admin/drain".into(), Body::None)),
         ] {
             let call = parse_words(words).map(|call| (call.method, call.path, call.body));
             assert_eq!(call, Ok(expected), "{words:?}");

@@ -101,24 +101,25 @@ impl Server {
         self.push_event(session, &ServerEvent { id, event, data, retry_ms: None }, now)
     }
 
-    /// Answers a request once the job has ended, or when it has waited for so long.
+    /// Answers a request once the job has ended, or when it has waited for so long; where it `is_first`,
+    /// which has asked for the job, it is told where that is.
     pub(in crate::server) fn wait_for_task(
         &mut self,
         session: SessionId,
         id: JobId,
-        wait_ns: u64,
+        (wait_ns, is_first): (u64, bool),
         now: Now,
     ) {
         let until_ns = now.monotonic_ns.saturating_add(wait_ns);
         if let Some(task) = self.tasks.by_id.get_mut(&id) {
-            task.waiters.push(Waiter { session, until_ns });
+            task.waiters.push(Waiter { session, until_ns, is_first });
         }
         self.answer_waiters(id, now);
         self.set_task_timer(now);
     }
 
-    /// Answers those who have waited for long enough.
-    pub(super) fn end_waits(&mut self, now: Now) {
+    /// Answers those who have waited for long enough: all, where the machine is about to end.
+    pub(in crate::server) fn end_waits(&mut self, now: Now) {
         let waited = self.tasks.by_id.iter().filter(|(_, task)| !task.waiters.is_empty());
         let waited: Vec<JobId> = waited.map(|(id, _)| *id).collect();
         waited.into_iter().for_each(|id| self.answer_waiters(id, now));
@@ -126,9 +127,11 @@ impl Server {
 
     /// Answers those who wait for a job that has ended, or have waited for long enough.
     pub(super) fn answer_waiters(&mut self, id: JobId, now: Now) {
+        let is_draining = self.is_draining();
         let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
         let has_ended = task.control.with(|record| record.state.has_ended());
-        let is_over = |waiter: &Waiter| has_ended || waiter.until_ns <= now.monotonic_ns;
+        let is_over =
+            |waiter: &Waiter| has_ended || is_draining || waiter.until_ns <= now.monotonic_ns;
         let over: Vec<Waiter> = task.waiters.iter().filter(|it| is_over(it)).copied().collect();
         task.waiters.retain(|waiter| !is_over(waiter));
         if over.is_empty() {
@@ -141,7 +144,10 @@ impl Server {
             } else {
                 Response::json(202, status.clone()).with_number("Retry-After", 1)
             };
-            let response = response.with_field("Location", &alloc::format!("/v1/jobs/{id}"));
+            let response = match waiter.is_first {
+                true => response.with_field("Location", &alloc::format!("/v1/jobs/{id}")),
+                false => response,
+            };
             let until = self.book.sequence();
             self.answer_when_durable(waiter.session, response, None, until, now);
             self.tell_host(waiter.session);

@@ -73,6 +73,8 @@ struct Task {
 struct Waiter {
     session: SessionId,
     until_ns: u64,
+    /// It has asked for the job, and is told where it is.
+    is_first: bool,
 }
 
 impl Task {

@@ -195,7 +195,7 @@ impl Server {
                 let has_ended =
                     self.task_record(id, caller)?.ok_or_else(|| unknown(id))?.state.has_ended();
                 if let Some(wait_ns) = prefer::wait_ns(head).filter(|_| !has_ended) {
-                    self.wait_for_task(session, id, wait_ns, now);
+                    self.wait_for_task(session, id, (wait_ns, false), now);
                     return Ok(());
                 }
                 self.reply_status(id, caller, now)?

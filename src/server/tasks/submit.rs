@@ -78,7 +78,7 @@ impl Server {
     ) -> Result<(), Problem> {
         let (job, response) = self.submit(body, caller, key, now)?;
         match self.session_mut(session).and_then(|session| session.wait_ns.take()) {
-            Some(wait_ns) => self.wait_for_task(session, job, wait_ns, now),
+            Some(wait_ns) => self.wait_for_task(session, job, (wait_ns, true), now),
             None => {
                 let until = self.book.sequence();
                 self.answer_when_durable(session, response, None, until, now);

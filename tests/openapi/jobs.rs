@@ -1,0 +1,424 @@
+//! Jobs that go on by themselves.
+
+use gemmule::gemm::Algorithm;
+use gemmule::http::server_events::CONTENT_TYPE;
+use gemmule::ledger::Scope;
+use gemmule::limits::{
+    JOB_DEADLINE_SECONDS_MAX, JOB_KEEP_SECONDS_DEFAULT, KEEP_SECONDS_MAX, PRIORITY_MAX,
+    SMALL_BODY_BYTES_MAX, TASKS_PER_REPLY, WAIT_SECONDS_MAX,
+};
+use gemmule::problem::ProblemKind;
+use gemmule::task::State;
+use serde_json::{Value, json};
+
+use super::core::Service;
+use super::document::{Operation, json_reply, path_parameter};
+use super::expressions::{JOB_OPERANDS, job_request};
+use super::multiply::product_headers;
+use super::quote::BODY_PROBLEMS;
+use super::schemas::{array, count, object, reference, text};
+use crate::support::http::{Response, write_request};
+
+/// What can be wrong with what is asked, besides its text.
+const SUBMIT_PROBLEMS: [ProblemKind; 27] = [
+    ProblemKind::SpendingCapReached,
+    ProblemKind::CreditExhausted,
+    ProblemKind::UnknownMatrix,
+    ProblemKind::UnknownReference,
+    ProblemKind::NotAMatrix,
+    ProblemKind::EmptyMatrix,
+    ProblemKind::RaggedRows,
+    ProblemKind::NotANumber,
+    ProblemKind::NumberNotFinite,
+    ProblemKind::NumberOutOfRange,
+    ProblemKind::NotABoolean,
+    ProblemKind::UnknownDtype,
+    ProblemKind::TextTooLong,
+    ProblemKind::DimensionTooLarge,
+    ProblemKind::ShapeMismatch,
+    ProblemKind::LengthMismatch,
+    ProblemKind::MalformedIdempotencyKey,
+    ProblemKind::IdempotencyKeyReused,
+    ProblemKind::DailyFlopsExceeded,
+    ProblemKind::TooManyJobs,
+    ProblemKind::RateLimited,
+    ProblemKind::NoTariff,
+    ProblemKind::LedgerFull,
+    ProblemKind::LedgerUnavailable,
+    ProblemKind::StorageFull,
+    ProblemKind::StorageUnavailable,
+    ProblemKind::Draining,
+];
+
+/// Why a job fails that was taken.
+const FAILURES: [ProblemKind; 7] = [
+    ProblemKind::DeadlineExceeded,
+    ProblemKind::UnknownMatrix,
+    ProblemKind::MemoryExceeded,
+    ProblemKind::Overloaded,
+    ProblemKind::StorageFull,
+    ProblemKind::StorageDamaged,
+    ProblemKind::StorageUnavailable,
+];
+
+/// What is asked of a job of this service.
+const JOB_PROBLEMS: [ProblemKind; 2] = [ProblemKind::UnknownJob, ProblemKind::LedgerUnavailable];
+
+const SUBMIT: &str = "The reply comes as soon as the job would outlast a power cut, with what it \
+comes to at most. With `Prefer: wait=N` it comes when the job has ended, 200, or after so many \
+seconds, 202, and is the job's status.";
+
+const EVENTS: &str = "The status of the job each second in which it has come further, and when its \
+state changes, as `data`; `event` is `progress` while it runs, else its state. The stream ends with \
+the job. An event tells all there is to tell, so that nobody misses what came while a connection was \
+broken; what `Last-Event-ID` names is not repeated, unless it is the end.";
+
+const CANCEL: &str = "It costs nothing. One that runs stops within some milliseconds, so that the \
+reply may call it `running` still. Cancelling it again changes nothing.";
+
+pub fn paths() -> Vec<(String, Vec<Operation>)> {
+    let mut service = Service::open();
+    let submitted = send(&mut service, "POST", "/v1/jobs", Some(&example()));
+    let job = submitted.json()["job"].as_str().expect("an id").to_owned();
+    let of_job = |operation: Operation| {
+        let mut operation = operation.and(&JOB_PROBLEMS);
+        operation.parameters.insert(0, path_parameter("job", reference("JobId"), &job));
+        operation
+    };
+    let path = |behind: &str| format!("/v1/jobs/{{job}}{behind}");
+    vec![
+        ("/v1/jobs".into(), vec![list(&mut service), submit(&submitted)]),
+        (path(""), vec![of_job(status(&mut service, &job))]),
+        (path(":cancel"), vec![of_job(cancel())]),
+        (path("/events"), vec![of_job(events(&mut service, &job))]),
+        (path("/result"), vec![of_job(result(&mut service, &job))]),
+        ("/v1/admin/drain".into(), vec![drain()]),
+    ]
+}
+
+/// The bill of a job of two steps.
+pub fn bill_example() -> Value {
+    let mut service = Service::open();
+    let job = send(&mut service, "POST", "/v1/jobs", Some(&example())).json()["job"].take();
+    let path = format!("/v1/jobs/{}/bill", job.as_str().expect("an id"));
+    unlike_here(send(&mut service, "GET", &path, None).json())
+}
+
+/// (A B) x where A (B x) takes fewer operations.
+fn example() -> Value {
+    json!({
+        "operands": JOB_OPERANDS.clone(),
+        "expression": {"multiply": ["A", "B", "x"]},
+        "deadline_seconds": 3600,
+    })
+}
+
+fn send(service: &mut Service, method: &str, path: &str, body: Option<&Value>) -> Response {
+    let response = service.ask(&request(method, path, body));
+    assert!(response.status < 400, "{method} {path}: {}", response.text());
+    response
+}
+
+fn request(method: &str, path: &str, body: Option<&Value>) -> Vec<u8> {
+    let body = body.map(Value::to_string).or((method == "POST").then(String::new));
+    let fields = [("Content-Type", "application/json")];
+    write_request(method, path, &fields, body.as_ref().map(String::as_bytes))
+}
+
+/// Puts figures of one machine in the place of those of this one.
+fn unlike_here(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                *member = match name.as_str() {
+                    "memory_bytes" => json!(9_437_184),
+                    "kernel" => json!("avx512"),
+                    _ => unlike_here(member.take()),
+                };
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = unlike_here(item.take())),
+        _ => {}
+    }
+    value
+}
+
+fn list(service: &mut Service) -> Operation {
+    let all = unlike_here(send(service, "GET", "/v1/jobs", None).json());
+    let reply = json_reply("The newest first.", "JobList", all);
+    let mut operation =
+        Operation::get("jobs", "jobs", "Jobs that go on, and the last that have ended", reply)
+            .needs(Scope::Read);
+    operation.description = "Those of the key's account that were asked for by `POST`.";
+    operation
+}
+
+fn submit(submitted: &Response) -> Operation {
+    let accepted = unlike_here(submitted.json());
+    let mut reply = json_reply("It is taken.", "AcceptedJob", accepted);
+    let schema = json!({"oneOf": [reference("AcceptedJob"), reference("JobStatus")]});
+    reply["content"]["application/json"]["schema"] = schema;
+    let names =
+        ["Location", "Retry-After", "Idempotency-Replayed", "RateLimit-Policy", "RateLimit"];
+    reply["headers"] = product_headers(&names).into();
+    let key = json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "A request with the key of a job is that job again, if its body is the same.",
+        "schema": text(),
+    });
+    Operation {
+        method: "post",
+        tag: "jobs",
+        id: "submit".into(),
+        summary: "Takes a job that goes on by itself",
+        description: SUBMIT,
+        parameters: vec![key, wait()],
+        body: Some(json!({"required": true, "content": {"application/json": {
+            "schema": reference("JobRequest"),
+            "example": example(),
+        }}})),
+        reply,
+        status: "202",
+        also: vec![("200", status_reply("It was waited for, and has ended.", None))],
+        problems: [BODY_PROBLEMS, &SUBMIT_PROBLEMS].concat(),
+        scope: Some(Scope::Submit),
+    }
+}
+
+fn wait() -> Value {
+    json!({
+        "name": "Prefer",
+        "in": "header",
+        "description": format!(
+            "`wait=N`: to be answered when the job has ended, or after N seconds, of at most \
+             {WAIT_SECONDS_MAX} (RFC 7240).",
+        ),
+        "schema": text(),
+        "example": "wait=10",
+    })
+}
+
+fn status_reply(description: &str, example: Option<Value>) -> Value {
+    let mut reply = json_reply(description, "JobStatus", example.unwrap_or_default());
+    if reply["content"]["application/json"]["example"].is_null() {
+        let content = reply["content"]["application/json"].as_object_mut();
+        content.expect("an object").remove("example");
+    }
+    reply["headers"] = product_headers(&["Retry-After"]).into();
+    reply
+}
+
+fn status(service: &mut Service, job: &str) -> Operation {
+    let example = unlike_here(send(service, "GET", &format!("/v1/jobs/{job}"), None).json());
+    let mut operation = Operation::get(
+        "jobs",
+        "jobStatus",
+        "How far a job has come",
+        status_reply("Its status; `Retry-After` where it has not ended.", Some(example)),
+    )
+    .needs(Scope::Read);
+    operation.also = vec![("202", status_reply("It was waited for, and has not ended.", None))];
+    operation.parameters = vec![wait()];
+    operation
+}
+
+/// Of a job that waits for those before it.
+fn cancel() -> Operation {
+    let mut service = Service::open();
+    let mut last = String::new();
+    for _ in 0..=gemmule::limits::TASKS_RUNNING_MAX {
+        let reply = service.ask_idle(&request("POST", "/v1/jobs", Some(&example())));
+        last = reply.json()["job"].as_str().expect("an id").to_owned();
+    }
+    let reply = service.ask_idle(&request("POST", &format!("/v1/jobs/{last}:cancel"), None));
+    assert_eq!((reply.status, &reply.json()["state"]), (200, &json!("cancelled")));
+    let reply = status_reply("Its status.", Some(unlike_here(reply.json())));
+    let mut operation = Operation::get("jobs", "cancelJob", "Gives a job up", reply)
+        .and(&[ProblemKind::JobEnded])
+        .needs(Scope::Submit);
+    operation.method = "post";
+    operation.description = CANCEL;
+    operation
+}
+
+fn events(service: &mut Service, job: &str) -> Operation {
+    let stream = send(service, "GET", &format!("/v1/jobs/{job}/events"), None);
+    let (before, data) = stream.text().split_once("data: ").expect("an event");
+    let status: Value = serde_json::from_str(data.trim_end()).expect("JSON");
+    let reply = json!({
+        "description": "Server-sent events, with a comment where nothing else is sent for a while.",
+        "content": {CONTENT_TYPE: {
+            "schema": text(),
+            "example": format!("{before}data: {}\n\n", unlike_here(status)),
+        }},
+    });
+    let last = json!({
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The `id` of the last event that was read.",
+        "schema": text(),
+    });
+    let mut operation = Operation::get("jobs", "jobEvents", "How a job comes along", reply)
+        .and(&[ProblemKind::Overloaded, ProblemKind::MemoryExceeded])
+        .needs(Scope::Read);
+    operation.description = EVENTS;
+    operation.parameters = vec![last];
+    operation
+}
+
+fn result(service: &mut Service, job: &str) -> Operation {
+    let found = service.ask(&request("GET", &format!("/v1/jobs/{job}/result"), None));
+    assert_eq!(found.status, 303);
+    let mut headers = product_headers(&["Location"]);
+    headers["Location"] = json!({
+        "description": "The matrix.",
+        "schema": text(),
+        "example": found.field("Location").expect("a place"),
+    });
+    let reply = json!({"description": "The result is a stored matrix.", "headers": headers});
+    let mut operation = Operation::get("jobs", "jobResult", "Where a result is", reply)
+        .and(&[ProblemKind::JobNotDone, ProblemKind::InvalidValue])
+        .needs(Scope::Read);
+    operation.status = "303";
+    operation.parameters = vec![json!({
+        "name": "name",
+        "in": "query",
+        "description": "Which of several; the first unless given.",
+        "schema": text(),
+    })];
+    operation
+}
+
+fn drain() -> Operation {
+    let mut service = Service::with_keys();
+    let key = service.operator();
+    let bearer = format!("Bearer {key}");
+    let fields = [("Authorization", bearer.as_str())];
+    let reply = service.ask(&write_request("POST", "/v1/admin/drain", &fields, Some(b"")));
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    let reply = json_reply("It will end.", "Draining", reply.json());
+    let mut operation = Operation::get("admin", "drain", "Ends the machine in order", reply);
+    operation.method = "post";
+    operation.status = "202";
+    operation.description = "No more jobs are taken. Products that were begun are finished and \
+        answered; jobs that go on by themselves stop where they are, and go on when the next machine \
+        opens the volume. Then the machine powers off, or the process ends, with status 0.";
+    operation.needs(Scope::Admin)
+}
+
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    let time = json!({"type": "string", "format": "date-time"});
+    let states = [State::Waiting, State::Running, State::Finished, State::Failed, State::Cancelled];
+    let shape = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": count()});
+    let quote = object(&[
+        ("flops", count()),
+        ("saved_flops", saved()),
+        ("amount_micros_max", count()),
+        ("currency", text()),
+        ("memory_bytes", count()),
+        ("storage_bytes", count()),
+        ("compute_seconds", json!({"type": "number", "minimum": 0})),
+    ]);
+    let accepted = object(&[
+        ("job", reference("JobId")),
+        ("state", json!({"const": State::Waiting.name()})),
+        ("status_url", json!({"type": "string", "format": "uri-reference"})),
+        ("quote", quote),
+    ]);
+    let step = object(&[
+        ("id", text()),
+        ("state", json!({"enum": ["waiting", "begun", "done"]})),
+        ("dtype", reference("Dtype")),
+        ("shape", shape.clone()),
+        ("flops", count()),
+        ("executed_flops", count()),
+        ("is_cached", json!({"type": "boolean"})),
+        ("bytes_read", count()),
+        ("bytes_written", count()),
+    ]);
+    let result = object(&[
+        ("name", text()),
+        ("matrix", json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"})),
+        ("dtype", reference("Dtype")),
+        ("shape", shape),
+    ]);
+    let kinds = FAILURES.map(|kind| format!("/problems/{}", kind.name()));
+    let mut problem = object(&[("type", json!({"enum": kinds})), ("detail", text())]);
+    problem["description"] = "Why it has failed.".into();
+    let mut status = object(&[
+        ("job", reference("JobId")),
+        ("state", json!({"enum": states.map(State::name)})),
+        ("submitted_at", time.clone()),
+        ("priority", json!({"type": "integer", "minimum": 0, "maximum": PRIORITY_MAX})),
+        ("memory_bytes", count()),
+        ("flops", count()),
+        ("flops_done", count()),
+        ("saved_flops", saved()),
+        ("steps", array(step)),
+    ]);
+    let optional = [
+        ("started_at", time.clone()),
+        ("ended_at", time.clone()),
+        ("deadline_at", time),
+        ("seconds_left", json!({"type": "number", "minimum": 0})),
+        ("results", array(result)),
+        ("problem", problem),
+    ];
+    for (name, schema) in optional {
+        status["properties"][name] = schema;
+    }
+    let list = object(&[("jobs", {
+        let mut jobs = array(reference("JobStatus"));
+        jobs["maxItems"] = TASKS_PER_REPLY.into();
+        jobs
+    })]);
+    let bill = object(&[
+        ("job", reference("JobId")),
+        ("account", text()),
+        ("amount_micros", count()),
+        ("flops", count()),
+        ("executed_flops", count()),
+        ("currency", text()),
+        ("lines", array(reference("Bill"))),
+    ]);
+    vec![
+        ("JobRequest", request_schema()),
+        ("AcceptedJob", accepted),
+        ("JobStatus", status),
+        ("JobList", list),
+        ("JobBill", bill),
+        ("Draining", object(&[("status", json!({"const": "draining"}))])),
+    ]
+}
+
+fn saved() -> Value {
+    let mut saved = count();
+    saved["description"] =
+        "Operations that the order of products saves, against that from left to \
+        right."
+            .into();
+    saved
+}
+
+/// The body of a job, and what of it is not its expressions.
+fn request_schema() -> Value {
+    let whole = |least: u64, most: u64, description: &str| json!({"type": "integer", "minimum": least, "maximum": most, "description": description});
+    let mut schema = job_request();
+    schema["description"] = format!(
+        "At most {SMALL_BODY_BYTES_MAX} bytes. A product's `algorithm` is one of: {}.",
+        Algorithm::ALL.map(Algorithm::name).join(", ")
+    )
+    .into();
+    let kept = format!("How long the results are kept; {JOB_KEEP_SECONDS_DEFAULT} unless given.");
+    let properties = json!({
+        "priority": whole(0, PRIORITY_MAX.into(), "Higher ones go first; 5 unless given."),
+        "deadline_seconds":
+            whole(1, JOB_DEADLINE_SECONDS_MAX, "From now; what has not ended then has failed."),
+        "memory_bytes": whole(1, (1 << 53) - 1, "The most that it is to hold at once."),
+        "keep": whole(1, KEEP_SECONDS_MAX, &kept),
+    });
+    let all = schema["properties"].as_object_mut().expect("properties");
+    all.extend(properties.as_object().expect("properties").clone());
+    schema
+}
