@@ -76,6 +76,7 @@ impl Server {
                 return Ok(Some((response, self.book.sequence())));
             }
             Route::Drain => {
+                self.print("draining, as an operator has said".into());
                 self.drain(now);
                 return Ok(Some((Response::json(202, "{\"status\":\"draining\"}"), 0)));
             }

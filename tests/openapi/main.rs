@@ -13,6 +13,8 @@ mod quote;
 
 mod jobs;
 
+mod job_schemas;
+
 mod expressions;
 
 mod readouts;

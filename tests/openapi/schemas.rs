@@ -4,7 +4,7 @@ use gemmule::inference::Model;
 use gemmule::limits::{DIMENSION_MAX, NODE_NAME_BYTES_MAX, RECENT_BILLS_MAX};
 use serde_json::{Map, Value, json};
 
-use super::{admin, expressions, infer, jobs as tasks, matrices, quote, readouts};
+use super::{admin, expressions, infer, job_schemas, matrices, quote, readouts};
 
 pub fn schemas() -> Value {
     let all = [
@@ -14,7 +14,7 @@ pub fn schemas() -> Value {
         inference(),
         infer::schemas(),
         quote::schemas(),
-        tasks::schemas(),
+        job_schemas::schemas(),
         expressions::schemas(),
         readouts::schemas(),
         admin::schemas(),

@@ -44,7 +44,7 @@ fn send(call: &Call) -> Result<Reply, String> {
 
 /// A reply to what was asked goes where it can be piped on; a problem goes beside it.
 fn print(reply: &Reply) -> Result<bool, String> {
-    let is_success = reply.status == 200;
+    let is_success = matches!(reply.status, 200..300);
     let text = [reply.body.as_slice(), b"\n"].concat();
     let written = if is_success {
         let mut out = io::stdout().lock();
