@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
 use serde_json::{Value, json};
 
 use support::http::{Response, parse_response, write_request};
@@ -289,6 +293,40 @@ fn a_machine_that_ends_answers_those_who_wait() {
     machine.commit().expect("nothing fails");
     let told = reply(&mut machine, session);
     assert_eq!((told.status, told.json()["state"].is_string()), (202, true), "{}", told.text());
+}
+
+#[test]
+fn a_status_tells_of_a_step_that_goes_on() {
+    let mut machine = machine();
+    let ones = vec![vec![1; 8]; 8];
+    let job = json!({
+        "operands": {"A": {"data": ones}},
+        "expression": {"iterate": {"a": "A", "x": "A", "steps": 100}},
+    });
+    let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&job));
+    let path = format!("/v1/jobs/{}", id(&reply(&mut machine, session).json()));
+    let mut begun = machine.server.next_job().expect("it is ready");
+    let (asked, middle) = (AtomicUsize::new(0), Barrier::new(2));
+    // Nobody wants the threads, and the job stands still once to be looked at.
+    let pause = || {
+        if asked.fetch_add(1, Relaxed) == 20 {
+            middle.wait();
+            middle.wait();
+        }
+        false
+    };
+    let status = thread::scope(|scope| {
+        scope.spawn(|| while !begun.advance(&gemmule::gemm::Alone, &pause) {});
+        middle.wait();
+        let session = send(&mut machine, "GET", &path, &[], None);
+        let text = machine.read(session);
+        middle.wait();
+        text
+    });
+    let body = status.rsplit("\r\n").next().expect("a body");
+    let status: Value = serde_json::from_str(body).expect("JSON");
+    let (done, all) = (status["flops_done"].as_u64(), status["flops"].as_u64());
+    assert!(done > Some(0) && done < all, "{status}");
 }
 
 #[test]

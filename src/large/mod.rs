@@ -315,6 +315,15 @@ impl StepRun {
         }
     }
 
+    /// A small part of what [`StepRun::advance`] does: true as there. What is done can be told behind it.
+    pub fn step(
+        &mut self,
+        crew: &dyn Crew,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, StepError> {
+        self.0.step(crew, pause)
+    }
+
     /// Operations that are done, those of earlier runs included; in the end, as many as the step is
     /// billed.
     pub fn flops_done(&self) -> u64 {

@@ -129,9 +129,15 @@ impl TaskRun {
         pause: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, Problem> {
         let Some(mut current) = self.current.take() else { return self.begin_next() };
-        let is_done = current.run.advance(crew, pause).map_err(step_problem)?;
         let before = self.control.with(|record| record.flops_of_done_steps());
-        self.control.note_flops(before.saturating_add(current.run.flops_done()));
+        // Nobody may want the threads for hours, and is told how far it is nevertheless.
+        let is_done = loop {
+            let is_done = current.run.step(crew, pause).map_err(step_problem)?;
+            self.control.note_flops(before.saturating_add(current.run.flops_done()));
+            if is_done || pause() {
+                break is_done;
+            }
+        };
         if is_done {
             self.end_step(*current)?;
         } else {

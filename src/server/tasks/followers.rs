@@ -53,8 +53,12 @@ impl Server {
         if task.followers.is_empty() || task.told_from > self.book.durable_until() {
             return;
         }
-        let followers = core::mem::take(&mut task.followers);
         let text = EventText::new(&to_json(&task.status(now)), task);
+        if text.id == task.told_id {
+            return;
+        }
+        task.told_id.clone_from(&text.id);
+        let followers = core::mem::take(&mut task.followers);
         let mut left = Vec::new();
         for session in followers {
             if self.push_status(session, &text, now) && !text.is_last {

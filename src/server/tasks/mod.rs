@@ -65,6 +65,8 @@ struct Task {
     /// When it began to run, on the monotonic clock, and how many operations were done then.
     began: Option<(u64, u64)>,
     followers: Vec<SessionId>,
+    /// The id of the event that they were told last.
+    told_id: String,
     waiters: Vec<Waiter>,
 }
 
@@ -93,6 +95,7 @@ impl Task {
             told_from: 0,
             began: None,
             followers: Vec::new(),
+            told_id: String::new(),
             waiters: Vec::new(),
         }
     }
