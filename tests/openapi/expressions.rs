@@ -22,7 +22,7 @@ pub static JOB_OPERANDS: LazyLock<Value> = LazyLock::new(|| {
 
 /// The part of a job's body that says what is computed.
 pub fn job_request() -> Value {
-    let names = json!({"pattern": format!("^[A-Za-z0-9_]{{1,{OPERAND_NAME_BYTES_MAX}}}$")});
+    let names = json!({"pattern": name_pattern()});
     let result = json!({"anyOf": [reference("Expression"), reference("Batch")]});
     json!({
         "type": "object",
@@ -60,6 +60,11 @@ pub fn job_request() -> Value {
 
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![("Operand", operand()), ("Expression", expression()), ("Batch", batch())]
+}
+
+/// Of operands and results.
+fn name_pattern() -> String {
+    format!("^[A-Za-z0-9_]{{1,{OPERAND_NAME_BYTES_MAX}}}$")
 }
 
 /// An object of these properties alone.
@@ -121,7 +126,7 @@ fn expression() -> Value {
     json!({
         "description": "The name of an operand, or an operation on expressions.",
         "anyOf": [
-            {"type": "string"},
+            {"type": "string", "pattern": name_pattern()},
             exact(&["multiply"], json!({
                 "multiply": list(2, CHAIN_LENGTH_MAX), "alpha": factor, "algorithm": algorithm(),
             })),

@@ -2,7 +2,9 @@
 
 use gemmule::http::server_events::CONTENT_TYPE;
 use gemmule::ledger::Scope;
-use gemmule::limits::{TASKS_RUNNING_MAX, WAIT_SECONDS_MAX};
+use gemmule::limits::{
+    IDEMPOTENCY_KEY_BYTES_MAX, OPERAND_NAME_BYTES_MAX, TASKS_RUNNING_MAX, WAIT_SECONDS_MAX,
+};
 use gemmule::problem::ProblemKind;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::document::{Operation, json_reply, path_parameter};
 use super::expressions::JOB_OPERANDS;
 use super::multiply::product_headers;
 use super::quote::BODY_PROBLEMS;
-use super::schemas::{reference, text};
+use super::schemas::{object, reference, text};
 use crate::support::http::{Response, write_request};
 
 /// What can be wrong with what is asked, besides its text.
@@ -149,7 +151,7 @@ fn submit(submitted: &Response) -> Operation {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "A request with the key of a job is that job again, if its body is the same.",
-        "schema": text(),
+        "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_BYTES_MAX},
     });
     Operation {
         method: "post",
@@ -233,7 +235,7 @@ fn events(service: &mut Service, job: &str) -> Operation {
     let reply = json!({
         "description": "Server-sent events, with a comment where nothing else is sent for a while.",
         "content": {CONTENT_TYPE: {
-            "schema": text(),
+            "schema": object(&[("event", text()), ("id", text()), ("data", text())]),
             "example": format!("{before}data: {}\n\n", unlike_here(status)),
         }},
     });
@@ -269,7 +271,10 @@ fn result(service: &mut Service, job: &str) -> Operation {
         "name": "name",
         "in": "query",
         "description": "Which of several; the first unless given.",
-        "schema": text(),
+        "schema": {
+            "type": "string",
+            "pattern": format!("^[A-Za-z0-9_]{{1,{OPERAND_NAME_BYTES_MAX}}}([.][0-9]+)?$"),
+        },
     })];
     operation
 }
