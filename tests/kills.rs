@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gemmule::gemm::Dtype;
+use gemmule::gemm::{Algorithm, Dtype};
 use gemmule::large::Gemm;
 use gemmule::store::Layout;
 use serde_json::{Value, json};
@@ -99,7 +99,13 @@ fn flops_done(status: &Value) -> u64 {
 /// The most operations that a part of the result can take that is computed as one.
 fn block_flops() -> u64 {
     let layout = Layout { dtype: Dtype::F32, rows: EDGE, columns: EDGE };
-    let gemm = Gemm { alpha: 1.0, beta: 0.0, transpose_a: false, transpose_b: false };
+    let gemm = Gemm {
+        alpha: 1.0,
+        beta: 0.0,
+        transpose_a: false,
+        transpose_b: false,
+        algorithm: Algorithm::Classical,
+    };
     let plan = gemm.problem(layout, layout).plan(MEMORY_BYTES).expect("it is enough");
     let strips = plan.strips.iter().map(|strip| strip.range.len() * strip.block);
     2 * EDGE as u64 * strips.max().expect("there are strips") as u64

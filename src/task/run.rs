@@ -197,7 +197,9 @@ impl TaskRun {
         let operands: Vec<Arc<Stored>> = operands.collect();
         let ids: Vec<_> = operands.iter().map(|operand| operand.id()).collect();
         let kernel = Kernel::of_this_machine().name();
-        let key = operation_key(&self.program.steps[step], &ids, kernel);
+        // The last bits of a product depend on the parts that it is computed in, and so on the memory.
+        let how = format!("{kernel} {}", self.resources.memory_bytes);
+        let key = operation_key(&self.program.steps[step], &ids, &how);
         if let Some(known) = self.store.recall(&self.account, key) {
             return self.take_known(step, known);
         }
