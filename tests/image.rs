@@ -232,7 +232,7 @@ fn what_can_not_run_ends_with_a_status_and_a_reason() {
         ("job /nowhere/in.json", 64, 1, "/nowhere/in.json"),
         ("serve --gateway 10.0.2.2", 64, 1, "--gateway is given without --address"),
         ("serve --listen :0", 64, 1, "port 0"),
-        ("serve", 18, 1, "no contiguous"),
+        ("serve", 20, 1, "no contiguous"),
     ] {
         let guest = Guest { command_line: command_line.into(), ..Guest::image("") };
         let mut vm =

@@ -93,7 +93,7 @@ fn a_product_holds_no_more_than_it_was_promised() {
             let peak = PEAK_BYTES.load(Ordering::Relaxed) - before;
             assert!(peak <= memory_bytes, "{peak} of {memory_bytes}: {algorithm:?} {is_alone}");
             // A plan for more memory uses it.
-            assert!(peak > memory_bytes / 3, "{peak} of {memory_bytes}: {algorithm:?} {is_alone}");
+            assert!(peak > memory_bytes / 4, "{peak} of {memory_bytes}: {algorithm:?} {is_alone}");
             let mut row = vec![0.0_f32; N];
             output.read_block(M - 1..M, 0..N, &mut row, N).expect("it is read");
             assert!(row.iter().all(|element| *element == K as f32), "{algorithm:?}");

@@ -71,10 +71,15 @@ impl<T: Element> Slices<T> {
     }
 }
 
-/// Bytes that one thread packs in at most for products of so many terms: two blocks of B that fill the
-/// second-level cache together, and one of A that is four times as large, with gaps between its rows.
-pub fn workspace_bytes_max<T>(terms: usize) -> usize {
+/// Bytes that one thread packs in at most for products up to this shape: two blocks of B that fill the
+/// second-level cache together, and one of A that is four times as large, with gaps between its rows;
+/// but no more than twice what the operands have, each side as long as whole tiles.
+pub fn workspace_bytes_max<T>(shape: Shape) -> usize {
+    const SIDE_MORE: usize = 64;
     let l2_bytes = caches().l2_bytes;
-    let row_bytes = terms.clamp(1, 64) * size_of::<T>();
-    6 * l2_bytes + 4 * l2_bytes * 64 / row_bytes + (512 << 10)
+    let row_bytes = shape.k.clamp(1, 64) * size_of::<T>();
+    let blocks = 6 * l2_bytes + 4 * l2_bytes * 64 / row_bytes;
+    let sides = (shape.m + SIDE_MORE).saturating_add(shape.n + SIDE_MORE);
+    let operands = sides.saturating_mul(2 * (shape.k + SIDE_MORE) * size_of::<T>());
+    blocks.min(operands) + (512 << 10)
 }

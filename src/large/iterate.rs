@@ -13,7 +13,7 @@ use super::blocks::{Block, Part};
 use super::errands::{Address, Reading, Writing};
 use super::plan::{SCRATCH_BYTES, TooSmall};
 use super::{Counts, Resources, Running, StepError};
-use crate::gemm::{Algorithm, Crew, Element, Slices, Workspace, workspace_bytes_max};
+use crate::gemm::{Algorithm, Crew, Element, Shape, Slices, Workspace, workspace_bytes_max};
 use crate::store::{Draft, Layout, MatrixId, Stored};
 
 /// Tiles of A that pass by, at once.
@@ -37,7 +37,9 @@ impl Steps {
         let states = output.columns / (self.steps.div_ceil(self.snapshot_every).max(1) as usize);
         let window = output.tile_columns().min(output.columns);
         let elements = a.rows * (2 * states + window) + PASSING * tile_elements(a);
-        let least = elements * size_of::<T>() + workspace_bytes_max::<T>(a.rows) + SCRATCH_BYTES;
+        let shape = Shape { m: a.rows, n: states, k: a.columns };
+        let workspace_bytes = workspace_bytes_max::<T>(shape);
+        let least = elements * size_of::<T>() + workspace_bytes + SCRATCH_BYTES;
         (least, least.saturating_add(a.bytes() as usize))
     }
 }

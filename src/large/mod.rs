@@ -147,9 +147,10 @@ impl Gemm {
         };
         let ((m, k), (_, n)) = (sides(a, self.transpose_a), sides(b, self.transpose_b));
         let c = Layout { dtype: a.dtype, rows: m, columns: n };
+        let shape = Shape { m, n, k };
         let packing_bytes = match a.dtype {
-            Dtype::F64 => workspace_bytes_max::<f64>(k),
-            Dtype::F32 => workspace_bytes_max::<f32>(k),
+            Dtype::F64 => workspace_bytes_max::<f64>(shape),
+            Dtype::F32 => workspace_bytes_max::<f32>(shape),
         };
         let (grain, workspace_bytes) = match self.algorithm {
             Algorithm::Classical => (GRAIN, packing_bytes),
@@ -161,7 +162,7 @@ impl Gemm {
             }
         };
         Problem {
-            shape: Shape { m, n, k },
+            shape,
             element_bytes: a.dtype.bytes(),
             tile: (c.tile_rows(), c.tile_columns()),
             is_added: self.beta != 0.0,

@@ -186,11 +186,14 @@ impl Problem {
             .ok_or(TooSmall { needed_bytes })
     }
 
-    /// The least memory that it can be done in: blocks of one tile.
+    /// The least memory that it can be done in: blocks of one unit, which is a tile but for the longest
+    /// matrices.
     pub fn least_bytes(&self) -> usize {
         let elements = |held| {
             let sides = Sides::new(self, held, Buffers { results: 1, panels: 1 });
-            sides.elements(sides.tile_across, sides.tile_down, 0)
+            let edge = |length: usize, tile| unit(length, tile).min(length).max(tile.min(length));
+            let across = edge(sides.across, sides.tile_across);
+            sides.elements(across, edge(sides.down, sides.tile_down), 0)
         };
         let elements = elements(Operand::A).min(elements(Operand::B));
         elements.saturating_mul(self.element_bytes) + self.workspace_bytes + SCRATCH_BYTES

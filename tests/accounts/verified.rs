@@ -78,7 +78,7 @@ fn what_holds_is_counted() {
 fn a_row_that_is_changed_missing_or_too_many_is_named() {
     for (table, what, from, to, named) in [
         (Table::Accounts, "\"acme\"", "\"name\":\"\"", "\"name\":\"A\"", "account acme is not"),
-        (Table::Keys, "\"acme\"", "[\"submit\"]", "[\"admin\"]", "is not what its entries say"),
+        (Table::Keys, "[\"submit\"]", "[\"submit\"]", "[\"admin\"]", "is not what its entries say"),
         (Table::Tariffs, "\"bulk\"", "min\":90", "min\":91", "version 1 of tariff bulk is not"),
         (Table::Usage, "acme", "\"jobs\":2", "\"jobs\":3", "the usage of acme in f64 from 2026-"),
         (Table::Meta, "\"public_key\"", "unix_ns\":1", "unix_ns\":2", "the receipt keys are not"),

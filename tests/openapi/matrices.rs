@@ -180,7 +180,8 @@ fn content_range() -> Value {
         "in": "header",
         "description": "`bytes 0-1048575/8388736`, `bytes 0-1048575/*` or `0-1048575`: where the \
             chunk belongs. Without it, it goes on where the last one ended.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string",
+            "pattern": "^(bytes )?[0-9]{1,12}-[0-9]{1,12}(/([0-9]{1,12}|\\*))?$"},
     })
 }
 
@@ -247,6 +248,7 @@ fn begin() -> Operation {
     ];
     let mut operation =
         operation("post", "beginUpload", "Begins an upload in chunks", ("202", reply), &problems);
+    operation.also = vec![("201", created(ask(&[stored()]).json()))];
     operation.parameters =
         store_query("Where the account keeps this already, the reply is 201 and says where.");
     operation.description = "Of raw elements, whose dtype and shape are in the query, or of a file \
