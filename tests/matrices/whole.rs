@@ -16,7 +16,7 @@ const FORMATS: [&str; 5] = [
 
 #[test]
 fn what_goes_out_in_any_format_comes_in_as_the_same_matrix() {
-    assert_eq!(FORMATS.map(|name| Format::from_media_type(name)), Format::ALL.map(Some));
+    assert_eq!(FORMATS.map(Format::from_media_type), Format::ALL.map(Some));
     for (dtype, rows, columns) in
         [(Dtype::F64, 3, 5), (Dtype::F32, 1100, 70), (Dtype::F32, 1, 1), (Dtype::F64, 0, 4)]
     {
