@@ -8,10 +8,10 @@ mod support;
 mod file;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::env;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
-use std::{env, process};
 
 use gemmule::ledger::hash::Hash;
 use gemmule::ledger::{Table, Volume};
@@ -21,6 +21,7 @@ use file::FileDisk;
 use support::http::Client;
 use support::payers::Payers;
 use support::random::Random;
+use support::vm::disk::Disk;
 use support::vm::{Guest, Machine, Vm, VmOptions};
 
 /// How long a reply, or an end, may take under an emulator.
@@ -32,25 +33,6 @@ const SEED: u64 = 5;
 /// The status with which QEMU ends when the guest ends with `code`.
 const fn qemu_status(code: i32) -> i32 {
     code << 1 | 1
-}
-
-/// An empty disk, which goes with it.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("gemmule-{name}-{}", process::id()));
-        let file = File::create(&path).expect("a file for the disk");
-        file.set_len(DISK_BYTES).expect("room for the disk");
-        Self(path)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Without a file, the test has failed before and says why.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 fn options(machine: Machine, disk: &Path) -> VmOptions {
@@ -69,7 +51,7 @@ fn power_off(mut vm: Vm) {
 #[test]
 fn a_machine_that_is_killed_bills_what_it_said() {
     let kills = env::var("KILLS").map_or(2, |kills| kills.parse().expect("KILLS is a number"));
-    let disk = Disk::new("killed");
+    let disk = Disk::new("killed", DISK_BYTES);
     let mut random = Random::new(SEED);
     let payers = Payers::start(CLIENTS, SEED);
     for kill in 0..kills {
@@ -179,7 +161,7 @@ fn check_journal(path: &Path, told: &[Value]) {
 #[test]
 fn a_disk_that_fails_ends_the_machine() {
     for machine in Machine::ALL {
-        let disk = Disk::new(&format!("failing-{}", machine.name()));
+        let disk = Disk::new(&format!("failing-{}", machine.name()), DISK_BYTES);
         let mut vm = Vm::boot(&options(machine, &disk.0));
         let mut client = Client::connect(vm.addr(), TIMEOUT).expect("a connection");
         vm.monitor("drive_del disk").expect("the monitor answers");
@@ -198,7 +180,7 @@ fn a_disk_that_fails_as_it_is_opened_is_refused() {
         ("event=flush_to_disk", "a flush has failed"),
         ("event=none,file.inject-error.0.iotype=write", "a write has failed"),
     ] {
-        let disk = Disk::new("faulty");
+        let disk = Disk::new("faulty", DISK_BYTES);
         let file = disk.0.display();
         let drive = format!(
             "if=none,id=disk,driver=raw,file.driver=blkdebug,file.image.driver=file,\
@@ -220,7 +202,7 @@ fn disks_that_are_no_volume_are_refused_and_stay_as_they_are() {
         ("something", 1, "", "not a volume of Gemmule"),
         ("read-only", 0, ",readonly=on", "the disk can only be read"),
     ] {
-        let disk = Disk::new(name);
+        let disk = Disk::new(name, DISK_BYTES);
         let before = vec![content; DISK_BYTES as usize];
         fs::write(&disk.0, &before).expect("the file can be written");
         let file = disk.0.display();

@@ -3,14 +3,14 @@
 
 mod support;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, process, thread};
 
 use serde_json::{Value, json};
 
 use support::http::Client;
+use support::vm::disk::Disk;
 use support::vm::{Guest, Machine, Vm, VmOptions};
 
 /// An emulator computes slowly, and hashes slowly.
@@ -19,24 +19,6 @@ const MEMORY_MIB: u32 = 64;
 /// A matrix of f64 with as many rows and columns has 72 MiB, more than the machine.
 const EDGE: usize = 3072;
 const DISK_BYTES: u64 = 1 << 30;
-
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new() -> Self {
-        let path = env::temp_dir().join(format!("gemmule-tasks-{}", process::id()));
-        let file = File::create(&path).expect("a file for the disk");
-        file.set_len(DISK_BYTES).expect("room for the disk");
-        Self(path)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Without a file, the test has failed before and says why.
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 fn boot(disk: &Path) -> Vm {
     let options = VmOptions::new(Machine::Microvm, Guest::image(""));
@@ -86,7 +68,7 @@ fn wait_for(vm: &Vm, job: &str, is_so: impl Fn(&Value) -> bool) -> Value {
 
 #[test]
 fn a_job_larger_than_memory_is_cancelled_and_goes_on_after_a_power_cut() {
-    let disk = Disk::new();
+    let disk = Disk::new("tasks", DISK_BYTES);
     let mut vm = boot(&disk.0);
     let cancelled = submit(&vm);
     wait_for(&vm, &cancelled, |status| status["state"] == "running");

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 mod accel;
 mod debugger;
+pub mod disk;
 mod qemu;
 
 pub use accel::{Accel, tsc_khz};
