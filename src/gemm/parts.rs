@@ -160,12 +160,8 @@ pub fn workspace_bytes<T: Element>(
     layout: Layout,
     threads: usize,
 ) -> usize {
-    cuts::<T>(kernel, caches, layout, threads)
-        .map(|(rows, columns)| {
-            Way::<T>::workspace_len(kernel, caches, layout, (rows.len(), columns.len()))
-        })
-        .sum::<usize>()
-        .saturating_mul(size_of::<T>())
+    let lens = packing_lens::<T>(kernel, caches, layout, threads);
+    lens.sum::<usize>().saturating_mul(size_of::<T>())
 }
 
 /// Elements that the part packs in that needs most of them.
@@ -175,12 +171,20 @@ pub fn packing_len<T: Element>(
     layout: Layout,
     threads: usize,
 ) -> usize {
-    cuts::<T>(kernel, caches, layout, threads)
-        .map(|(rows, columns)| {
-            Way::<T>::workspace_len(kernel, caches, layout, (rows.len(), columns.len()))
-        })
-        .max()
-        .unwrap_or(0)
+    packing_lens::<T>(kernel, caches, layout, threads).max().unwrap_or(0)
+}
+
+/// Elements that each part packs in.
+fn packing_lens<T: Element>(
+    kernel: Kernel,
+    caches: Caches,
+    layout: Layout,
+    threads: usize,
+) -> impl Iterator<Item = usize> {
+    let cuts = cuts::<T>(kernel, caches, layout, threads);
+    cuts.map(move |(rows, columns)| {
+        Way::<T>::workspace_len(kernel, caches, layout, (rows.len(), columns.len()))
+    })
 }
 
 /// The rectangles of C that are the parts, row by row.

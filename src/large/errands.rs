@@ -145,21 +145,29 @@ impl Address {
     }
 
     /// Bytes that have not gone by.
-    pub fn missing_bytes(&self, layout: Layout) -> u64 {
+    fn missing_bytes(&self, layout: Layout) -> u64 {
         layout.bytes() - self.hashed_bytes
     }
 
-    /// Reads a piece of what has not; how long it was.
-    pub fn read_on(&mut self, output: &Draft, piece: &mut Vec<u8>) -> Result<usize, StepError> {
+    /// Reads a piece of what has not; how long it was, or `None` where all has.
+    pub fn read_on(
+        &mut self,
+        output: &Draft,
+        piece: &mut Vec<u8>,
+    ) -> Result<Option<u64>, StepError> {
         let bytes = self.missing_bytes(output.layout()).min(HASHED_BYTES as u64) as usize;
+        if bytes == 0 {
+            return Ok(None);
+        }
         piece.resize(bytes, 0);
         output.read_bytes(self.hashed_bytes, piece)?;
         self.hasher.update(piece);
         self.hashed_bytes += bytes as u64;
-        Ok(bytes)
+        Ok(Some(bytes as u64))
     }
 
-    pub fn id(&self) -> MatrixId {
-        self.hasher.clone().finish()
+    /// The address, once all has gone by.
+    pub fn id(&self, layout: Layout) -> Option<MatrixId> {
+        (self.missing_bytes(layout) == 0).then(|| self.hasher.clone().finish())
     }
 }

@@ -94,11 +94,9 @@ impl<T: Element> ProductRun<T> {
             return Ok(false);
         }
         let address = self.address.as_mut().expect("nothing is being written");
-        if address.missing_bytes(self.output.layout()) == 0 {
-            return Ok(true);
-        }
-        self.counts.bytes_read += address.read_on(&self.output, &mut self.piece)? as u64;
-        Ok(false)
+        let read = address.read_on(&self.output, &mut self.piece)?;
+        self.counts.bytes_read += read.unwrap_or(0);
+        Ok(read.is_none())
     }
 }
 
@@ -138,7 +136,7 @@ impl<T: Element> Running for ProductRun<T> {
 
     fn id(&self) -> Option<MatrixId> {
         let address = self.address.as_ref()?;
-        (address.missing_bytes(self.output.layout()) == 0).then(|| address.id())
+        address.id(self.output.layout())
     }
 }
 

@@ -51,6 +51,22 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn flush(&self) -> Result<(), DiskError>;
 }
 
+/// Cuts a range of bytes at the ends of pages of that size: number of the page, part of it, part of the
+/// range.
+pub fn pages(
+    page_bytes: u64,
+    offset: u64,
+    bytes: usize,
+) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
+    let end = offset + bytes as u64;
+    (offset / page_bytes..end.div_ceil(page_bytes)).map(move |number| {
+        let start = number * page_bytes;
+        let (from, until) = (offset.max(start), end.min(start + page_bytes));
+        let within = |base: u64| (from - base) as usize..(until - base) as usize;
+        (number, within(start), within(offset))
+    })
+}
+
 /// What the device, or the operating system, says went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskError(pub String);

@@ -187,6 +187,41 @@ impl StorageCharge {
 }
 
 impl Charge {
+    /// What a job of that usage is charged by a tariff; what has multiplied, for how long, and what
+    /// proves it are to be added.
+    pub fn of_usage(
+        (account, job): (AccountId, JobId),
+        usage: &Usage,
+        tariff: &Tariff,
+        amount_micros: u64,
+    ) -> Self {
+        Self {
+            account,
+            job,
+            m: usage.shape.m,
+            n: usage.shape.n,
+            k: usage.shape.k,
+            dtype: usage.dtype,
+            flops: usage.flops,
+            bytes_in: usage.bytes_in,
+            bytes_out: usage.bytes_out,
+            tariff: tariff.name.clone(),
+            tariff_version: tariff.version,
+            amount_micros,
+            currency: tariff.currency,
+            kernel: Cow::Borrowed(""),
+            elapsed_us: 0,
+            task: None,
+            node: None,
+            cached: usage.cached,
+            algorithm: None,
+            executed_flops: None,
+            digests: None,
+            addresses: None,
+            idempotency: None,
+        }
+    }
+
     pub fn usage(&self) -> Usage {
         Usage {
             dtype: self.dtype,

@@ -75,10 +75,7 @@ impl Intake {
             }
         };
         let coding = Coding::of_request(head.field_values("content-encoding"))?;
-        let length = match head.framing {
-            Framing::Length(length) if coding.is_none() => Some(length),
-            _ => None,
-        };
+        let length = known_length(head, coding);
         let mut promise = memory.promise(0).map_err(|shortage| memory_problem(shortage, 0))?;
         let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
         let destination = match format {
@@ -118,10 +115,7 @@ impl Intake {
             return Err(Problem::new(ProblemKind::UnknownField, detail).at("?shape"));
         }
         let coding = Coding::of_request(head.field_values("content-encoding"))?;
-        let length = match head.framing {
-            Framing::Length(length) if coding.is_none() => Some(length),
-            _ => None,
-        };
+        let length = known_length(head, coding);
         let mut promise = memory.promise(0).map_err(|shortage| memory_problem(shortage, 0))?;
         let kept_bytes = coding.map_or(0, |_| DECODER_BYTES);
         let destination = match format {
@@ -258,6 +252,14 @@ fn is_check_asked(head: &RequestHead) -> Result<bool, Problem> {
         is_asked = true;
     }
     Ok(is_asked)
+}
+
+/// The length of what is to be read, where it is known before.
+fn known_length(head: &RequestHead, coding: Option<Coding>) -> Option<u64> {
+    match head.framing {
+        Framing::Length(length) if coding.is_none() => Some(length),
+        _ => None,
+    }
 }
 
 /// The format of a request's body.

@@ -106,30 +106,14 @@ impl Server {
         let Finished { job, usage, digests, fingerprint, kernel, elapsed_ns } = finished;
         let state = self.book.account(payer.account);
         let tariff = &payer.tariff;
+        let amount_micros = tariff.amount_micros(&usage, state.month_at(now.unix_ns).to_date());
+        let whose = (state.account.id.clone(), job);
         let charge = Arc::new(Charge {
-            account: state.account.id.clone(),
-            job,
-            m: usage.shape.m,
-            n: usage.shape.n,
-            k: usage.shape.k,
-            dtype: usage.dtype,
-            flops: usage.flops,
-            bytes_in: usage.bytes_in,
-            bytes_out: usage.bytes_out,
-            tariff: tariff.name.clone(),
-            tariff_version: tariff.version,
-            amount_micros: tariff.amount_micros(&usage, state.month_at(now.unix_ns).to_date()),
-            currency: tariff.currency,
             kernel: kernel.name().into(),
             elapsed_us: elapsed_ns / 1_000,
-            task: None,
-            node: None,
-            cached: usage.cached,
-            algorithm: None,
-            executed_flops: None,
             digests: Some(digests),
-            addresses: None,
             idempotency: payer.idempotency(fingerprint),
+            ..Charge::of_usage(whose, &usage, tariff, amount_micros)
         });
         let sequence = self.book.record(now.unix_ns, Record::Charge(charge.clone()));
         if let Some(Idempotency { key, fingerprint }) = charge.idempotency {

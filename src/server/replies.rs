@@ -119,11 +119,17 @@ impl Server {
         if self.is_draining() {
             return Err(draining());
         }
+        self.check_ledger_room()?;
+        Intake::admit(head, model, &self.memory, self.config.threads, self.checks_all)
+    }
+
+    /// Whether the ledger has room for what new jobs would be charged.
+    pub(super) fn check_ledger_room(&self) -> Result<(), Problem> {
         if self.book.volume().is_some_and(|volume| volume.is_full()) {
             let detail = "no more jobs are taken until the volume's disk is larger";
             return Err(Problem::new(ProblemKind::LedgerFull, detail));
         }
-        Intake::admit(head, model, &self.memory, self.config.threads, self.checks_all)
+        Ok(())
     }
 
     /// The reply to a request that needs no job.

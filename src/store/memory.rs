@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use spin::rwlock::RwLock;
 
-use crate::ledger::{Disk, DiskError};
+use crate::ledger::disk::{Disk, DiskError, pages};
 
 const PAGE_BYTES: u64 = 64 * 1024;
 
@@ -32,17 +32,6 @@ impl MemoryDisk {
     }
 }
 
-/// Cuts a range at the pages' ends: number of the page, part of it, part of the range.
-fn parts(offset: u64, bytes: usize) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
-    let end = offset + bytes as u64;
-    (offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).map(move |number| {
-        let start = number * PAGE_BYTES;
-        let (from, until) = (offset.max(start), end.min(start + PAGE_BYTES));
-        let within = |base: u64| (from - base) as usize..(until - base) as usize;
-        (number, within(start), within(offset))
-    })
-}
-
 impl fmt::Debug for MemoryDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryDisk").field("bytes", &self.bytes).finish_non_exhaustive()
@@ -64,15 +53,15 @@ impl Disk for MemoryDisk {
 
     fn discard(&self, part: Range<u64>) {
         let whole = part.start.div_ceil(PAGE_BYTES)..part.end / PAGE_BYTES;
-        let mut pages = self.pages.write();
-        whole.for_each(|number| drop(pages.remove(&number)));
+        let mut held = self.pages.write();
+        whole.for_each(|number| drop(held.remove(&number)));
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
         self.check(offset, out.len())?;
-        let pages = self.pages.read();
-        for (number, part, place) in parts(offset, out.len()) {
-            match pages.get(&number) {
+        let held = self.pages.read();
+        for (number, part, place) in pages(PAGE_BYTES, offset, out.len()) {
+            match held.get(&number) {
                 Some(page) => out[place].copy_from_slice(&page[part]),
                 None => out[place].fill(0),
             }
@@ -82,10 +71,10 @@ impl Disk for MemoryDisk {
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.check(offset, bytes.len())?;
-        let mut pages = self.pages.write();
-        for (number, part, place) in parts(offset, bytes.len()) {
+        let mut held = self.pages.write();
+        for (number, part, place) in pages(PAGE_BYTES, offset, bytes.len()) {
             let empty = || vec![0; PAGE_BYTES as usize].into_boxed_slice();
-            pages.entry(number).or_insert_with(empty)[part].copy_from_slice(&bytes[place]);
+            held.entry(number).or_insert_with(empty)[part].copy_from_slice(&bytes[place]);
         }
         Ok(())
     }

@@ -149,15 +149,12 @@ impl TaskRun {
     /// Begins what comes next: an operand that came with the request, a step, or the end, which
     /// returns true.
     fn begin_next(&mut self) -> Result<bool, Problem> {
-        let mut absent = (0..self.inputs.len()).filter(|input| self.inputs[*input].is_none());
-        if let Some(input) = absent.next() {
-            drop(absent);
+        if let Some(input) = self.inputs.iter().position(Option::is_none) {
             let stored = self.input(input)?;
             self.control.update(|record| record.input_ids[input] = Some(stored.id()));
             self.inputs[input] = Some(stored);
             return Ok(false);
         }
-        drop(absent);
         match self.is_due.iter().position(|is_due| *is_due) {
             Some(step) => self.begin_step(step).map(|()| false),
             None => self.publish().map(|()| true),

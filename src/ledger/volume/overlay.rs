@@ -4,12 +4,11 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::fmt;
-use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::mutex::SpinMutex;
 
-use crate::ledger::disk::{Disk, DiskError};
+use crate::ledger::disk::{Disk, DiskError, pages};
 
 const PAGE_BYTES: u64 = 4096;
 
@@ -47,19 +46,6 @@ impl Overlay {
     }
 }
 
-/// Cuts a range of bytes at the pages' ends: number of the page, part of it, part of the range.
-fn parts(offset: u64, bytes: usize) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
-    let end = offset + bytes as u64;
-    let first = offset / PAGE_BYTES;
-    (first..end.div_ceil(PAGE_BYTES)).map(move |number| {
-        let start = number * PAGE_BYTES;
-        let from = offset.max(start);
-        let until = end.min(start + PAGE_BYTES);
-        let within = |base: u64| (from - base) as usize..(until - base) as usize;
-        (number, within(start), within(offset))
-    })
-}
-
 impl Disk for Overlay {
     fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
@@ -77,16 +63,15 @@ impl Disk for Overlay {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
         self.check_bounds(offset, out.len())?;
-        let pages = self.pages.lock();
+        let held = self.pages.lock();
         let end = offset + out.len() as u64;
-        let is_covered =
-            pages.range(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).next().is_some();
+        let is_covered = held.range(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).next().is_some();
         if !is_covered && end <= self.disk.bytes() {
             return self.disk.read(offset, out);
         }
-        for (number, of_page, of_out) in parts(offset, out.len()) {
+        for (number, of_page, of_out) in pages(PAGE_BYTES, offset, out.len()) {
             let out = &mut out[of_out];
-            match pages.get(&number) {
+            match held.get(&number) {
                 Some(page) => out.copy_from_slice(&page[of_page]),
                 None => out.copy_from_slice(&self.read_under(number)?[of_page]),
             }
@@ -96,13 +81,13 @@ impl Disk for Overlay {
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.check_bounds(offset, bytes.len())?;
-        let mut pages = self.pages.lock();
-        for (number, of_page, of_bytes) in parts(offset, bytes.len()) {
-            let page = match pages.remove(&number) {
+        let mut held = self.pages.lock();
+        for (number, of_page, of_bytes) in pages(PAGE_BYTES, offset, bytes.len()) {
+            let page = match held.remove(&number) {
                 Some(page) => page,
                 None => self.read_under(number)?,
             };
-            pages.entry(number).or_insert(page)[of_page].copy_from_slice(&bytes[of_bytes]);
+            held.entry(number).or_insert(page)[of_page].copy_from_slice(&bytes[of_bytes]);
         }
         Ok(())
     }

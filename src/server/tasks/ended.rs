@@ -159,25 +159,12 @@ fn charge(
     let result = done.id.map_or(Hash::ZERO, |id| id.0);
     let operands = operand_hashes(record, step);
     let is_fewer = done.executed_flops < usage.flops && !done.is_cached;
+    let whose = (record.account.clone(), id.of_step(Some(step)));
     Arc::new(Charge {
-        account: record.account.clone(),
-        job: id.of_step(Some(step)),
-        m: usage.shape.m,
-        n: usage.shape.n,
-        k: usage.shape.k,
-        dtype: usage.dtype,
-        flops: usage.flops,
-        bytes_in: usage.bytes_in,
-        bytes_out: usage.bytes_out,
-        tariff: task.tariff.name.clone(),
-        tariff_version: task.tariff.version,
-        amount_micros,
-        currency: task.tariff.currency,
         kernel: done.kernel.clone(),
         elapsed_us: done.elapsed_us,
         task: Some(id),
         node: Some(node_name(&work.id).into()),
-        cached: done.is_cached,
         algorithm: match work.work {
             StepWork::Gemm { algorithm, .. } if algorithm != Algorithm::Classical => {
                 Some(algorithm.name().into())
@@ -185,9 +172,8 @@ fn charge(
             _ => None,
         },
         executed_flops: is_fewer.then_some(done.executed_flops),
-        digests: None,
         addresses: Some(Addresses { operands, result }),
-        idempotency: None,
+        ..Charge::of_usage(whose, &usage, &task.tariff, amount_micros)
     })
 }
 

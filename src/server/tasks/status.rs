@@ -144,10 +144,12 @@ impl Task {
     }
 
     pub fn status(&self, now: Now) -> Status {
-        let record = self.control.record();
-        let is_whole = record.state == State::Finished;
-        let flops_done = if is_whole { record.program.flops() } else { self.control.flops_done() };
-        Status::new(self.control.id(), &record, flops_done, self.seconds_left(now))
+        let (flops_done, seconds_left) = (self.control.flops_done(), self.seconds_left(now));
+        self.control.with(|record| {
+            let is_whole = record.state == State::Finished;
+            let flops_done = if is_whole { record.program.flops() } else { flops_done };
+            Status::new(self.control.id(), record, flops_done, seconds_left)
+        })
     }
 }
 

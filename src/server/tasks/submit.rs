@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Task, Tasks};
 use crate::api::to_json;
 use crate::base64;
-use crate::billing::{Currency, JobId, Usage};
+use crate::billing::{Currency, JobId, Tariff, Usage};
 use crate::expression::{self, JobRequest, OperandContent, Program};
 use crate::gemm::Dtype;
 use crate::http::Response;
@@ -108,8 +108,7 @@ impl Server {
         let Found { layouts, inputs } = self.operands(&request, &account)?;
         let program = expression::plan(&request, &layouts)?;
         let memory_bytes = self.memory_for(&program, request.memory_bytes)?;
-        let storage_bytes =
-            program.peak_intermediate_bytes().saturating_add(program.result_bytes());
+        let storage_bytes = storage_bytes(&program);
         if storage_bytes > self.store.free_bytes() {
             let detail = format!("its results take {storage_bytes} bytes at once");
             return Err(
@@ -118,19 +117,11 @@ impl Server {
         }
         self.check_quota(caller.account, program.result_bytes(), now)?;
         let tariff = self.tariff_of(caller.account, now)?;
-        let amount_micros_max = tariff.task_amount_micros_max(&usages(&program, body.len() as u64));
+        let bytes_in = body.len() as u64;
+        let quote = self.quote_task(&program, &tariff, bytes_in, memory_bytes);
         if let Some(allowance) = &mut allowance {
-            allowance.hold(amount_micros_max, program.flops())?;
+            allowance.hold(quote.amount_micros_max, quote.flops)?;
         }
-        let quote = TaskQuote {
-            flops: program.flops(),
-            saved_flops: program.saved_flops,
-            amount_micros_max,
-            currency: tariff.currency,
-            memory_bytes,
-            storage_bytes,
-            compute_seconds: self.compute_seconds(&program),
-        };
         let id = self.new_task_id(now);
         let after = |seconds: u64| now.unix_ns.saturating_add(seconds.saturating_mul(SECOND_NS));
         // Those that no result needs are not the program's.
@@ -153,7 +144,7 @@ impl Server {
             keep_seconds: request.keep_seconds.unwrap_or(JOB_KEEP_SECONDS_DEFAULT),
             tariff: String::from(&*tariff.name).into(),
             tariff_version: tariff.version,
-            bytes_in: body.len() as u64,
+            bytes_in,
             submitted_unix_ns: now.unix_ns,
             started_unix_ns: None,
             ended_unix_ns: None,
@@ -183,35 +174,33 @@ impl Server {
                 Problem::new(ProblemKind::IdempotencyKeyReused, detail).at("Idempotency-Key")
             );
         }
-        let (flops, saved_flops, memory_bytes, storage_bytes, usages, seconds) =
-            task.control.with(|record| {
-                let program = &record.program;
-                (
-                    program.flops(),
-                    program.saved_flops,
-                    record.memory_bytes,
-                    program.peak_intermediate_bytes().saturating_add(program.result_bytes()),
-                    usages(program, record.bytes_in),
-                    self.compute_seconds(program),
-                )
-            });
-        let quote = TaskQuote {
-            flops,
-            saved_flops,
-            amount_micros_max: task.tariff.task_amount_micros_max(&usages),
-            currency: task.tariff.currency,
-            memory_bytes,
-            storage_bytes,
-            compute_seconds: seconds,
-        };
+        let quote = task.control.with(|record| {
+            let Record { program, bytes_in, memory_bytes, .. } = record;
+            self.quote_task(program, &task.tariff, *bytes_in, *memory_bytes)
+        });
         Ok(accepted(job, quote).with_field("Idempotency-Replayed", "true"))
     }
 
-    fn check_room_for_task(&self) -> Result<(), Problem> {
-        if self.book.volume().is_some_and(|volume| volume.is_full()) {
-            let detail = "no more jobs are taken until the volume's disk is larger";
-            return Err(Problem::new(ProblemKind::LedgerFull, detail));
+    fn quote_task(
+        &self,
+        program: &Program,
+        tariff: &Tariff,
+        bytes_in: u64,
+        memory_bytes: usize,
+    ) -> TaskQuote {
+        TaskQuote {
+            flops: program.flops(),
+            saved_flops: program.saved_flops,
+            amount_micros_max: tariff.task_amount_micros_max(&usages(program, bytes_in)),
+            currency: tariff.currency,
+            memory_bytes,
+            storage_bytes: storage_bytes(program),
+            compute_seconds: self.compute_seconds(program),
         }
+    }
+
+    fn check_room_for_task(&self) -> Result<(), Problem> {
+        self.check_ledger_room()?;
         if self.tasks.waiting() >= TASKS_WAITING_MAX {
             let detail = "as many jobs wait as may wait";
             return Err(Problem::new(ProblemKind::Overloaded, detail)
@@ -320,6 +309,11 @@ impl Tasks {
         let has_ended = |task: &&Task| task.control.with(|record| record.state.has_ended());
         self.by_id.values().filter(|task| !has_ended(task)).count()
     }
+}
+
+/// Bytes of the disk that a job takes at once for intermediate results, and for results.
+fn storage_bytes(program: &Program) -> u64 {
+    program.peak_intermediate_bytes().saturating_add(program.result_bytes())
 }
 
 /// What the steps are billed for; the request's bytes are the first one's.
