@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+#[path = "src/addresses.rs"]
+mod addresses;
 mod pack;
 #[path = "src/packed.rs"]
 mod packed;
@@ -19,9 +21,12 @@ fn main() {
     let application = fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let header = packed::Header::of(&application);
     let mut packed = Vec::from(header.to_bytes());
-    let block = pack::pack(&application);
-    let unpacked = lz4_flex::decompress(&block, application.len());
-    assert!(unpacked.is_ok_and(|unpacked| unpacked == application), "packed wrong");
+    let mut converted = application.clone();
+    addresses::make_absolute(&mut converted);
+    let block = pack::pack(&converted);
+    let mut unpacked = lz4_flex::decompress(&block, application.len()).expect("it was packed now");
+    addresses::make_relative(&mut unpacked);
+    assert!(unpacked == application, "packed wrong");
     packed.extend(block);
     let out = PathBuf::from(variable("OUT_DIR")).join("application.packed");
     fs::write(&out, packed).unwrap_or_else(|error| panic!("{}: {error}", out.display()));

@@ -12,6 +12,7 @@ extern crate alloc;
 // The steps, in their order.
 mod find;
 
+mod addresses;
 mod packed;
 mod place;
 

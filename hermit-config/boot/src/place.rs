@@ -9,6 +9,7 @@ use core::{ptr, slice};
 
 use hermit_entry::elf::{KernelObject, LoadedKernel};
 
+use crate::addresses;
 use crate::console::fail;
 use crate::packed::Header;
 
@@ -75,9 +76,12 @@ unsafe fn unpack(packed: &[u8], free: Range<usize>) -> &'static [u8] {
     let file = ptr::with_exposed_provenance_mut::<u8>(start);
     // SAFETY: the caller vouches for the range, and this is its end.
     let file = unsafe { slice::from_raw_parts_mut(file, bytes) };
-    match lz4_flex::decompress_into(block, file) {
-        Ok(_) if Header::of(file) == header => file,
-        Ok(_) => fail!("the embedded application is damaged: its checksum is another"),
-        Err(error) => fail!("the embedded application is damaged: {error}"),
+    if let Err(error) = lz4_flex::decompress_into(block, file) {
+        fail!("the embedded application is damaged: {error}");
     }
+    addresses::make_relative(file);
+    if Header::of(file) != header {
+        fail!("the embedded application is damaged: its checksum is another");
+    }
+    file
 }
