@@ -15,16 +15,23 @@ pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
 
 /// Appends bytes as lower-case hexadecimal digits.
 pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // As long as most of what is printed: a digest is one piece, since each has its price.
-    for piece in bytes.chunks(32) {
-        let mut digits = [0; 64];
-        for (two, byte) in digits.chunks_exact_mut(2).zip(piece) {
-            two[0] = DIGITS[usize::from(byte >> 4)];
-            two[1] = DIGITS[usize::from(byte & 15)];
-        }
-        push_ascii(text, &digits[..2 * piece.len()]);
+    // As long as a digest, which is most of what is printed.
+    let (pieces, rest) = bytes.as_chunks::<32>();
+    for piece in pieces {
+        push_ascii(text, hex_digits(piece).as_flattened());
     }
+    if rest.is_empty() {
+        return;
+    }
+    let mut last = [0; 32];
+    last[..rest.len()].copy_from_slice(rest);
+    push_ascii(text, &hex_digits(&last).as_flattened()[..2 * rest.len()]);
+}
+
+/// Two digits a byte, by arithmetic that takes all bytes at once: a table would take them one by one.
+fn hex_digits(bytes: &[u8; 32]) -> [[u8; 2]; 32] {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)])
 }
 
 /// A number below 100 in two digits.

@@ -114,7 +114,9 @@ impl RequestHead {
 
     /// The values of every field of that name, in order.
     pub fn field_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.fields.iter().filter_map(move |(field_name, value)| {
+        // Most of those that are asked for are not there, and most others have not even their length.
+        let fields = self.fields.iter().filter(|(field_name, _)| field_name.len() == name.len());
+        fields.filter_map(move |(field_name, value)| {
             let field_name = &self.text[usize::from(field_name.start)..usize::from(field_name.end)];
             field_name
                 .eq_ignore_ascii_case(name.as_bytes())
@@ -201,6 +203,13 @@ impl RequestHead {
 ///
 /// `previous` is the byte that stands before `text`.
 pub(super) fn check_line_ends(mut previous: u8, text: &[u8]) -> Result<(), HeadError> {
+    // All at once, and then one by one what is wrong.
+    let is_unpaired = |previous: u8, byte: u8| (previous == b'\r') != (byte == b'\n');
+    let first = text.first().is_some_and(|byte| is_unpaired(previous, *byte));
+    let pairs = text.iter().zip(text.iter().skip(1));
+    if !pairs.fold(first, |wrong, (previous, byte)| wrong | is_unpaired(*previous, *byte)) {
+        return Ok(());
+    }
     for &byte in text {
         match (previous, byte) {
             (b'\r', b'\n') => {}
