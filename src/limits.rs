@@ -203,6 +203,8 @@ pub const OPERAND_NAME_BYTES_MAX: usize = 32;
 pub const REFERENCE_BYTES_MAX: usize = 128;
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u8 = 9;
+/// The priority of a job that names none.
+pub const PRIORITY_DEFAULT: u8 = 5;
 /// How far ahead the deadline of a job can be: 31 days.
 pub const JOB_DEADLINE_SECONDS_MAX: u64 = 31 * 24 * 60 * 60;
 /// How long a matrix can be kept that is not kept for good: ten years.

@@ -76,7 +76,7 @@ fn uncountable(tree: &Tree) -> Problem {
 }
 
 /// `None` where its operations can't be counted.
-fn step(
+pub(super) fn step(
     operation: Operation,
     layout: Layout,
     operands: Vec<Source>,

@@ -18,6 +18,7 @@ mod key;
 mod lower;
 mod operand;
 mod parse;
+mod product;
 mod program;
 mod reader;
 mod request;
@@ -27,6 +28,7 @@ use alloc::vec::Vec;
 
 pub use key::operation_key;
 pub use operand::{Inline, Operand, OperandContent};
+pub use product::Product;
 pub use program::{Input, NamedResult, Program, Source, Step, StepWork};
 pub use request::JobRequest;
 

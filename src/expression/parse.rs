@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::problem::{Problem, ProblemKind};
 
 /// The name of a result that the request gives none.
-const RESULT: &str = "result";
+pub(super) const RESULT: &str = "result";
 
 /// Reads `expression`.
 pub(super) fn read_expression(value: Value, operands: &[Operand]) -> Result<Tree, Problem> {

@@ -11,13 +11,11 @@ use super::tree::Tree;
 use crate::gemm::Dtype;
 use crate::limits::{
     EXPRESSION_BYTES_MAX, JOB_DEADLINE_SECONDS_MAX, JOB_OPERANDS_MAX, KEEP_SECONDS_MAX,
-    OPERAND_NAME_BYTES_MAX, PRIORITY_MAX, REFERENCE_BYTES_MAX,
+    OPERAND_NAME_BYTES_MAX, PRIORITY_DEFAULT, PRIORITY_MAX, REFERENCE_BYTES_MAX,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::store::Layout;
 
-/// The priority of a job that names none.
-const PRIORITY_DEFAULT: u8 = 5;
 /// The largest whole number that every reader of JSON takes to the last digit.
 const WHOLE_MAX: u64 = (1 << 53) - 1;
 

@@ -7,6 +7,7 @@ use core::fmt::Debug;
 use crate::http::Response;
 use crate::memory::Promise;
 use crate::problem::Problem;
+use crate::server::tasks::Taken;
 
 /// An errand on its way.
 pub(crate) trait Errand: Debug + Send {
@@ -21,4 +22,6 @@ pub(crate) trait Errand: Debug + Send {
 pub(crate) enum Progress {
     Paused(Box<dyn Errand>),
     Done(Result<Response, Problem>),
+    /// A request has become a job that goes on by itself.
+    Taken(Box<Taken>),
 }

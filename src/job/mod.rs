@@ -47,6 +47,7 @@ use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 use crate::server::payer::Payer;
+use crate::server::tasks::Taken;
 use crate::task::{Ended, TaskRun};
 
 use check::{Checked, Checking};
@@ -154,6 +155,8 @@ pub(crate) enum Outcome {
     Task(Ended),
     /// An errand is done, and this is the reply.
     Errand(Box<Result<Response, Problem>>),
+    /// An errand has made a job that goes on by itself.
+    Taken(Box<Taken>),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
 }
@@ -289,7 +292,10 @@ impl Job {
 
     /// Whether it is an errand, which is done even where its client is gone.
     pub(crate) fn is_errand(&self) -> bool {
-        matches!(self.stage, Stage::Errand(_) | Stage::Finished(Outcome::Errand(_)))
+        matches!(
+            self.stage,
+            Stage::Errand(_) | Stage::Finished(Outcome::Errand(_) | Outcome::Taken(_))
+        )
     }
 
     /// A job that reads the body of a reply, a piece each time. It is nobody's product: it has no id, and
@@ -405,6 +411,7 @@ impl Job {
             Stage::Errand(errand) => match errand.advance(&mut self.promise, pause) {
                 Progress::Paused(errand) => Stage::Errand(errand),
                 Progress::Done(done) => Stage::Finished(Outcome::Errand(Box::new(done))),
+                Progress::Taken(taken) => Stage::Finished(Outcome::Taken(taken)),
             },
             finished => finished,
         };
@@ -420,9 +427,11 @@ impl Job {
         };
         let held_bytes = match &outcome {
             Outcome::Done(done) => done.written.held_bytes(),
-            Outcome::Sealed(_) | Outcome::Read(_) | Outcome::Task(_) | Outcome::Errand(_) => {
-                return outcome;
-            }
+            Outcome::Sealed(_)
+            | Outcome::Read(_)
+            | Outcome::Task(_)
+            | Outcome::Errand(_)
+            | Outcome::Taken(_) => return outcome,
             _ => 0,
         };
         // What was written is part of what was promised, so this gives memory back and can't fail.

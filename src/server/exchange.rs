@@ -107,7 +107,13 @@ impl Server {
         let allowance = self.allow(caller.account, now).map_err(LimitReached::into_problem)?;
         let intake = self.admit(head, model)?;
         let payer = self.payer(head, caller, allowance, now)?;
-        self.await_body(id, head, Pending::Product(intake, payer))
+        if !self.is_deferred(head, model, intake.is_check_asked(), &payer)? {
+            return self.await_body(id, head, Pending::Product(intake, payer));
+        }
+        if let Some(session) = self.session_mut(id) {
+            session.wait_ns = prefer::wait_ns(head);
+        }
+        self.await_body(id, head, Pending::Deferred(intake, payer))
     }
 
     /// Lets the body of a request in that was taken.
@@ -160,6 +166,9 @@ impl Server {
         let begun = match pending {
             Pending::Product(intake, payer) => {
                 intake.finish().map(|request| self.begin_job(id, request, payer, now))
+            }
+            Pending::Deferred(intake, payer) => {
+                intake.finish().and_then(|request| self.defer(id, request, payer, now))
             }
             Pending::Other(Route::Submit(key), body, caller) => body.finish().and_then(|text| {
                 let caller = caller.expect("a job needs a scope");

@@ -99,6 +99,11 @@ impl Intake {
         Ok(Self { decoder, destination, reply, promise, bytes_in: 0, is_check_asked })
     }
 
+    /// Whether the product is to be checked, whatever that costs.
+    pub fn is_check_asked(&self) -> bool {
+        self.is_check_asked
+    }
+
     /// Admits one matrix that is to be kept.
     ///
     /// # Errors

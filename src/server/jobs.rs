@@ -96,7 +96,9 @@ impl Server {
                 return Some(id);
             }
             Outcome::Task(_) => unreachable!("it is no session's"),
-            Outcome::Errand(_) => unreachable!("errands are finished elsewhere"),
+            Outcome::Errand(_) | Outcome::Taken(_) => {
+                unreachable!("errands are finished elsewhere")
+            }
             Outcome::Cancelled => {
                 self.counters.jobs_cancelled.add(1);
                 return None;
@@ -112,6 +114,9 @@ impl Server {
         let (id, outcome) = (job.session, job.take_outcome());
         self.note_stored(now);
         self.bill_stored(id, job.account(), now);
+        if let Outcome::Taken(taken) = outcome {
+            return self.end_deferral(id, *taken, now);
+        }
         let cancel = self.session_mut(id)?.job.take();
         let Outcome::Errand(done) = outcome else { return None };
         match *done {
@@ -122,8 +127,9 @@ impl Server {
                 None
             }
             Ok(response) => {
+                let until = job.charged_until;
                 let promise = Some(job.into_promise());
-                self.answer_when_durable(id, response, promise, 0, now).then_some(id)
+                self.answer_when_durable(id, response, promise, until, now).then_some(id)
             }
             Err(problem) => {
                 self.refuse(id, problem, now);

@@ -98,6 +98,7 @@ impl Server {
             self.answer_with(reply.session, reply.response, reply.promise, now);
         }
         self.tell_ended_tasks(now);
+        self.release_spent(now);
         sessions
     }
 

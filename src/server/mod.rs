@@ -27,7 +27,7 @@ mod ledger;
 
 pub(crate) mod payer;
 
-mod tasks;
+pub(crate) mod tasks;
 
 pub(crate) mod limits;
 

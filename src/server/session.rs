@@ -62,6 +62,8 @@ pub(super) struct Session {
 pub(super) enum Pending {
     /// For a product.
     Product(Intake, Payer),
+    /// For one that is to become a job that goes on by itself.
+    Deferred(Intake, Payer),
     /// With a matrix to be kept.
     Matrix(Box<MatrixBody>),
     /// With a chunk of one.
@@ -78,7 +80,7 @@ impl Pending {
     /// A problem with what came.
     pub fn push(&mut self, content: &[u8]) -> Result<usize, Problem> {
         match self {
-            Self::Product(intake, _) => intake.push(content),
+            Self::Product(intake, _) | Self::Deferred(intake, _) => intake.push(content),
             Self::Matrix(body) => body.intake.push(content),
             Self::Chunk(body) => body.push(content).map(|()| content.len()),
             Self::Other(_, body, _) => body.push(content).map(|()| content.len()),

@@ -305,6 +305,14 @@ impl Store {
         self.forget(stored.matrix())
     }
 
+    /// A job needs a matrix no more: one that was there for jobs alone goes.
+    pub fn release(&self, number: MatrixNumber) -> Result<(), StoreError> {
+        match self.by_number(number) {
+            Some(stored) if stored.purpose() == Purpose::Operand => self.remove(&stored),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes those whose time is up; how many.
     pub fn expire(&self, now_unix_ns: u64) -> Result<usize, StoreError> {
         let due: Vec<_> = {

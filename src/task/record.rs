@@ -92,7 +92,7 @@ impl State {
 #[serde(rename_all = "snake_case")]
 pub enum InputRecord {
     Stored(MatrixNumber),
-    /// Its bytes came with the request, in Base64, row by row and in little-endian order.
+    /// Its bytes, in Base64, row by row and in little-endian order.
     Inline(String),
 }
 
@@ -171,6 +171,14 @@ impl Record {
     /// Whether a step's result was computed.
     pub fn is_step_done(&self, step: usize) -> bool {
         self.steps.get(step).is_some_and(|step| step.id.is_some())
+    }
+
+    /// The operands that are not part of this row.
+    pub fn stored_inputs(&self) -> impl Iterator<Item = MatrixNumber> {
+        self.inputs.iter().filter_map(|input| match input {
+            InputRecord::Stored(number) => Some(*number),
+            InputRecord::Inline(_) => None,
+        })
     }
 
     /// Operations of the steps that are done, as they are billed.

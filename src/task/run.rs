@@ -113,14 +113,19 @@ impl TaskRun {
                 Err(problem) => Ended::Failed(problem),
             },
         };
-        // Operands that came with the request are made again when it goes on.
-        let inputs = self.inputs.iter().flatten();
-        for operand in inputs.filter(|input| input.purpose() == Purpose::Operand) {
-            if let Err(error) = self.store.remove(operand) {
+        // Operands that are part of its row are made again when it goes on.
+        for (input, stored) in self.inputs.iter().enumerate() {
+            if let Some(stored) = stored.as_ref().filter(|_| self.is_inline(input))
+                && let Err(error) = self.store.remove(stored)
+            {
                 return Some(Ended::Failed(error.into()));
             }
         }
         Some(ended)
+    }
+
+    fn is_inline(&self, input: usize) -> bool {
+        self.control.with(|record| matches!(record.inputs[input], InputRecord::Inline(_)))
     }
 
     fn go_on(
@@ -149,7 +154,8 @@ impl TaskRun {
     /// Begins what comes next: an operand that came with the request, a step, or the end, which
     /// returns true.
     fn begin_next(&mut self) -> Result<bool, Problem> {
-        if let Some(input) = self.inputs.iter().position(Option::is_none) {
+        let missing = |input: &usize| self.inputs[*input].is_none() && self.is_needed(*input);
+        if let Some(input) = (0..self.inputs.len()).find(missing) {
             let stored = self.input(input)?;
             self.control.update(|record| record.input_ids[input] = Some(stored.id()));
             self.inputs[input] = Some(stored);
@@ -161,7 +167,15 @@ impl TaskRun {
         }
     }
 
-    /// Makes a matrix of an operand that came with the request.
+    /// Whether something is still to be made of an operand.
+    fn is_needed(&self, input: usize) -> bool {
+        let source = Source::Input(input);
+        let mut steps = self.program.steps.iter().zip(&self.is_due);
+        self.program.is_result(source)
+            || steps.any(|(step, is_due)| *is_due && step.operands.contains(&source))
+    }
+
+    /// Makes a matrix of an operand that is part of the job's row.
     fn input(&self, input: usize) -> Result<Arc<Stored>, Problem> {
         let gone = || {
             let name = &self.program.inputs[input].name;
@@ -290,22 +304,30 @@ impl TaskRun {
         let flops = self.control.with(|record| record.flops_of_done_steps());
         self.control.note_flops(flops);
         for source in self.program.released_after(step) {
-            let released = match source {
-                Source::Input(index) => self.inputs.get_mut(index),
-                Source::Step(index) => self.outputs.get_mut(index),
-            };
-            if let Some(stored) = released.and_then(Option::take) {
-                self.let_go(&stored)?;
+            match source {
+                Source::Input(index) => {
+                    let is_inline = self.is_inline(index);
+                    let stored = self.inputs[index].take();
+                    // Others can't be made again, should the results of steps be gone when it goes on.
+                    if let Some(stored) = stored.filter(|_| is_inline) {
+                        self.store.remove(&stored)?;
+                    }
+                }
+                Source::Step(index) => {
+                    if let Some(stored) = self.outputs[index].take() {
+                        self.let_go(&stored)?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Removes what was made for this job alone.
+    /// Removes the result of a step, which was made for this job alone.
     fn let_go(&self, stored: &Stored) -> Result<(), StoreError> {
         match stored.purpose() {
-            Purpose::Operand | Purpose::Result => self.store.remove(stored),
-            Purpose::Upload | Purpose::Cache => Ok(()),
+            Purpose::Result => self.store.remove(stored),
+            Purpose::Operand | Purpose::Upload | Purpose::Cache => Ok(()),
         }
     }
 

@@ -38,7 +38,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     ]);
     let accepted = object(&[
         ("job", reference("JobId")),
-        ("state", json!({"const": State::Waiting.name()})),
+        ("state", json!({"enum": states.map(State::name)})),
         ("status_url", json!({"type": "string", "format": "uri-reference"})),
         ("quote", quote),
     ]);

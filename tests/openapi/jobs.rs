@@ -172,6 +172,33 @@ fn submit(submitted: &Response) -> Operation {
     }
 }
 
+/// The reply to a product that has become a job.
+pub fn deferred_reply() -> Value {
+    let mut service = Service::open();
+    let fields = [("Content-Type", "application/json"), ("Prefer", "respond-async")];
+    let body = br#"{"a":[[1,2],[3,4]],"b":[[5,6],[7,8]]}"#;
+    let reply = service.ask(&write_request("POST", "/v1/multiply", &fields, Some(body)));
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    let accepted = unlike_here(reply.json());
+    let mut reply = json_reply("It has become a job.", "AcceptedJob", accepted);
+    let names = ["Preference-Applied", "Location", "Retry-After", "Idempotency-Replayed"];
+    reply["headers"] = product_headers(&names).into();
+    reply
+}
+
+pub fn prefer_async() -> Value {
+    json!({
+        "name": "Prefer",
+        "in": "header",
+        "description": format!(
+            "`respond-async`: to be told of a job instead of the product; with `wait=N`, unless that \
+             is there after N seconds, of at most {WAIT_SECONDS_MAX} (RFC 7240).",
+        ),
+        "schema": text(),
+        "example": "respond-async, wait=10",
+    })
+}
+
 fn wait() -> Value {
     json!({
         "name": "Prefer",

@@ -58,6 +58,15 @@ pub const JOB_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::Draining,
 ];
 
+/// What can be wrong besides with a product that is to become a job.
+const DEFERRED_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::JobEnded,
+    ProblemKind::StorageExceeded,
+    ProblemKind::StorageFull,
+    ProblemKind::StorageDamaged,
+    ProblemKind::StorageUnavailable,
+];
+
 /// Response fields of every product.
 pub const PRODUCT_FIELDS: [&str; 12] = [
     "Idempotency-Replayed",
@@ -76,7 +85,8 @@ pub const PRODUCT_FIELDS: [&str; 12] = [
 
 const DESCRIPTION: &str = "A is m x k and B is k x n, after `transpose_a` and `transpose_b`. Matrices \
 come in any of the formats and go out in any, chosen by `Accept`; without it, in the format they came \
-in. JSON has its settings in the body, every other format in the query. Schemas can't say that shapes \
+in. JSON has its settings in the body, every other format in the query. With `Prefer: respond-async` the \
+product becomes a job that goes on by itself. Schemas can't say that shapes \
 fit, so that a job that follows them may be refused with 422 nevertheless.";
 
 /// A job that every format has an example of.
@@ -95,11 +105,11 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
         id: "multiply".into(),
         summary: "Multiplies: C = alpha A B + beta C",
         description: DESCRIPTION,
-        parameters: [setting_parameters(), field_parameters()].concat(),
+        parameters: [setting_parameters(), field_parameters(), vec![jobs::prefer_async()]].concat(),
         body: Some(json!({"required": true, "content": requests()})),
         reply: product_reply(),
-        also: Vec::new(),
-        problems: JOB_PROBLEMS.to_vec(),
+        also: vec![("202", jobs::deferred_reply())],
+        problems: [JOB_PROBLEMS, DEFERRED_PROBLEMS].concat(),
         scope: Some(Scope::Submit),
     };
     let product = post(&examples()[0], &[]);
@@ -247,7 +257,8 @@ fn replies() -> Value {
 }
 
 fn product_reply() -> Value {
-    let names = [PRODUCT_FIELDS.as_slice(), &["Gemmule-Shape", "Gemmule-Dtype"]].concat();
+    let of_jobs = ["Preference-Applied", "Location"];
+    let names = [PRODUCT_FIELDS.as_slice(), &["Gemmule-Shape", "Gemmule-Dtype"], &of_jobs].concat();
     json!({
         "description": "The product, and its bill.",
         "headers": product_headers(&names),
@@ -278,6 +289,7 @@ pub fn headers() -> Value {
         "WWW-Authenticate": header("How to show a key, or what is wrong with it.", &text),
         "Retry-After": header("Seconds until it is worth trying again.", &number),
         "Location": header("Where it is.", &text),
+        "Preference-Applied": header("What of `Prefer` was done.", &text),
         "Range": header("What has come of an upload, as `0-99`.", &text),
         "Gemmule-Upload-Offset": header("Where the next chunk of an upload begins.", &number),
         "ETag": header("Of the matrix in this format; strong.", &text),

@@ -47,11 +47,11 @@ use crate::time::Now;
 
 use chunk::{Chunk, progress};
 use command::{Command, Order};
-use desk::Desk;
 use download::{Download, Encoding};
 use storing::Storing;
 use uploads::{Row, Uploads};
 
+pub(super) use desk::Desk;
 pub(super) use incoming::{ChunkBody, MatrixBody};
 pub(super) use storing::Arrived;
 
@@ -206,11 +206,24 @@ impl Server {
         promise: Promise,
         now: Now,
     ) {
+        self.send_errand_after(id, account, errand, (promise, 0), now);
+    }
+
+    /// The same, whose reply rests on the ledger's entries before the one of this number.
+    pub(super) fn send_errand_after(
+        &mut self,
+        id: SessionId,
+        account: AccountIndex,
+        errand: Box<dyn Errand>,
+        (promise, until): (Promise, u64),
+        now: Now,
+    ) {
         if let Some(session) = self.session_mut(id) {
             // What has come whole counts, whoever has gone meanwhile, so that nobody cancels it.
             session.job = Some(CancelFlag::default());
         }
-        let job = Job::errand(id, account, errand, promise, now.monotonic_ns);
+        let mut job = Job::errand(id, account, errand, promise, now.monotonic_ns);
+        job.charged_until = until;
         self.ready_jobs.push(account, job);
         self.note_progress(id, 0, now);
     }
@@ -255,21 +268,7 @@ impl Server {
         debug_assert!(ordered.is_ok(), "it takes no memory");
     }
 
-    /// Whether an account may keep so many bytes more.
-    ///
-    /// # Errors
-    ///
-    /// The limit that it would exceed.
-    pub(super) fn check_quota(
-        &self,
-        account: AccountIndex,
-        more_bytes: u64,
-        now: Now,
-    ) -> Result<(), Problem> {
-        self.desk(account, now).check_quota(more_bytes)
-    }
-
-    fn desk(&self, account: AccountIndex, now: Now) -> Desk {
+    pub(super) fn desk(&self, account: AccountIndex, now: Now) -> Desk {
         Desk {
             store: self.store.clone(),
             uploads: self.matrices.uploads.clone(),

@@ -1,23 +1,26 @@
 //! The end of a job: its charges and the row that says that it is done come to be at one moment.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::submit::usages;
+use super::clerk::usages;
 use super::{Task, unknown};
 use crate::billing::{Bill, JobId, Usage};
 use crate::expression::{Source, StepWork};
 use crate::gemm::Algorithm;
 use crate::http::Response;
 use crate::job::Job;
+use crate::job::errand::{Errand, Progress};
 use crate::ledger::entry::{Addresses, Charge};
 use crate::ledger::hash::Hash;
 use crate::limits::NODE_NAME_BYTES_MAX;
+use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
-use crate::server::Server;
 use crate::server::payer::Caller;
-use crate::store::{Purpose, Store, StoreError};
+use crate::server::{Server, SessionId};
+use crate::store::{MatrixNumber, Purpose, Store, StoreError};
 use crate::task::{Ended, Failure, Order, Record, State};
 use crate::time::Now;
 
@@ -84,11 +87,30 @@ impl Server {
         let bytes = self.store.bytes_of(&record.account);
         self.charge_stored(&record.account, bytes, now);
         self.note_stored(now);
+        let until = self.book.sequence();
         if let Some(task) = self.tasks.by_id.get_mut(&id) {
-            task.told_from = self.book.sequence();
+            task.told_from = until;
+        }
+        let spent: Vec<_> = record.stored_inputs().collect();
+        if !spent.is_empty() {
+            self.tasks.spent.push((until, account, spent));
         }
         self.tasks.has_news = true;
         self.announce();
+        self.release_spent(now);
+    }
+
+    /// Removes what came with jobs whose end is durable.
+    pub(in crate::server) fn release_spent(&mut self, now: Now) {
+        let durable_until = self.book.durable_until();
+        let spent = self.tasks.spent.extract_if(.., |(until, ..)| *until <= durable_until);
+        let spent: Vec<_> = spent.collect();
+        for (_, account, numbers) in spent {
+            let store = self.store.clone();
+            let promise = self.memory.promise(0).expect("nothing is always there");
+            let release = Box::new(Release { store, numbers });
+            self.send_errand(SessionId::NOBODY, account, release, promise, now);
+        }
     }
 
     /// Stops a job for good: it costs nothing. `problem` says why where its client did not ask for it.
@@ -193,8 +215,24 @@ fn operand_hashes(record: &Record, step: usize) -> Vec<Hash> {
     operands.map(|source| id(source).map_or(Hash::ZERO, |id| id.0)).collect()
 }
 
-/// Removes what was made for a job that came to nothing.
+/// Removes what came with a job.
+#[derive(Debug)]
+struct Release {
+    store: Arc<Store>,
+    numbers: Vec<MatrixNumber>,
+}
+
+impl Errand for Release {
+    fn advance(self: Box<Self>, _: &mut Promise, _: &dyn Fn() -> bool) -> Progress {
+        let released = self.numbers.iter().try_for_each(|number| self.store.release(*number));
+        // What stays is removed when the volume is opened again.
+        Progress::Done(released.map(|()| Response::empty(204)).map_err(Problem::from))
+    }
+}
+
+/// Removes what came with a job that came to nothing, and what was made for it.
 pub(super) fn discard(store: &Store, record: &Record) -> Result<(), StoreError> {
+    record.stored_inputs().try_for_each(|number| store.release(number))?;
     for step in &record.steps {
         if store.draft(step.output).is_some() {
             store.abandon(step.output)?;

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Waiter, unknown};
+use super::{Waiter, Wants, unknown};
 use crate::api::to_json;
 use crate::billing::JobId;
 use crate::http::server_events::{ServerEvent, last_event_id};
@@ -105,18 +105,17 @@ impl Server {
         self.push_event(session, &ServerEvent { id, event, data, retry_ms: None }, now)
     }
 
-    /// Answers a request once the job has ended, or when it has waited for so long; where it `is_first`,
-    /// which has asked for the job, it is told where that is.
-    pub(in crate::server) fn wait_for_task(
+    /// Answers a request once the job has ended, or when it has waited for so long.
+    pub(super) fn wait_for_task(
         &mut self,
         session: SessionId,
         id: JobId,
-        (wait_ns, is_first): (u64, bool),
+        (wait_ns, wants): (u64, Wants),
         now: Now,
     ) {
         let until_ns = now.monotonic_ns.saturating_add(wait_ns);
         if let Some(task) = self.tasks.by_id.get_mut(&id) {
-            task.waiters.push(Waiter { session, until_ns, is_first });
+            task.waiters.push(Waiter { session, until_ns, wants });
         }
         self.answer_waiters(id, now);
         self.set_task_timer(now);
@@ -136,25 +135,28 @@ impl Server {
         let has_ended = task.control.with(|record| record.state.has_ended());
         let is_over =
             |waiter: &Waiter| has_ended || is_draining || waiter.until_ns <= now.monotonic_ns;
-        let over: Vec<Waiter> = task.waiters.iter().filter(|it| is_over(it)).copied().collect();
-        task.waiters.retain(|waiter| !is_over(waiter));
+        let over: Vec<Waiter> = task.waiters.extract_if(.., |waiter| is_over(waiter)).collect();
         if over.is_empty() {
             return;
         }
         let status = to_json(&task.status(now));
-        for waiter in over {
+        for Waiter { session, wants, .. } in over {
+            if let Wants::Product(wish) = wants {
+                self.answer_wish(session, id, *wish, now);
+                continue;
+            }
             let response = if has_ended {
                 Response::json(200, status.clone())
             } else {
                 Response::json(202, status.clone()).with_number("Retry-After", 1)
             };
-            let response = match waiter.is_first {
-                true => response.with_field("Location", &alloc::format!("/v1/jobs/{id}")),
-                false => response,
+            let response = match wants {
+                Wants::Job => response.with_field("Location", &alloc::format!("/v1/jobs/{id}")),
+                _ => response,
             };
             let until = self.book.sequence();
-            self.answer_when_durable(waiter.session, response, None, until, now);
-            self.tell_host(waiter.session);
+            self.answer_when_durable(session, response, None, until, now);
+            self.tell_host(session);
         }
     }
 }

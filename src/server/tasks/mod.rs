@@ -5,6 +5,9 @@
 //! compute take turns among them and the products of requests, so that a job of hours keeps nobody
 //! waiting.
 
+mod clerk;
+mod deferral;
+mod delivery;
 mod ended;
 mod followers;
 mod open;
@@ -27,10 +30,14 @@ use crate::limits::{TASKS_ENDED_MAX, TASKS_RUNNING_MAX};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::limits::Allowance;
-use crate::server::payer::Caller;
+use crate::server::payer::{Caller, Payer, Retry};
 use crate::server::{Server, SessionId};
+use crate::store::MatrixNumber;
 use crate::task::{Control, Order, Record, State, TaskRun};
 use crate::time::{Now, SECOND_NS};
+
+pub(crate) use deferral::Taken;
+use delivery::Wish;
 
 /// How soon a job that waits for memory is thought of again, if nothing ends before.
 const RETRY_NS: u64 = SECOND_NS;
@@ -50,6 +57,9 @@ pub(in crate::server) struct Tasks {
     told_ns: u64,
     /// Some have ended, and those who follow were not told yet.
     has_news: bool,
+    /// What came with jobs that have ended, and the first entry of the ledger that their end does not
+    /// rest on: until that is durable they may have to begin again.
+    spent: Vec<(u64, AccountIndex, Vec<MatrixNumber>)>,
 }
 
 #[derive(Debug)]
@@ -59,6 +69,8 @@ struct Task {
     tariff: Arc<Tariff>,
     /// What the limits of its account let it have, where it has some.
     allowance: Option<Box<Allowance>>,
+    /// Until it is found by its key, nobody else may have that.
+    retry: Option<Retry>,
     is_running: bool,
     /// The ledger's entries before this one are durable before its end is told of.
     told_from: u64,
@@ -71,26 +83,32 @@ struct Task {
 }
 
 /// A session that waits for a job to end, and until when on the monotonic clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Waiter {
     session: SessionId,
     until_ns: u64,
-    /// It has asked for the job, and is told where it is.
-    is_first: bool,
+    wants: Wants,
+}
+
+/// What a session is to be told that waits for a job.
+#[derive(Clone, Debug)]
+enum Wants {
+    Status,
+    /// The same, and where the job is, for which it has asked.
+    Job,
+    /// The product that the job is.
+    Product(Box<Wish>),
 }
 
 impl Task {
-    fn new(
-        control: Arc<Control>,
-        account: AccountIndex,
-        tariff: Arc<Tariff>,
-        allowance: Option<Box<Allowance>>,
-    ) -> Self {
+    fn new(control: Arc<Control>, payer: Payer) -> Self {
+        let Payer { account, tariff, retry, allowance } = payer;
         Self {
             control,
             account,
             tariff,
             allowance,
+            retry,
             is_running: false,
             told_from: 0,
             began: None,

@@ -8,8 +8,9 @@ use crate::ledger::book::BookError;
 use crate::ledger::volume::Table;
 use crate::limits::TASKS_KEPT_SECONDS;
 use crate::server::Server;
+use crate::server::payer::Payer;
 use crate::store::MatrixNumber;
-use crate::task::{Control, InputRecord, Record, State};
+use crate::task::{Control, Record, State};
 use crate::time::{Now, SECOND_NS};
 
 impl Server {
@@ -46,16 +47,14 @@ impl Server {
             if !record.state.has_ended() {
                 record.state = State::Waiting;
                 owned.extend(record.steps.iter().map(|step| step.output));
-                owned.extend(record.inputs.iter().filter_map(|input| match input {
-                    InputRecord::Stored(number) => Some(*number),
-                    InputRecord::Inline(_) => None,
-                }));
+                owned.extend(record.stored_inputs());
             }
             let Some(account) = self.book.account_index(&record.account) else { continue };
             let tariffs = self.book.tariffs();
             let tariff = tariffs.and_then(|all| all.find(&record.tariff, record.tariff_version));
             let Some(tariff) = tariff.cloned() else { continue };
-            self.tasks.insert(Task::new(Control::new(id, record), account, tariff, None));
+            let payer = Payer { account, tariff, retry: None, allowance: None };
+            self.tasks.insert(Task::new(Control::new(id, record), payer));
         }
         // Of jobs that a later version has begun, nothing is touched.
         if newer == 0 {

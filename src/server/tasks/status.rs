@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
-use super::{Task, unknown};
+use super::{Task, Wants, unknown};
 use crate::api::routes::JobCall;
 use crate::api::to_json;
 use crate::billing::{JobId, TaskBill};
@@ -197,7 +197,7 @@ impl Server {
                 let has_ended =
                     self.task_record(id, caller)?.ok_or_else(|| unknown(id))?.state.has_ended();
                 if let Some(wait_ns) = prefer::wait_ns(head).filter(|_| !has_ended) {
-                    self.wait_for_task(session, id, (wait_ns, false), now);
+                    self.wait_for_task(session, id, (wait_ns, Wants::Status), now);
                     return Ok(());
                 }
                 self.reply_status(id, caller, now)?

@@ -1,5 +1,7 @@
 //! Jobs that go on by themselves, on a server without a host.
 
+mod deferred;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::sync::Barrier;
