@@ -90,7 +90,7 @@ fn init() -> String {
         "#!/bin/busybox sh\n\
          /bin/busybox modprobe {bus_and_net}\n\
          /bin/busybox ifconfig eth0 {GUEST_ADDRESS} netmask 255.255.255.0 up\n\
-         /service serve --listen 0.0.0.0:{GUEST_PORT} </dev/null >/dev/hvc0 2>&1 &\n\
+         /service serve --anonymous --listen 0.0.0.0:{GUEST_PORT} </dev/null >/dev/hvc0 2>&1 &\n\
          wait\n"
     )
 }
