@@ -1,5 +1,6 @@
 //! Jobs that go on by themselves, on a server without a host.
 
+mod chain;
 mod deferred;
 #[path = "../support/mod.rs"]
 mod support;
