@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gemmule::gemm::{Algorithm, Dtype};
-use gemmule::large::Gemm;
+use gemmule::large::{Gemm, Rules};
 use gemmule::store::Layout;
 use serde_json::{Value, json};
 
@@ -112,7 +112,8 @@ fn block_flops() -> u64 {
         transpose_b: false,
         algorithm: Algorithm::Classical,
     };
-    let plan = gemm.problem(layout, layout).plan(MEMORY_BYTES).expect("it is enough");
+    let plan =
+        gemm.problem(layout, layout, Rules::LATEST).plan(MEMORY_BYTES).expect("it is enough");
     let strips = plan.strips.iter().map(|strip| strip.range.len() * strip.block);
     2 * EDGE as u64 * strips.max().expect("there are strips") as u64
 }

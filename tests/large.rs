@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gemmule::gemm::{Algorithm, Alone, Dtype, Element, Workspace, multiply};
-use gemmule::large::{Background, Each, Gemm, Resources, StepError, StepRun, Steps, Work};
+use gemmule::large::plan::Problem;
+use gemmule::large::{Background, Each, Gemm, Resources, Rules, StepError, StepRun, Steps, Work};
 use gemmule::ledger::{AccountId, Volume};
 use gemmule::memory::MemoryBudget;
 use gemmule::store::{
@@ -115,13 +116,17 @@ impl<T: Element> Case<T> {
         store.begin(self.layout(), Purpose::Result, &account(), 0).expect("there is room")
     }
 
-    /// Least and most memory, and one between.
-    fn memories(&self) -> [usize; 3] {
+    fn problem(&self) -> Problem {
         let layout = |matrix: &Array2<T>| {
             let (rows, columns) = matrix.dim();
             Layout { dtype: T::DTYPE, rows, columns }
         };
-        let problem = self.gemm.problem(layout(&self.a), layout(&self.b));
+        self.gemm.problem(layout(&self.a), layout(&self.b), Rules::LATEST)
+    }
+
+    /// Least and most memory, and one between.
+    fn memories(&self) -> [usize; 3] {
+        let problem = self.problem();
         let (least, most) = (problem.least_bytes(), problem.most_bytes());
         [least, least.midpoint(most), most]
     }
@@ -137,7 +142,7 @@ const PLAIN: Gemm = Gemm {
 
 fn resources(memory_bytes: usize, background: Option<Arc<Reader>>) -> Resources {
     let background = background.map(|reader| reader as Arc<dyn Background>);
-    Resources { memory_bytes, threads: 2, background }
+    Resources { memory_bytes, threads: 2, background, rules: Rules::LATEST }
 }
 
 fn check<T: Element>(case: &Case<T>, memory_bytes: usize, background: Option<Arc<Reader>>) {
@@ -159,6 +164,9 @@ fn check<T: Element>(case: &Case<T>, memory_bytes: usize, background: Option<Arc
     let flops = if n == 0 { 0 } else { 2 * (m * n * k) as u64 };
     assert_eq!((run.flops_done(), run.counts().flops), (flops, flops), "{}", what());
     assert_eq!(run.counts().bytes_written, case.layout().bytes(), "{}", what());
+    let traffic = case.problem().plan(memory_bytes).expect("a plan").traffic;
+    let read_bytes = (traffic.read + traffic.read_again) * size_of::<T>() as u64;
+    assert_eq!(run.counts().bytes_read, read_bytes, "{}", what());
     assert!(run.advance(&Alone, &|| true).expect("nothing is left to do"));
 }
 
@@ -177,6 +185,7 @@ fn products_of_every_shape_are_exact() {
         (3000, 1, 2100),
         (1025, 1023, 2049),
         (2100, 1100, 1024),
+        (1100, 3100, 1030),
     ]
     .into_iter()
     .enumerate()
@@ -389,7 +398,7 @@ fn states_are_those_of_the_products_one_by_one() {
         let expected = expected.as_standard_layout().to_owned();
         let layout = Layout { dtype: Dtype::F64, rows, columns: expected.ncols() };
         let work = Work::Iterate(Steps { steps, snapshot_every });
-        let (least, most) = work.memory_bytes(&[operands[0].layout()], layout);
+        let (least, most) = work.memory_bytes(&[operands[0].layout()], layout, Rules::LATEST);
         for (memory_bytes, background) in [(least, None), (most, None), (least, Some(&reader))] {
             let output = store.begin(layout, Purpose::Result, &account(), 0).expect("room");
             for done in 0.. {

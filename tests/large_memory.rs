@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, process};
 
 use gemmule::gemm::{Algorithm, Alone, Dtype};
-use gemmule::large::{Background, Gemm, Resources, StepRun, Work};
+use gemmule::large::{Background, Gemm, Resources, Rules, StepRun, Work};
 use gemmule::ledger::{AccountId, Volume};
 use gemmule::memory::MemoryBudget;
 use gemmule::store::{AddressHasher, Keep, Layout, Purpose, Store, Stored};
@@ -80,13 +80,14 @@ fn a_product_holds_no_more_than_it_was_promised() {
             Gemm { alpha: 1.0, beta: 0.0, transpose_a: false, transpose_b: false, algorithm };
         let work = Work::Gemm(gemm);
         let layouts = [operands[0].layout(), operands[1].layout()];
-        let (least, most) = work.memory_bytes(&layouts, layout);
+        let (least, most) = work.memory_bytes(&layouts, layout, Rules::LATEST);
         for (memory_bytes, is_alone) in [(least, true), (least, false), (most, false)] {
             let output = store.begin(layout, Purpose::Result, &account, 0).expect("there is room");
             let before = HELD_BYTES.load(Ordering::Relaxed);
             PEAK_BYTES.store(before, Ordering::Relaxed);
             let background = (!is_alone).then(|| reader.clone() as Arc<dyn Background>);
-            let resources = Resources { memory_bytes, threads: 2, background };
+            let resources =
+                Resources { memory_bytes, threads: 2, background, rules: Rules::LATEST };
             let run = StepRun::new(work, operands.clone(), output.clone(), resources);
             let mut run = run.expect("there is memory");
             assert!(run.advance(&Alone, &|| false).expect("it goes on"));

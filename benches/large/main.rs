@@ -4,8 +4,8 @@
 //! the product rests while another process multiplies what fits memory, by the same kernel on as many
 //! threads, so that whatever else the machine does meets both. Then holds the result against A and B
 //! by Freivalds' check. Prints what it measured, then one line a bar, and exits with 1 if one falls
-//! short. Arguments: the length of the matrices, the process's memory in MiB, and a directory with
-//! room for three of them.
+//! short. Arguments: the length of the matrices, the process's memory in MiB, a directory with room
+//! for three of them, and `f32` or `f64`. With `--plans` alone it says how other products would be cut.
 
 mod disk;
 mod host;
@@ -23,8 +23,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{array, env, fs, thread};
 
-use gemmule::gemm::{Algorithm, Crew, Dtype, Residual, Shape, Workspace, isa, multiply};
-use gemmule::large::{Gemm, Resources, StepRun, Work};
+use gemmule::gemm::{Algorithm, Crew, Dtype, Element, Residual, Shape, Workspace, isa, multiply};
+use gemmule::large::plan::Traffic;
+use gemmule::large::{Gemm, Resources, Rules, StepRun, Work};
 use gemmule::ledger::{AccountId, Volume};
 use gemmule::limits::VOLUME_CACHE_BYTES_DEFAULT;
 use gemmule::memory::MemoryBudget;
@@ -40,11 +41,19 @@ use host::pool::Pool;
 const LENGTH: usize = 20_000;
 const MEMORY_MIB: usize = 2048;
 /// Of the process's memory, what is not the product's: the program, the volume's cache, the check.
-const OWN_BYTES: usize = 96 << 20;
+const OWN_BYTES: usize = 64 << 20;
 /// What fits memory is of this length at most, and is multiplied as often before, in between and
 /// after.
 const SAMPLE_LENGTH: usize = 8192;
 const SAMPLES: u32 = 5;
+
+const PLAIN: Gemm = Gemm {
+    alpha: 1.0,
+    beta: 0.0,
+    transpose_a: false,
+    transpose_b: false,
+    algorithm: Algorithm::Classical,
+};
 
 const RATE_MIN: f64 = 0.85;
 const TRAFFIC_MAX: f64 = 1.3;
@@ -53,6 +62,7 @@ struct Options {
     length: usize,
     memory_bytes: usize,
     directory: PathBuf,
+    dtype: Dtype,
 }
 
 fn main() -> ExitCode {
@@ -62,17 +72,32 @@ fn main() -> ExitCode {
     let number = |at: usize, default| {
         arguments.get(at).map_or(default, |text| text.parse().expect("a number"))
     };
-    if arguments.first().is_some_and(|first| first == "--sample") {
-        println!("{}", sample(number(1, SAMPLE_LENGTH)));
-        return ExitCode::SUCCESS;
+    let dtype = match arguments.last().map(String::as_str) {
+        Some("f64") => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    match arguments.first().map(String::as_str) {
+        Some("--sample") => {
+            let length = number(1, SAMPLE_LENGTH);
+            println!("{}", by_dtype(dtype, || sample::<f32>(length), || sample::<f64>(length)));
+            return ExitCode::SUCCESS;
+        }
+        Some("--plans") => {
+            print_plans();
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let options = Options {
         length: number(0, LENGTH),
         memory_bytes: number(1, MEMORY_MIB) << 20,
         directory: arguments.get(2).map_or_else(env::temp_dir, PathBuf::from),
+        dtype,
     };
     let path = options.directory.join(format!("gemmule-bench-{}", process::id()));
-    let is_good = measure(&options, &path);
+    let is_good =
+        by_dtype(dtype, || measure::<f32>(&options, &path), || measure::<f64>(&options, &path));
+    print_plans();
     fs::remove_file(&path).expect("it is removed");
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -85,12 +110,20 @@ fn crew() -> Arc<impl Crew> {
     Pool::of_helpers(threads() - 1).expect("threads start")
 }
 
+fn by_dtype<R>(dtype: Dtype, in_f32: impl FnOnce() -> R, in_f64: impl FnOnce() -> R) -> R {
+    match dtype {
+        Dtype::F32 => in_f32(),
+        Dtype::F64 => in_f64(),
+    }
+}
+
 /// Operations a second of a product in memory.
-fn sample(length: usize) -> f64 {
+fn sample<T: Element>(length: usize) -> f64 {
     let crew = crew();
     let mut random = 1;
     let mut matrix = || Array2::from_shape_simple_fn((length, length), || element(&mut random));
-    let (a, b, mut c) = (matrix(), matrix(), Array2::zeros((length, length)));
+    let (a, b): (Array2<T>, Array2<T>) = (matrix(), matrix());
+    let mut c = Array2::default((length, length));
     let mut workspace = Workspace::default();
     let mut rate = 0.0;
     // The first finds the threads asleep and the pages missing.
@@ -98,10 +131,15 @@ fn sample(length: usize) -> f64 {
         let part = ndarray::s![..length, ..length];
         let (a, b, mut c) = (a.slice(part), b.slice(part), c.slice_mut(part));
         let start = Instant::now();
-        multiply(1.0, &a, &b, 0.0, &mut c, &*crew, &mut workspace).expect("there is memory");
+        multiply(one::<T>(), &a, &b, T::default(), &mut c, &*crew, &mut workspace)
+            .expect("there is memory");
         rate = cube(length).flops() as f64 / start.elapsed().as_secs_f64();
     }
     rate
+}
+
+fn one<T: Element>() -> T {
+    T::from_f64(1.0)
 }
 
 fn cube(length: usize) -> Shape {
@@ -109,20 +147,20 @@ fn cube(length: usize) -> Shape {
 }
 
 /// Between -1 and 1, by the generator of Marsaglia's "Xorshift RNGs".
-fn element(state: &mut u64) -> f32 {
+fn element<T: Element>(state: &mut u64) -> T {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;
-    (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    T::from_f64((*state >> 40) as f64 / f64::from(1 << 23) - 1.0)
 }
 
 fn account() -> AccountId {
     "bench".parse().expect("an account")
 }
 
-fn measure(options: &Options, path: &Path) -> bool {
+fn measure<T: Element>(options: &Options, path: &Path) -> bool {
     let Options { length, memory_bytes, .. } = *options;
-    let layout = Layout { dtype: Dtype::F32, rows: length, columns: length };
+    let layout = Layout { dtype: T::DTYPE, rows: length, columns: length };
     let disk = Counting::open(path, 4 * layout.bytes() + (256 << 20));
     let counts = disk.counts();
     let volume = Volume::open(Box::new(disk), [1; 16], VOLUME_CACHE_BYTES_DEFAULT);
@@ -131,41 +169,36 @@ fn measure(options: &Options, path: &Path) -> bool {
     let gib = |bytes: f64| bytes / f64::from(1 << 30);
     let threads = threads();
     println!(
-        "{length} x {length} x {length} f32, {:.2} GiB a matrix, in {:.2} GiB: {threads} threads, {}",
+        "{length} x {length} x {length} {}, {:.2} GiB a matrix, in {:.2} GiB: {threads} threads, {}",
+        layout.dtype.name(),
         gib(layout.bytes() as f64),
         gib(memory_bytes as f64),
         isa().name(),
     );
     let start = Instant::now();
-    let operands = Vec::from([7, 11].map(|seed| make(&store, layout, seed)));
+    let operands = Vec::from([7, 11].map(|seed| make::<T>(&store, layout, seed)));
     println!("A and B written in {:.1} s", start.elapsed().as_secs_f64());
     forget(path);
     let (read, written) = counts.both();
     let output = store.begin(layout, Purpose::Result, &account(), 0).expect("there is room");
-    let gemm = Gemm {
-        alpha: 1.0,
-        beta: 0.0,
-        transpose_a: false,
-        transpose_b: false,
-        algorithm: Algorithm::Classical,
-    };
-    let problem = gemm.problem(layout, layout);
+    let rules = Rules::LATEST;
+    let problem = PLAIN.problem(layout, layout, rules);
     let for_product = memory_bytes - OWN_BYTES;
     let plan = problem.plan(for_product).expect("there is memory");
     println!(
-        "plan: {:?} is held; {} strips, the first of blocks of {} with {} of {} panels that stay",
+        "plan: {:?} is held; {} strips, of {:?} blocks; {} of the first one's {} panels stay",
         plan.held,
         plan.strips.len(),
-        plan.strips[0].block,
+        plan.strips.iter().map(|strip| strip.edges.len() - 1).collect::<Vec<_>>(),
         plan.strips[0].stays,
         length.div_ceil(plan.terms),
     );
     let reader = Reader::start().expect("a thread starts");
     let resources =
-        Resources { memory_bytes: for_product, threads, background: Some(reader.clone()) };
-    let run = StepRun::new(Work::Gemm(gemm), operands.clone(), output.clone(), resources)
+        Resources { memory_bytes: for_product, threads, background: Some(reader.clone()), rules };
+    let run = StepRun::new(Work::Gemm(PLAIN), operands.clone(), output.clone(), resources)
         .expect("there is memory");
-    let Rates { product, memory, seconds } = rates(run_of(run), length);
+    let Rates { product, memory, seconds } = rates(run_of(run), length, layout.dtype);
     let (read_after, written_after) = counts.both();
     let (read, written) = (read_after - read, written_after - written);
     let moved = (read + written) as f64;
@@ -176,11 +209,11 @@ fn measure(options: &Options, path: &Path) -> bool {
         "disk: {:.3} GiB read, {:.3} GiB written, by the plan {:.3} GiB; lower bound {:.3} GiB",
         gib(read as f64),
         gib(written as f64),
-        gib(plan.traffic.total() as f64 * 4.0),
+        gib(plan.traffic.total() as f64 * size_of::<T>() as f64),
         gib(bound),
     );
     let start = Instant::now();
-    let is_right = is_right(cube(length), &operands, &output);
+    let is_right = is_right::<T>(cube(length), &operands, &output);
     println!("residual found in {:.1} s", start.elapsed().as_secs_f64());
     let peak = peak_bytes();
     println!();
@@ -208,12 +241,12 @@ fn bar(name: &str, figure: f64, bar: f64, holds: bool) -> bool {
     holds
 }
 
-fn make(store: &Store, layout: Layout, seed: u64) -> Arc<Stored> {
+fn make<T: Element>(store: &Store, layout: Layout, seed: u64) -> Arc<Stored> {
     let draft = store.begin(layout, Purpose::Upload, &account(), 0).expect("there is room");
     let mut writer = draft.clone().rows_writer();
     let mut hasher = AddressHasher::new(&layout);
     let mut state = seed;
-    let mut row = vec![0.0_f32; layout.columns];
+    let mut row = vec![T::default(); layout.columns];
     for _ in 0..layout.rows {
         row.fill_with(|| element(&mut state));
         writer.push(bytemuck::cast_slice(&row)).expect("it is written");
@@ -233,6 +266,38 @@ fn forget(path: &Path) {
     assert!(status.expect("dd runs").success());
 }
 
+/// What is not multiplied here, cut for processes of so many MiB.
+fn print_plans() {
+    println!();
+    println!("plans, of the lower bound for the product's memory, and for the process's");
+    for (length, dtype, memory_mib) in [
+        (20_000, Dtype::F32, 2048),
+        (20_000, Dtype::F32, 1536),
+        (26_755, Dtype::F64, 1024),
+        (26_755, Dtype::F64, 512),
+        (100_000, Dtype::F64, 16 << 10),
+        (100_000, Dtype::F64, 1024),
+    ] {
+        let layout = Layout { dtype, rows: length, columns: length };
+        let problem = PLAIN.problem(layout, layout, Rules::LATEST);
+        let memory_bytes = memory_mib << 20;
+        let plan = problem.plan(memory_bytes - OWN_BYTES).expect("there is memory");
+        let [product, process] =
+            [memory_bytes - OWN_BYTES, memory_bytes].map(|bytes| problem.lower_bound_bytes(bytes));
+        let Traffic { read, written, .. } = plan.traffic;
+        let bytes = |elements: u64| (elements * dtype.bytes() as u64) as f64;
+        let (moved, with_again) = (bytes(read + written), bytes(plan.traffic.total()));
+        println!(
+            "{length:6} cubed {} in {memory_mib:5} MiB  {:.3} and {:.3}, with C for its address {:.3} and {:.3}",
+            dtype.name(),
+            moved / product,
+            moved / process,
+            with_again / product,
+            with_again / process,
+        );
+    }
+}
+
 struct Rates {
     /// Operations a second.
     product: f64,
@@ -250,8 +315,8 @@ fn run_of(mut run: StepRun) -> impl FnMut(Option<Duration>) -> bool {
     }
 }
 
-fn rates(mut run: impl FnMut(Option<Duration>) -> bool, length: usize) -> Rates {
-    let mut samples = vec![sample_apart(length)];
+fn rates(mut run: impl FnMut(Option<Duration>) -> bool, length: usize, dtype: Dtype) -> Rates {
+    let mut samples = vec![sample_apart(length, dtype)];
     let flops = cube(length).flops() as f64;
     let span = Duration::from_secs_f64(flops / samples[0] / f64::from(SAMPLES - 1));
     let mut elapsed = Duration::ZERO;
@@ -260,7 +325,7 @@ fn rates(mut run: impl FnMut(Option<Duration>) -> bool, length: usize) -> Rates 
         let start = Instant::now();
         let is_done = run((!is_last).then_some(span));
         elapsed += start.elapsed();
-        samples.push(sample_apart(length));
+        samples.push(sample_apart(length, dtype));
         if is_done {
             break;
         }
@@ -271,22 +336,24 @@ fn rates(mut run: impl FnMut(Option<Duration>) -> bool, length: usize) -> Rates 
 }
 
 /// In a process of its own, whose memory is not this one's.
-fn sample_apart(length: usize) -> f64 {
+fn sample_apart(length: usize, dtype: Dtype) -> f64 {
     let program = env::current_exe().expect("it has a path");
     let length = length.min(SAMPLE_LENGTH).to_string();
-    let output = Command::new(program).args(["--sample", &length]).output().expect("it runs");
+    let output =
+        Command::new(program).args(["--sample", &length, dtype.name()]).output().expect("it runs");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("it prints its rate")
 }
 
 /// Whether no row of the result is off by more than rounding can explain.
-fn is_right(shape: Shape, operands: &[Arc<Stored>], output: &Draft) -> bool {
+fn is_right<T: Element>(shape: Shape, operands: &[Arc<Stored>], output: &Draft) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     let mut random = ChaCha12Rng::seed_from_u64(now.as_nanos() as u64);
     let seed = array::from_fn(|_| random.next_u32() as u8);
-    assert!(Residual::is_possible::<f32>(shape, 1.0), "the bound is finite");
-    let mut residual = Residual::new::<f32>(shape, (1.0, 0.0), seed).expect("there is memory");
+    assert!(Residual::is_possible(shape, one::<T>()), "the bound is finite");
+    let mut residual =
+        Residual::new(shape, (one::<T>(), T::default()), seed).expect("there is memory");
     let length = shape.n;
-    let mut rows = vec![0.0_f32; 1024.min(length) * length];
+    let mut rows = vec![T::default(); 1024.min(length) * length];
     for matrix in 0..3 {
         for first in (0..length).step_by(1024) {
             let last = (first + 1024).min(length);
@@ -304,7 +371,7 @@ fn is_right(shape: Shape, operands: &[Arc<Stored>], output: &Draft) -> bool {
             }
         }
     }
-    residual.judge::<f32>().is_ok()
+    residual.judge::<T>().is_ok()
 }
 
 /// The most memory that this process has had.

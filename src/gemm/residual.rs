@@ -37,7 +37,8 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use super::kernel::{Isa, isa};
-use super::{Element, Shape};
+use super::{Dtype, Element, Shape};
+use crate::limits::{CHECKED_FLOPS_PER_ELEMENT_MIN_F32, CHECKED_FLOPS_PER_ELEMENT_MIN_F64};
 
 /// One check: shown all matrices, each in pieces from its first row to its last, B before A.
 #[derive(Debug)]
@@ -60,6 +61,17 @@ pub struct Residual {
 pub struct WrongRow(pub usize);
 
 impl Residual {
+    /// Whether a check costs so little beside the product that each has one.
+    pub fn is_cheap<T: Element>(shape: Shape) -> bool {
+        let Shape { m, n, k } = shape;
+        let elements = [(m, k), (k, n), (m, n)].map(|(rows, columns)| rows as u64 * columns as u64);
+        let flops_per_element = match T::DTYPE {
+            Dtype::F64 => CHECKED_FLOPS_PER_ELEMENT_MIN_F64,
+            Dtype::F32 => CHECKED_FLOPS_PER_ELEMENT_MIN_F32,
+        };
+        shape.flops() / flops_per_element >= elements.iter().sum::<u64>().max(1)
+    }
+
     /// Whether anything can be said about such a product.
     pub fn is_possible<T: Element>(shape: Shape, alpha: T) -> bool {
         let Shape { m, n, k } = shape;

@@ -4,8 +4,7 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 use crate::api::Operation;
-use crate::gemm::{Dtype, Element, Residual, Shape, WrongRow};
-use crate::limits::{CHECKED_FLOPS_PER_ELEMENT_MIN_F32, CHECKED_FLOPS_PER_ELEMENT_MIN_F64};
+use crate::gemm::{Element, Residual, Shape, WrongRow};
 use crate::memory::Promise;
 
 /// What a job is told of checks.
@@ -44,23 +43,12 @@ pub(super) struct Check<T> {
 
 /// Whether a product is checked.
 fn is_checked<T: Element>(shape: Shape, alpha: T, is_asked: bool) -> bool {
-    (is_asked || is_worth_it::<T>(shape)) && Residual::is_possible(shape, alpha)
-}
-
-/// Whether a check costs so little beside the product that each has one.
-fn is_worth_it<T: Element>(shape: Shape) -> bool {
-    let Shape { m, n, k } = shape;
-    let elements = [(m, k), (k, n), (m, n)].map(|(rows, columns)| rows as u64 * columns as u64);
-    let flops_per_element = match T::DTYPE {
-        Dtype::F64 => CHECKED_FLOPS_PER_ELEMENT_MIN_F64,
-        Dtype::F32 => CHECKED_FLOPS_PER_ELEMENT_MIN_F32,
-    };
-    shape.flops() / flops_per_element >= elements.iter().sum::<u64>().max(1)
+    (is_asked || Residual::is_cheap::<T>(shape)) && Residual::is_possible(shape, alpha)
 }
 
 /// Bytes that the check of a product takes, if it has one.
 pub(super) fn check_bytes<T: Element>(shape: Shape, is_asked: bool) -> usize {
-    if is_asked || is_worth_it::<T>(shape) { Residual::bytes(shape) } else { 0 }
+    if is_asked || Residual::is_cheap::<T>(shape) { Residual::bytes(shape) } else { 0 }
 }
 
 impl<T: Element> Check<T> {
@@ -113,8 +101,8 @@ mod tests {
             (1 << 24, 1 << 24, 1 << 24, true, true),
         ] {
             let shape = Shape { m, n, k };
-            assert_eq!(is_worth_it::<f64>(shape), in_f64, "{shape:?}");
-            assert_eq!(is_worth_it::<f32>(shape), in_f32, "{shape:?}");
+            assert_eq!(Residual::is_cheap::<f64>(shape), in_f64, "{shape:?}");
+            assert_eq!(Residual::is_cheap::<f32>(shape), in_f32, "{shape:?}");
         }
     }
 }

@@ -55,19 +55,21 @@ impl Block {
 
 impl Plan {
     /// The blocks of a strip, in their order.
-    pub fn blocks(&self, strip: &Strip, shape: Shape) -> Vec<Block> {
-        let down = match self.held {
-            Operand::A => shape.n,
-            Operand::B => shape.m,
-        };
-        let blocks = (0..down).step_by(strip.block.max(1)).map(|start| {
-            let along = start..(start + strip.block).min(down);
+    pub fn blocks(&self, strip: &Strip) -> Vec<Block> {
+        let blocks = strip.edges.windows(2).map(|edges| {
+            let along = edges[0]..edges[1];
             match self.held {
                 Operand::A => Block { rows: strip.range.clone(), columns: along },
                 Operand::B => Block { rows: along, columns: strip.range.clone() },
             }
         });
         blocks.collect()
+    }
+
+    /// Whether no row is complete before all above it are: strips lie one above the other, or there is
+    /// one whose blocks do.
+    pub fn is_row_by_row(&self) -> bool {
+        self.held == Operand::A || self.strips.len() == 1
     }
 
     /// Panels of k. Where there are no terms, one without any does what is left to do.

@@ -2,13 +2,14 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::ops::Range;
 
 use super::StepError;
 use super::background::Errand;
 use super::blocks::{Block, Part};
 use crate::gemm::Element;
-use crate::store::{AddressHasher, Draft, Layout, MatrixId, Stored};
+use crate::store::{AddressHasher, BandSums, Draft, Layout, MatrixId, Stored};
 
 /// Bytes that are read at once to find the address, and hashed in one step.
 pub const HASHED_BYTES: usize = 1 << 20;
@@ -105,12 +106,17 @@ impl<T: Element> Errand for Writing<T> {
             Stage::Commit => {
                 self.output.commit()?;
                 self.stage = Stage::Hash(0);
-                Ok(!self.address.is_next(&self.block, layout))
+                Ok(!self.address.is_next(&self.block, &self.output))
             }
             Stage::Hash(row) => {
-                let rows_at_once = (HASHED_BYTES / size_of::<T>() / columns.len()).max(1);
-                let end = (row + rows_at_once).min(rows.len());
-                self.address.take(&self.elements[row * columns.len()..end * columns.len()]);
+                let end = rows_at_once(rows.start + row, layout).min(rows.end) - rows.start;
+                let elements = &self.elements[row * columns.len()..end * columns.len()];
+                if columns.start == 0 {
+                    self.address.take(bytemuck::cast_slice(elements));
+                } else {
+                    let band = (rows.start + row..rows.start + end, 0..columns.start);
+                    self.address.take_band(&self.output, band, bytemuck::cast_slice(elements))?;
+                }
                 self.stage = Stage::Hash(end);
                 Ok(end == rows.len())
             }
@@ -124,50 +130,110 @@ pub struct Address {
     hasher: AddressHasher,
     /// Of the elements, row by row.
     hashed_bytes: u64,
+    /// What was read last, and of which tiles.
+    piece: Vec<u8>,
+    sums: BandSums,
+    /// Since [`Address::take_read_bytes`].
+    read_bytes: u64,
 }
 
 impl Address {
     pub fn new(layout: &Layout) -> Self {
-        Self { hasher: AddressHasher::new(layout), hashed_bytes: 0 }
+        Self {
+            hasher: AddressHasher::new(layout),
+            hashed_bytes: 0,
+            piece: Vec::new(),
+            sums: BandSums::default(),
+            read_bytes: 0,
+        }
     }
 
-    /// Whether a block has the rows that come next.
-    fn is_next(&self, block: &Block, layout: Layout) -> bool {
-        let row_bytes = layout.columns as u64 * layout.dtype.bytes() as u64;
-        block.columns.len() == layout.columns
-            && self.hashed_bytes == block.rows.start as u64 * row_bytes
+    /// Whether a block ends the rows that come next, and what lies left of it can be read row by row.
+    fn is_next(&self, block: &Block, output: &Draft) -> bool {
+        let layout = output.layout();
+        let left = layout.tiles_of(&block.rows, &(0..block.columns.start));
+        block.columns.end == layout.columns
+            && self.hashed_bytes == block.rows.start as u64 * row_bytes(layout)
+            && (left.is_empty() || is_read_by_rows(layout))
+            && left.iter().all(|tile| output.is_committed(tile.index))
     }
 
-    fn take<T: Element>(&mut self, elements: &[T]) {
-        let bytes: &[u8] = bytemuck::cast_slice(elements);
+    fn take(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.hashed_bytes += bytes.len() as u64;
     }
 
-    /// Bytes that have not gone by.
-    fn missing_bytes(&self, layout: Layout) -> u64 {
-        layout.bytes() - self.hashed_bytes
-    }
-
-    /// Reads a piece of what has not; how long it was, or `None` where all has.
-    pub fn read_on(
+    /// Reads a part of some rows of a row of tiles, and takes it with the `rest` of those rows.
+    fn take_band(
         &mut self,
         output: &Draft,
-        piece: &mut Vec<u8>,
-    ) -> Result<Option<u64>, StepError> {
-        let bytes = self.missing_bytes(output.layout()).min(HASHED_BYTES as u64) as usize;
-        if bytes == 0 {
-            return Ok(None);
+        (rows, columns): (Range<usize>, Range<usize>),
+        rest: &[u8],
+    ) -> Result<(), StepError> {
+        let (count, layout) = (rows.len(), output.layout());
+        let bytes = count * columns.len() * layout.dtype.bytes();
+        self.piece.resize(bytes, 0);
+        output.read_band(rows, columns.clone(), &mut self.piece, &mut self.sums)?;
+        self.read_bytes += bytes as u64;
+        let tile_bytes = layout.tile_columns() * layout.dtype.bytes();
+        for row in 0..count {
+            // Of each tile, the rows come one after the other.
+            for part in self.piece.chunks(count * tile_bytes) {
+                let length = part.len() / count;
+                self.hasher.update(&part[row * length..(row + 1) * length]);
+            }
+            let length = rest.len() / count;
+            self.hasher.update(&rest[row * length..(row + 1) * length]);
         }
-        piece.resize(bytes, 0);
-        output.read_bytes(self.hashed_bytes, piece)?;
-        self.hasher.update(piece);
-        self.hashed_bytes += bytes as u64;
-        Ok(Some(bytes as u64))
+        self.hashed_bytes += (bytes + rest.len()) as u64;
+        Ok(())
+    }
+
+    /// Reads a piece of what has not gone by of the rows above `until`; false where all has.
+    pub fn read_on(&mut self, output: &Draft, until: usize) -> Result<bool, StepError> {
+        let layout = output.layout();
+        let missing_bytes = (until as u64 * row_bytes(layout)).saturating_sub(self.hashed_bytes);
+        if missing_bytes == 0 {
+            return Ok(false);
+        }
+        if is_read_by_rows(layout) {
+            let row = (self.hashed_bytes / row_bytes(layout)) as usize;
+            let rows = row..rows_at_once(row, layout).min(until);
+            self.take_band(output, (rows, 0..layout.columns), &[])?;
+        } else {
+            let mut piece = mem::take(&mut self.piece);
+            piece.resize(missing_bytes.min(HASHED_BYTES as u64) as usize, 0);
+            output.read_bytes(self.hashed_bytes, &mut piece)?;
+            self.read_bytes += piece.len() as u64;
+            self.take(&piece);
+            self.piece = piece;
+        }
+        Ok(true)
+    }
+
+    /// Bytes that were read for it since this was asked.
+    pub fn take_read_bytes(&mut self) -> u64 {
+        mem::take(&mut self.read_bytes)
     }
 
     /// The address, once all has gone by.
     pub fn id(&self, layout: Layout) -> Option<MatrixId> {
-        (self.missing_bytes(layout) == 0).then(|| self.hasher.clone().finish())
+        (layout.bytes() == self.hashed_bytes).then(|| self.hasher.clone().finish())
     }
+}
+
+fn row_bytes(layout: Layout) -> u64 {
+    layout.columns as u64 * layout.dtype.bytes() as u64
+}
+
+/// Whether a piece has whole rows. Where they are longer, each tile is read once more, to check it.
+fn is_read_by_rows(layout: Layout) -> bool {
+    row_bytes(layout) <= HASHED_BYTES as u64
+}
+
+/// The end of the rows that are read from this one on in one piece, within a row of tiles.
+fn rows_at_once(row: usize, layout: Layout) -> usize {
+    let rows = (HASHED_BYTES as u64 / row_bytes(layout)).max(1) as usize;
+    let height = layout.tile_rows();
+    (row + rows).min((row / height + 1) * height).min(layout.rows)
 }

@@ -80,7 +80,6 @@ pub struct IterateRun<T: 'static> {
     window: Vec<T>,
     writing: Option<Ticket<Writing<T>>>,
     address: Option<Address>,
-    piece: Vec<u8>,
     counts: Counts,
 }
 
@@ -147,7 +146,6 @@ impl<T: Element> IterateRun<T> {
             window: filled(rows * width.min(result.columns))?,
             writing: None,
             address: Some(Address::new(&result)),
-            piece: Vec::new(),
             counts: Counts {
                 flops_before: step * flops_per_step,
                 bytes_read: size_of_val(&state[..]) as u64,
@@ -323,9 +321,9 @@ impl<T: Element> Running for IterateRun<T> {
             return Ok(false);
         }
         let address = self.address.as_mut().expect("nothing is being written");
-        let read = address.read_on(&self.output, &mut self.piece)?;
-        self.counts.bytes_read += read.unwrap_or(0);
-        Ok(read.is_none())
+        let goes_on = address.read_on(&self.output, self.output.layout().rows)?;
+        self.counts.bytes_read += address.take_read_bytes();
+        Ok(!goes_on)
     }
 
     fn counts(&self) -> Counts {

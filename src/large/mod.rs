@@ -29,10 +29,11 @@ use core::fmt;
 
 pub use background::Background;
 pub use iterate::Steps;
+pub use plan::Rules;
 pub use tiles::Each;
 
 use crate::expression::StepWork;
-use crate::gemm::{Algorithm, Crew, Dtype, Element, Shape, workspace_bytes_max};
+use crate::gemm::{Algorithm, Crew, Dtype, Element, Residual, Shape, workspace_bytes_max};
 use crate::store::{Draft, Layout, MatrixId, StoreError, Stored};
 use iterate::IterateRun;
 use plan::{Problem, TooSmall};
@@ -55,6 +56,8 @@ pub struct Resources {
     pub threads: usize,
     /// Where the host has one.
     pub background: Option<Arc<dyn Background>>,
+    /// That it was begun by.
+    pub rules: Rules,
 }
 
 /// Why a step can't be done.
@@ -119,7 +122,7 @@ impl Gemm {
         resources: Resources,
     ) -> Result<Job, StepError> {
         let (a, b) = (operands[0].clone(), operands[1].clone());
-        let problem = self.problem(a.layout(), b.layout());
+        let problem = self.problem(a.layout(), b.layout(), resources.rules);
         let Shape { m, n, .. } = problem.shape;
         let c = (self.beta != 0.0).then(|| operands[2].clone());
         assert_eq!((output.rows, output.columns), (m, n), "shape of the result");
@@ -140,7 +143,7 @@ impl Gemm {
     }
 
     /// What is to be planned, for A and B that lie like this.
-    pub fn problem(&self, a: Layout, b: Layout) -> Problem {
+    pub fn problem(&self, a: Layout, b: Layout, rules: Rules) -> Problem {
         let sides = |layout: Layout, is_transposed| match is_transposed {
             true => (layout.columns, layout.rows),
             false => (layout.rows, layout.columns),
@@ -168,6 +171,19 @@ impl Gemm {
             is_added: self.beta != 0.0,
             grain,
             workspace_bytes,
+            is_checked: rules != Rules::First && is_checked(shape, self.alpha, a.dtype),
+            rules,
+        }
+    }
+}
+
+/// Whether the blocks of a product have their residuals checked: where that costs little, and something
+/// can be said.
+fn is_checked(shape: Shape, alpha: f64, dtype: Dtype) -> bool {
+    match dtype {
+        Dtype::F64 => Residual::is_cheap::<f64>(shape) && Residual::is_possible(shape, alpha),
+        Dtype::F32 => {
+            Residual::is_cheap::<f32>(shape) && Residual::is_possible(shape, alpha as f32)
         }
     }
 }
@@ -201,10 +217,15 @@ impl From<&StepWork> for Work {
 
 impl Work {
     /// The least memory that it can be done in, and the most that is of use.
-    pub fn memory_bytes(&self, operands: &[Layout], output: Layout) -> (usize, usize) {
+    pub fn memory_bytes(
+        &self,
+        operands: &[Layout],
+        output: Layout,
+        rules: Rules,
+    ) -> (usize, usize) {
         match *self {
             Self::Gemm(gemm) => {
-                let problem = gemm.problem(operands[0], operands[1]);
+                let problem = gemm.problem(operands[0], operands[1], rules);
                 (problem.least_bytes(), problem.most_bytes())
             }
             Self::Each(_) => (Each::memory_bytes(output), Each::memory_bytes(output)),
@@ -282,7 +303,7 @@ impl StepRun {
         resources: Resources,
     ) -> Result<Self, StepError> {
         let layouts: Vec<_> = operands.iter().map(|operand| operand.layout()).collect();
-        let (needed_bytes, _) = work.memory_bytes(&layouts, output.layout());
+        let (needed_bytes, _) = work.memory_bytes(&layouts, output.layout(), resources.rules);
         if resources.memory_bytes < needed_bytes {
             return Err(StepError::TooSmall { needed_bytes });
         }

@@ -19,11 +19,15 @@
 //! each block. So there are three ways in one: blocks of C as large as memory, all panels of B (or A)
 //! for a strip as wide as memory, and what lies between. Which, the least traffic decides.
 
-use alloc::vec;
+mod sides;
+
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::gemm::Shape;
+use sides::Sides;
 
 /// Strips and blocks are counted in tiles, or in several where there would be more than so many.
 const UNITS_MAX: usize = 128;
@@ -52,6 +56,26 @@ pub struct Problem {
     pub grain: usize,
     /// That one thread packs in.
     pub workspace_bytes: usize,
+    /// Each block's residual is checked.
+    pub is_checked: bool,
+    pub rules: Rules,
+}
+
+/// What plans are made by. The last bits of a result may depend on the plan, so that a job keeps to
+/// the rules that it was begun by, whatever a newer version of this program would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rules {
+    /// All blocks of a strip are of one length, but for the last. Those of a job that says nothing.
+    #[default]
+    First,
+    /// Blocks of a strip are as equal as whole tiles can be, each is checked, and of a strip that is cut
+    /// into blocks the last one is in memory while the others are read again.
+    Second,
+}
+
+impl Rules {
+    pub const LATEST: Self = Self::Second;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +128,21 @@ impl Buffers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strip {
     pub range: Range<usize>,
-    /// The other edge of the blocks, but for the last.
+    /// The other edge of the longest block.
     pub block: usize,
+    /// Where its blocks begin, and where the last one ends.
+    pub edges: Vec<usize>,
     /// Panels of the held operand that stay in memory.
     pub stays: usize,
+}
+
+impl Strip {
+    fn edges_of_last(&self) -> Range<usize> {
+        match self.edges[..] {
+            [.., start, end] => start..end,
+            _ => 0..0,
+        }
+    }
 }
 
 /// Elements that cross between disk and memory.
@@ -219,202 +254,6 @@ impl Problem {
     pub fn lower_bound_bytes(&self, memory_bytes: usize) -> f64 {
         let elements = (memory_bytes / self.element_bytes) as u64;
         lower_bound(self.shape, elements, self.is_added) * self.element_bytes as f64
-    }
-}
-
-/// The problem as the held operand sees it: strips lie across, blocks go down.
-#[derive(Clone, Copy, Debug)]
-struct Sides {
-    held: Operand,
-    buffers: Buffers,
-    across: usize,
-    down: usize,
-    k: usize,
-    /// Edges of a tile of C, no longer than C.
-    tile_across: usize,
-    tile_down: usize,
-    terms: usize,
-    grain: usize,
-    is_added: bool,
-}
-
-impl Sides {
-    fn new(problem: &Problem, held: Operand, buffers: Buffers) -> Self {
-        let Problem { shape: Shape { m, n, k }, tile: (tile_rows, tile_columns), .. } = *problem;
-        let (across, down, tile_across, tile_down) = match held {
-            Operand::B => (n, m, tile_columns, tile_rows),
-            Operand::A => (m, n, tile_rows, tile_columns),
-        };
-        Self {
-            held,
-            buffers,
-            across,
-            down,
-            k,
-            tile_across: tile_across.min(across),
-            tile_down: tile_down.min(down),
-            terms: problem.grain.min(k),
-            grain: problem.grain,
-            is_added: problem.is_added,
-        }
-    }
-
-    fn panels(&self) -> usize {
-        if self.k == 0 { 0 } else { self.k.div_ceil(self.terms) }
-    }
-
-    /// The length of pieces in blocks so long. Where panels have few terms, pieces are longer.
-    fn piece(&self, block: usize) -> usize {
-        let elements = self.grain * self.grain;
-        let whole = (elements / self.terms.max(64)) / self.grain * self.grain;
-        whole.max(self.grain).min(block)
-    }
-
-    /// Elements that are in memory where a strip is so wide, its blocks so long, and so many panels
-    /// stay.
-    fn elements(&self, width: usize, block: usize, stays: usize) -> usize {
-        let passing = (self.panels() - stays).min(self.buffers.panels);
-        let held = (stays * self.terms).min(self.k) + passing * self.terms;
-        (self.buffers.results)
-            .saturating_mul(block)
-            .saturating_add(held)
-            .saturating_mul(width)
-            .saturating_add(PIECES_MIN * self.piece(block) * self.terms)
-    }
-
-    fn plan(&self, room: usize, workspace_bytes: usize) -> Option<Plan> {
-        let strips = match self.held {
-            _ if self.across == 0 || self.down == 0 => Vec::new(),
-            // Rows go by in order where the blocks are as wide as C.
-            Operand::B => {
-                let whole = self.strip(0..self.across, room);
-                let cut = self.best_strips(room);
-                match (whole, cut) {
-                    (Some((cost, strip)), Some((cut_cost, strips))) => {
-                        let all = self.across as u64 * self.down as u64;
-                        if cost <= cut_cost + all { vec![strip] } else { strips }
-                    }
-                    (Some((_, strip)), None) => vec![strip],
-                    (None, cut) => cut?.1,
-                }
-            }
-            Operand::A => self.best_strips(room)?.1,
-        };
-        let (piece, used) = strips.iter().fold((0, 0), |(piece, used), strip| {
-            let elements = self.elements(strip.range.len(), strip.block, strip.stays);
-            (self.piece(strip.block).max(piece), elements.max(used))
-        });
-        let more = (room - used).checked_div(piece * self.terms).unwrap_or(0);
-        Some(Plan {
-            held: self.held,
-            grain: self.grain,
-            terms: self.terms,
-            piece,
-            pieces: (PIECES_MIN + more).min(PIECES_MAX),
-            buffers: self.buffers,
-            traffic: self.traffic(&strips),
-            strips,
-            workspace_bytes,
-        })
-    }
-
-    /// The strips of the least traffic together: for a number of units, the last strip and what is
-    /// best before it.
-    fn best_strips(&self, room: usize) -> Option<(u64, Vec<Strip>)> {
-        let unit = unit(self.across, self.tile_across);
-        let units = self.across.div_ceil(unit);
-        // Strips of equal width differ in nothing else.
-        let cost = |units: usize| self.strip(0..(units * unit).min(self.across), room);
-        let costs: Vec<_> = (1..=units).map(|units| cost(units).map(|(cost, _)| cost)).collect();
-        let mut best: Vec<Option<(u64, usize)>> = vec![None; units + 1];
-        best[0] = Some((0, 0));
-        for until in 1..=units {
-            for width in (1..=until).rev() {
-                let (Some((before, _)), Some(cost)) = (best[until - width], costs[width - 1])
-                else {
-                    continue;
-                };
-                if best[until].is_none_or(|(least, _)| before + cost < least) {
-                    best[until] = Some((before + cost, width));
-                }
-            }
-        }
-        let mut strips = Vec::new();
-        let mut until = units;
-        while until > 0 {
-            let (_, width) = best[until]?;
-            let range = (until - width) * unit..(until * unit).min(self.across);
-            strips.push(self.strip(range, room)?.1);
-            until -= width;
-        }
-        strips.reverse();
-        Some((best[units]?.0, strips))
-    }
-
-    /// The blocks of the least traffic for a strip, and the smallest of those: less is lost with them.
-    fn strip(&self, range: Range<usize>, room: usize) -> Option<(u64, Strip)> {
-        let (width, panels) = (range.len(), self.panels());
-        let unit = unit(self.down, self.tile_down);
-        let units = self.down.div_ceil(unit.max(1));
-        let mut best: Option<(u64, Strip)> = None;
-        for units_per_block in 1..=units {
-            let block = (units_per_block * unit).min(self.down);
-            let whole = if self.down > block { panels } else { 0 };
-            let fits = |stays| self.elements(width, block, stays) <= room;
-            let stays = match fits(whole) {
-                true => whole,
-                false if !fits(0) => break,
-                false => {
-                    let taken = self.elements(width, block, 0);
-                    ((room - taken) / (self.terms * width)).min(panels - 1)
-                }
-            };
-            let strip = Strip { range: range.clone(), block, stays };
-            let cost = self.strip_cost(&strip);
-            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, strip));
-            }
-        }
-        best
-    }
-
-    /// Elements of A, B and C that a strip moves, those read again included.
-    fn strip_cost(&self, strip: &Strip) -> u64 {
-        let again = if self.is_row_by_row(strip) { 0 } else { self.results_of(strip) };
-        self.reads(strip) + self.results_of(strip) + again
-    }
-
-    /// Whether the blocks of a strip are as wide as C, if strips lie one above the other.
-    fn is_row_by_row(&self, strip: &Strip) -> bool {
-        self.held == Operand::B || strip.block == self.down
-    }
-
-    fn reads(&self, strip: &Strip) -> u64 {
-        let blocks = self.down.div_ceil(strip.block) as u64;
-        let (width, k) = (strip.range.len() as u64, self.k as u64);
-        let stays = (strip.stays * self.terms).min(self.k) as u64;
-        let held = width * (stays + (k - stays) * blocks);
-        let added = if self.is_added { self.results_of(strip) } else { 0 };
-        held + self.down as u64 * k + added
-    }
-
-    fn results_of(&self, strip: &Strip) -> u64 {
-        strip.range.len() as u64 * self.down as u64
-    }
-
-    fn traffic(&self, strips: &[Strip]) -> Traffic {
-        let all = self.across as u64 * self.down as u64;
-        let read_again = match self.held {
-            Operand::B if strips.len() > 1 => all,
-            Operand::B => 0,
-            // From the first strip on whose rows come in parts.
-            Operand::A => {
-                let in_order = strips.iter().take_while(|strip| self.is_row_by_row(strip));
-                all - in_order.map(|strip| self.results_of(strip)).sum::<u64>()
-            }
-        };
-        let read = strips.iter().map(|strip| self.reads(strip)).sum();
-        Traffic { read, written: all, read_again }
     }
 }
 

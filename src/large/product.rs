@@ -10,7 +10,7 @@ use super::plan::{Operand, Plan, Strip};
 use super::strip::{Job, Progress, StripRun};
 use super::{Counts, Running, StepError};
 use crate::gemm::{Crew, Element, Extent, Shape, Workspace, workspace_bytes_by};
-use crate::store::{Draft, MatrixId};
+use crate::store::{Draft, Layout, MatrixId};
 
 #[derive(Debug)]
 pub struct ProductRun<T: 'static> {
@@ -24,7 +24,6 @@ pub struct ProductRun<T: 'static> {
     writing: Option<Ticket<Writing<T>>>,
     /// Unless it is with the writing.
     address: Option<Address>,
-    piece: Vec<u8>,
     workspace: Workspace<T>,
     /// Of blocks that were there before, and of strips that are done.
     counts: Counts,
@@ -38,7 +37,7 @@ impl<T: Element> ProductRun<T> {
         let mut flops_before = 0;
         let mut strips = Vec::new();
         for strip in &job.plan.strips {
-            let mut blocks = job.plan.blocks(strip, job.shape);
+            let mut blocks = job.plan.blocks(strip);
             blocks.retain(|block| {
                 let tiles = layout.tiles_of(&block.rows, &block.columns);
                 let is_there = tiles.iter().all(|tile| output.is_committed(tile.index));
@@ -59,7 +58,6 @@ impl<T: Element> ProductRun<T> {
             computed: None,
             writing: None,
             address: Some(Address::new(&layout)),
-            piece: Vec::new(),
             workspace: Workspace::default(),
             counts: Counts { flops_before, ..Counts::default() },
             output,
@@ -80,7 +78,8 @@ impl<T: Element> ProductRun<T> {
             self.writing = Some(writing);
             return Ok(());
         }
-        let Writing { elements, address, .. } = writing.finish()?;
+        let Writing { elements, mut address, .. } = writing.finish()?;
+        self.counts.bytes_read += address.take_read_bytes();
         self.address = Some(address);
         if let Some(strip) = &mut self.strip {
             strip.give_back(elements);
@@ -88,15 +87,27 @@ impl<T: Element> ProductRun<T> {
         Ok(())
     }
 
+    /// Begins the next strip, or ends. Rows that are there and have not gone by, of an earlier run, are
+    /// read before, so that those behind them can go by.
     fn begin_or_end(&mut self) -> Result<bool, StepError> {
-        if let Some((strip, blocks)) = self.strips.pop() {
-            self.strip = Some(StripRun::new(&self.job, &strip, blocks));
+        let Layout { rows, .. } = self.output.layout();
+        let until = match self.strips.last() {
+            None => rows,
+            Some((_, blocks)) if self.job.plan.is_row_by_row() => blocks[0].rows.start,
+            Some(_) => 0,
+        };
+        let address = self.address.as_mut().expect("nothing is being written");
+        if address.read_on(&self.output, until)? {
+            self.counts.bytes_read += address.take_read_bytes();
             return Ok(false);
         }
-        let address = self.address.as_mut().expect("nothing is being written");
-        let read = address.read_on(&self.output, &mut self.piece)?;
-        self.counts.bytes_read += read.unwrap_or(0);
-        Ok(read.is_none())
+        match self.strips.pop() {
+            None => Ok(true),
+            Some((strip, blocks)) => {
+                self.strip = Some(StripRun::new(&self.job, &strip, blocks));
+                Ok(false)
+            }
+        }
     }
 }
 

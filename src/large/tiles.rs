@@ -51,7 +51,6 @@ pub struct TilesRun<T> {
     y: Vec<T>,
     writing: Option<Writing<T>>,
     address: Option<Address>,
-    piece: Vec<u8>,
     counts: Counts,
 }
 
@@ -67,7 +66,6 @@ impl<T: Element> TilesRun<T> {
             y: Vec::new(),
             writing: None,
             address,
-            piece: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -134,9 +132,9 @@ impl<T: Element> Running for TilesRun<T> {
             return Ok(false);
         }
         let address = self.address.as_mut().expect("nothing is being written");
-        let read = address.read_on(&self.output, &mut self.piece)?;
-        self.counts.bytes_read += read.unwrap_or(0);
-        Ok(read.is_none())
+        let goes_on = address.read_on(&self.output, self.output.layout().rows)?;
+        self.counts.bytes_read += address.take_read_bytes();
+        Ok(!goes_on)
     }
 
     fn counts(&self) -> Counts {

@@ -274,6 +274,42 @@ impl Matrix {
         self.compare(tile.index, &hasher)
     }
 
+    /// Reads parts of rows, whole tiles wide: of each tile, one after the other, its rows. A tile is held
+    /// against its checksum when its last row was read, if all were read in their order.
+    fn read_band(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [u8],
+        sums: &mut BandSums,
+    ) -> Result<(), StoreError> {
+        let element_bytes = self.layout.dtype.bytes();
+        let mut rest = out;
+        for (across, tile) in self.layout.tiles_of(&rows, &columns).into_iter().enumerate() {
+            assert!(
+                rows.end <= tile.rows.end && columns.end >= tile.columns.end,
+                "a band of tiles"
+            );
+            let row_bytes = tile.columns.len() * element_bytes;
+            let (part, behind) = rest.split_at_mut(rows.len() * row_bytes);
+            rest = behind;
+            let above = (rows.start - tile.rows.start) * row_bytes;
+            self.read(self.layout.tile_offset(&tile) + above as u64, part)?;
+            if sums.0.len() <= across {
+                sums.0.push(blake3::Hasher::new());
+            }
+            let hasher = &mut sums.0[across];
+            if above == 0 {
+                *hasher = blake3::Hasher::new();
+            }
+            hasher.update(part);
+            if rows.end == tile.rows.end {
+                self.compare(tile.index, hasher)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads from `offset` of the elements row by row.
     fn read_bytes(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
         self.read_rows(offset, out, |tile| self.check_tile(tile))
@@ -390,6 +426,10 @@ impl Stored {
     }
 }
 
+/// What was read of the tiles of a band, for [`Draft::read_band`].
+#[derive(Debug, Default)]
+pub struct BandSums(Vec<blake3::Hasher>);
+
 /// A matrix that is being written.
 #[derive(Debug)]
 pub struct Draft {
@@ -475,6 +515,23 @@ impl Draft {
         row_stride: usize,
     ) -> Result<(), StoreError> {
         self.matrix.read_block(rows, columns, out, row_stride)
+    }
+
+    /// Reads the rows of a part of a row of tiles, from its first tile on: of each tile, one after the
+    /// other, as they lie there. Who reads all rows of the tiles in their order learns at the last
+    /// whether they are as they were written.
+    ///
+    /// # Panics
+    ///
+    /// Where the rows are of more than one row of tiles, or `out` is too short.
+    pub fn read_band(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        out: &mut [u8],
+        sums: &mut BandSums,
+    ) -> Result<(), StoreError> {
+        self.matrix.read_band(rows, columns, out, sums)
     }
 
     /// As [`Stored::read_bytes`], of tiles that were written.

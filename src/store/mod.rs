@@ -33,7 +33,7 @@ use spin::mutex::SpinMutex;
 pub use digest::{AddressHasher, MatrixId};
 pub use error::StoreError;
 pub use layout::{Layout, Tile};
-pub use matrix::{Draft, Stored};
+pub use matrix::{BandSums, Draft, Stored};
 pub use record::{Keep, Purpose};
 pub use slab::Slab;
 pub use writer::RowsWriter;

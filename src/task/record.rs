@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::expression::Program;
+use crate::large::Rules;
 use crate::ledger::AccountId;
 use crate::ledger::entry::Idempotency;
 use crate::problem::Problem;
@@ -34,6 +35,9 @@ pub struct Record {
     /// What it holds in memory while it runs. Which parts of a product are computed at once depends on
     /// it, and so do the last bits.
     pub memory_bytes: usize,
+    /// And on these.
+    #[serde(default)]
+    pub rules: Rules,
     pub priority: u8,
     /// How long its results are kept.
     pub keep_seconds: u64,

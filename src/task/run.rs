@@ -12,7 +12,7 @@ use super::{Control, Order};
 use crate::base64;
 use crate::expression::{Program, Source, operation_key};
 use crate::gemm::{Crew, Kernel};
-use crate::large::{Resources, StepError, StepRun};
+use crate::large::{Resources, Rules, StepError, StepRun};
 use crate::ledger::AccountId;
 use crate::ledger::hash::Hash;
 use crate::problem::{Problem, ProblemKind};
@@ -209,7 +209,11 @@ impl TaskRun {
         let ids: Vec<_> = operands.iter().map(|operand| operand.id()).collect();
         let kernel = Kernel::of_this_machine().name();
         // The last bits of a product depend on the parts that it is computed in, and so on the memory.
-        let how = format!("{kernel} {}", self.resources.memory_bytes);
+        let Resources { memory_bytes, rules, .. } = self.resources;
+        let how = match rules {
+            Rules::First => format!("{kernel} {memory_bytes}"),
+            _ => format!("{kernel} {memory_bytes} {rules:?}"),
+        };
         let key = operation_key(&self.program.steps[step], &ids, &how);
         if let Some(known) = self.store.recall(&self.account, key) {
             return self.take_known(step, known);

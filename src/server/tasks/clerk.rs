@@ -12,7 +12,7 @@ use super::Task;
 use crate::billing::{Currency, JobId, Tariff, Usage};
 use crate::expression::Program;
 use crate::gemm::{Dtype, Peak};
-use crate::large::Work;
+use crate::large::{Rules, Work};
 use crate::ledger::entry::Idempotency;
 use crate::limits::JOB_KEEP_SECONDS_DEFAULT;
 use crate::memory::{MemoryBudget, Shortage};
@@ -121,6 +121,7 @@ impl Clerk {
             steps: Vec::new(),
             results: Vec::new(),
             memory_bytes,
+            rules: Rules::LATEST,
             priority: wishes.priority,
             keep_seconds: wishes.keep_seconds.unwrap_or(JOB_KEEP_SECONDS_DEFAULT),
             tariff: String::from(&*payer.tariff.name).into(),
@@ -186,7 +187,7 @@ fn memory_for(
     let bounds = program.steps.iter().map(|step| {
         let layouts: Vec<_> =
             step.operands.iter().map(|source| program.layout_of(*source)).collect();
-        Work::from(&step.work).memory_bytes(&layouts, step.layout)
+        Work::from(&step.work).memory_bytes(&layouts, step.layout, Rules::LATEST)
     });
     let (least, most) = bounds.fold((0, 0), |(least, most), (step_least, step_most)| {
         (step_least.max(least), step_most.max(most))

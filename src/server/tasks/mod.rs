@@ -191,9 +191,10 @@ impl Server {
             record.state = State::Running;
             record.started_unix_ns.get_or_insert(now.unix_ns);
         });
-        let memory_bytes = control.with(|record| record.memory_bytes);
+        let (memory_bytes, rules) = control.with(|record| (record.memory_bytes, record.rules));
         let resources = Resources {
             memory_bytes,
+            rules,
             threads: self.config.threads,
             background: self.background.clone(),
         };
