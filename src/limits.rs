@@ -199,8 +199,6 @@ pub const ITERATE_CUTS_MAX: u64 = 64;
 pub const SNAPSHOTS_MAX: u64 = 65_536;
 /// Bytes of the name of an operand or a result within a job.
 pub const OPERAND_NAME_BYTES_MAX: usize = 32;
-/// Bytes of a reference to a stored matrix.
-pub const REFERENCE_BYTES_MAX: usize = 128;
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u8 = 9;
 /// The priority of a job that names none.

@@ -8,7 +8,7 @@ use super::reader::Value;
 use crate::api::refusal::{element_place, refused};
 use crate::gemm::{Dtype, Element};
 use crate::json::{Error, Kind, Number, NumberArray};
-use crate::limits::{DIMENSION_MAX, REFERENCE_BYTES_MAX};
+use crate::limits::{DIMENSION_MAX, REFERENCE_NAME_BYTES_MAX};
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{Layout, MatrixId};
 
@@ -73,7 +73,7 @@ pub(super) fn read(
     let content = match (matrix, reference, data) {
         (Some(mut matrix), None, None) => OperandContent::Matrix(address(&mut matrix)?),
         (None, Some(mut reference), None) => {
-            OperandContent::Reference(reference.text(1..=REFERENCE_BYTES_MAX)?)
+            OperandContent::Reference(reference.text(1..=REFERENCE_NAME_BYTES_MAX)?)
         }
         (None, None, Some(data)) => {
             let dtype = match dtype {

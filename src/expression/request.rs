@@ -11,7 +11,7 @@ use super::tree::Tree;
 use crate::gemm::Dtype;
 use crate::limits::{
     EXPRESSION_BYTES_MAX, JOB_DEADLINE_SECONDS_MAX, JOB_OPERANDS_MAX, KEEP_SECONDS_MAX,
-    OPERAND_NAME_BYTES_MAX, PRIORITY_DEFAULT, PRIORITY_MAX, REFERENCE_BYTES_MAX,
+    OPERAND_NAME_BYTES_MAX, PRIORITY_DEFAULT, PRIORITY_MAX, REFERENCE_NAME_BYTES_MAX,
 };
 use crate::problem::{Problem, ProblemKind};
 use crate::store::Layout;
@@ -100,7 +100,7 @@ impl JobRequest {
             deadline_seconds: whole(deadline_seconds, 1, JOB_DEADLINE_SECONDS_MAX)?,
             memory_bytes: whole(memory_bytes, 1, WHOLE_MAX)?,
             keep_seconds: whole(keep, 1, KEEP_SECONDS_MAX)?,
-            name: name.map(|mut name| name.text(1..=REFERENCE_BYTES_MAX)).transpose()?,
+            name: name.map(|mut name| name.text(1..=REFERENCE_NAME_BYTES_MAX)).transpose()?,
             tree,
         })
     }

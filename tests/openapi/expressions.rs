@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use gemmule::gemm::Algorithm;
 use gemmule::limits::{
     BATCH_MAX, CHAIN_LENGTH_MAX, EXPONENT_MAX, ITERATE_STEPS_MAX, JOB_OPERANDS_MAX,
-    JOB_RESULTS_MAX, OPERAND_NAME_BYTES_MAX, REFERENCE_BYTES_MAX,
+    JOB_RESULTS_MAX, OPERAND_NAME_BYTES_MAX, REFERENCE_NAME_BYTES_MAX,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ pub fn job_request() -> Value {
             "name": {
                 "type": "string",
                 "minLength": 1,
-                "maxLength": REFERENCE_BYTES_MAX,
+                "maxLength": REFERENCE_NAME_BYTES_MAX,
                 "description": "The reference that the result is given; each of several is given it \
                     with a point and its own name behind.",
             },
@@ -79,7 +79,7 @@ fn exact(required: &[&str], properties: Value) -> Value {
 
 fn operand() -> Value {
     let stored = json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"});
-    let name = json!({"type": "string", "minLength": 1, "maxLength": REFERENCE_BYTES_MAX});
+    let name = json!({"type": "string", "minLength": 1, "maxLength": REFERENCE_NAME_BYTES_MAX});
     let rows = json!({"type": "array", "items": {"type": "array", "items": number()}});
     let length = json!({"type": "integer", "minimum": 0});
     let shape = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": length});
