@@ -131,6 +131,12 @@ impl Matrix {
         record.purpose == Purpose::Upload && record.account == *account
     }
 
+    pub fn is_held_for(&self, account: &AccountId) -> bool {
+        let record = self.record.lock();
+        let is_held = matches!(record.purpose, Purpose::Upload | Purpose::Operand);
+        is_held && record.account == *account
+    }
+
     pub fn due_unix_ns(&self) -> Option<u64> {
         self.record.lock().due_unix_ns()
     }

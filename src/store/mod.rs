@@ -18,6 +18,7 @@ mod error;
 mod layout;
 mod matrix;
 mod memory;
+mod need;
 mod record;
 mod slab;
 mod space;
@@ -82,6 +83,10 @@ struct State {
 struct Held {
     matrix: Arc<Matrix>,
     worth: Worth,
+    /// How many jobs are still to read it.
+    jobs: usize,
+    /// Its rows are about to go.
+    is_going: bool,
 }
 
 impl Store {
@@ -286,6 +291,13 @@ impl Store {
         billed.map(|held| held.matrix.layout().bytes()).sum()
     }
 
+    /// The same, with the operands that its jobs still need.
+    pub fn bytes_held_for(&self, account: &AccountId) -> u64 {
+        let state = self.state.lock();
+        let held = state.matrices.values().filter(|held| held.matrix.is_held_for(account));
+        held.map(|held| held.matrix.layout().bytes()).sum()
+    }
+
     /// What accounts are billed for: whose it is, its bytes, and since when, in nanoseconds of Unix
     /// time.
     pub fn billed(&self) -> Vec<(AccountId, u64, u64)> {
@@ -300,28 +312,15 @@ impl Store {
         self.change(stored, |record| record.keep = keep)
     }
 
-    /// Removes a matrix. Those who have its handle can read it for as long as they do.
-    pub fn remove(&self, stored: &Stored) -> Result<(), StoreError> {
-        self.forget(stored.matrix())
-    }
-
-    /// A job needs a matrix no more: one that was there for jobs alone goes.
-    pub fn release(&self, number: MatrixNumber) -> Result<(), StoreError> {
-        match self.by_number(number) {
-            Some(stored) if stored.purpose() == Purpose::Operand => self.remove(&stored),
-            _ => Ok(()),
-        }
-    }
-
     /// Removes those whose time is up; how many.
     pub fn expire(&self, now_unix_ns: u64) -> Result<usize, StoreError> {
         let due: Vec<_> = {
             let state = self.state.lock();
             let due = state.matrices.values().filter(|held| held.matrix.is_due(now_unix_ns));
-            due.map(|held| held.matrix.clone()).collect()
+            due.map(|held| Stored::new(held.matrix.clone())).collect()
         };
-        for matrix in &due {
-            self.forget(matrix)?;
+        for stored in &due {
+            self.remove(stored)?;
         }
         Ok(due.len())
     }
@@ -424,7 +423,8 @@ impl State {
     fn insert(&mut self, matrix: Arc<Matrix>) {
         self.link(&matrix);
         let worth = Worth::new(self.inflation, &matrix);
-        self.matrices.insert(matrix.number(), Held { matrix, worth });
+        let held = Held { matrix, worth, jobs: 0, is_going: false };
+        self.matrices.insert(held.matrix.number(), held);
     }
 
     fn remove(&mut self, matrix: &Matrix) {

@@ -365,7 +365,10 @@ fn change() -> Operation {
 }
 
 fn remove() -> Operation {
-    let reply = nothing("It is gone, and its names with it.", &[]);
+    let reply = nothing(
+        "It is gone, and its names with it. Jobs that need it can read it until they have ended.",
+        &[],
+    );
     let mut operation = operation(
         "delete",
         "removeMatrix",

@@ -2,6 +2,7 @@
 
 mod chain;
 mod deferred;
+mod removed;
 #[path = "../support/mod.rs"]
 mod support;
 

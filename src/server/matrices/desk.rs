@@ -84,7 +84,7 @@ impl Desk {
 
     pub fn check_quota(&self, more_bytes: u64) -> Result<(), Problem> {
         let Some(bytes_max) = self.bytes_max else { return Ok(()) };
-        let bytes = self.store.bytes_of(&self.account);
+        let bytes = self.store.bytes_held_for(&self.account);
         if bytes.saturating_add(more_bytes) <= bytes_max {
             return Ok(());
         }

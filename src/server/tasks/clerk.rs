@@ -19,7 +19,7 @@ use crate::memory::{MemoryBudget, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::matrices::Desk;
 use crate::server::payer::Payer;
-use crate::store::MatrixId;
+use crate::store::{MatrixId, MatrixNumber, Store};
 use crate::task::{Control, InputRecord, Record, State};
 use crate::time::SECOND_NS;
 
@@ -69,8 +69,8 @@ pub(super) struct Clerk {
 }
 
 impl Clerk {
-    /// Checks that the machine and the account have what the job will need, and holds what it may
-    /// cost: what it comes to.
+    /// Checks that the machine and the account have what the job will need, of which so many bytes of
+    /// operands are still to be stored, and holds what it may cost: what it comes to.
     ///
     /// # Errors
     ///
@@ -79,27 +79,30 @@ impl Clerk {
         &mut self,
         program: &Program,
         memory_bytes_asked: Option<u64>,
+        operands_bytes: u64,
     ) -> Result<TaskQuote, Problem> {
         let memory_bytes = memory_for(program, memory_bytes_asked, &self.memory)?;
         let tariff = &self.payer.tariff;
         let quote = TaskQuote::of(program, tariff, (self.bytes_in, memory_bytes), self.speed);
         let free_bytes = self.desk.store.free_bytes();
-        if quote.storage_bytes > free_bytes {
-            let detail = format!("its results take {} bytes at once", quote.storage_bytes);
+        let storage_bytes = quote.storage_bytes.saturating_add(operands_bytes);
+        if storage_bytes > free_bytes {
+            let detail = format!("its matrices take {storage_bytes} bytes at once");
             return Err(Problem::new(ProblemKind::StorageFull, detail).limit(free_bytes));
         }
-        self.desk.check_quota(program.result_bytes())?;
+        self.desk.check_quota(program.result_bytes().saturating_add(operands_bytes))?;
         if let Some(allowance) = &mut self.payer.allowance {
             allowance.hold(quote.amount_micros_max, quote.flops)?;
         }
         Ok(quote)
     }
 
-    /// Writes down a job that was admitted: from now on it outlasts a power cut.
+    /// Writes down a job that was admitted: from now on it outlasts a power cut, and its operands stay
+    /// until it has ended.
     ///
     /// # Errors
     ///
-    /// That it could not be written.
+    /// That it could not be written, or that an operand has gone meanwhile.
     pub fn take(
         self,
         program: Program,
@@ -111,7 +114,7 @@ impl Clerk {
         let Self { id, desk, payer, bytes_in, .. } = self;
         let now_unix_ns = desk.now_unix_ns;
         let after = |seconds: u64| now_unix_ns.saturating_add(seconds.saturating_mul(SECOND_NS));
-        let (inputs, input_ids) = inputs.into_iter().unzip();
+        let (inputs, input_ids): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
         let record = Record {
             account: desk.account,
             state: State::Waiting,
@@ -135,9 +138,37 @@ impl Clerk {
             failure: None,
             program,
         };
+        need_operands(&desk.store, &record)?;
+        let operands: Vec<MatrixNumber> = record.stored_inputs().collect();
         let control = Control::new(id, record);
-        desk.store.commit(&control.row())?;
+        if let Err(error) = desk.store.commit(&control.row()) {
+            release(&desk.store, &operands);
+            return Err(error.into());
+        }
         Ok(Task::new(control, payer))
+    }
+}
+
+/// Sees to it that the operands of a job stay until it has ended.
+fn need_operands(store: &Store, record: &Record) -> Result<(), Problem> {
+    let mut needed = Vec::new();
+    for (input, operand) in record.inputs.iter().zip(&record.program.inputs) {
+        let InputRecord::Stored(number) = input else { continue };
+        if !store.need(*number) {
+            release(store, &needed);
+            let detail = format!("the matrix {} was removed just now", operand.name);
+            return Err(Problem::new(ProblemKind::UnknownMatrix, detail)
+                .at(format!("/operands/{}", operand.name)));
+        }
+        needed.push(*number);
+    }
+    Ok(())
+}
+
+fn release(store: &Store, operands: &[MatrixNumber]) {
+    for number in operands {
+        // What can't be removed now is when the volume is opened again.
+        let _ = store.release(*number);
     }
 }
 

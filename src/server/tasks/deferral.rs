@@ -258,7 +258,8 @@ impl Deferral {
         let mut moving = moving.ok_or_else(uncountable)?;
         moving.promised_bytes = promise.bytes();
         if self.known.is_none() {
-            moving.memory_bytes = self.clerk.admit(&moving.program, None)?.memory_bytes;
+            let bytes = moving.program.inputs.iter().map(|input| input.layout.bytes()).sum();
+            moving.memory_bytes = self.clerk.admit(&moving.program, None, bytes)?.memory_bytes;
             moving.is_kept = true;
         }
         Ok(Stage::Move(Box::new(moving)))

@@ -48,6 +48,10 @@ impl Server {
                 record.state = State::Waiting;
                 owned.extend(record.steps.iter().map(|step| step.output));
                 owned.extend(record.stored_inputs());
+                for number in record.stored_inputs() {
+                    // One that is not there is missed when it is to be read.
+                    let _ = self.store.need(number);
+                }
             }
             let Some(account) = self.book.account_index(&record.account) else { continue };
             let tariffs = self.book.tariffs();

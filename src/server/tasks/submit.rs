@@ -96,7 +96,7 @@ impl Server {
         let mut clerk = self.clerk(payer, body.len() as u64, now);
         let Found { layouts, inputs } = operands(&request, &clerk.desk.account, &self.store)?;
         let program = expression::plan(&request, &layouts)?;
-        let quote = clerk.admit(&program, request.memory_bytes)?;
+        let quote = clerk.admit(&program, request.memory_bytes, 0)?;
         // Those that no result needs are not the program's.
         let inputs = program.inputs.iter().map(|input| {
             let at = request.operands.iter().position(|operand| operand.name == input.name);
