@@ -23,7 +23,7 @@ use crate::store::Layout;
 ///
 /// Where it has no steps, too many, or more operations than 64 bits count.
 pub(super) fn emit(lowered: &Lowered, tree: &Tree, operands: &[&str]) -> Result<Program, Problem> {
-    let Lowered { graph, results, saved_flops } = lowered;
+    let Lowered { graph, results, saved_flops, .. } = lowered;
     let uses = uses(graph, results);
     let mut program = Program {
         inputs: Vec::new(),

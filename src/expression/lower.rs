@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::chain::{Order, left_to_right_flops};
+use super::chain::{Order, Way, left_to_right_flops};
 use super::graph::{self, Factor, Graph, Id, Operation};
 use super::tree::{Gemm, Node, Tree, Work};
 use crate::gemm::{Algorithm, Dtype};
@@ -18,6 +18,18 @@ pub(super) struct Lowered {
     pub graph: Graph,
     pub results: Vec<Id>,
     pub saved_flops: u64,
+    /// Whether a chain has a power in it, which can be dealt with otherwise.
+    pub has_powers: bool,
+}
+
+/// What is done with a power in a chain of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Powers {
+    /// It is computed, by squaring.
+    Squared,
+    /// What stands beside it is multiplied by its base so many times, where squaring would take more
+    /// operations if nobody else read the power.
+    InSteps,
 }
 
 /// A matrix that is `by` times a node or its transpose.
@@ -28,13 +40,20 @@ struct Term {
     by: Factor,
 }
 
+impl Term {
+    fn transposed(self) -> Self {
+        Self { is_transposed: !self.is_transposed, ..self }
+    }
+}
+
 /// Makes the graph of a tree over operands of these layouts.
 ///
 /// # Errors
 ///
 /// A problem that names the expression at fault by a JSON pointer.
-pub(super) fn lower(tree: &Tree, operands: &[Layout]) -> Result<Lowered, Problem> {
-    let mut lowering = Lowering { graph: Graph::default(), saved_flops: 0 };
+pub(super) fn lower(tree: &Tree, operands: &[Layout], powers: Powers) -> Result<Lowered, Problem> {
+    let mut lowering =
+        Lowering { graph: Graph::default(), saved_flops: 0, powers, has_powers: false };
     let mut terms = Vec::with_capacity(tree.nodes.len());
     for node in &tree.nodes {
         let term = lowering.node(node, tree, &terms, operands)?;
@@ -45,8 +64,9 @@ pub(super) fn lower(tree: &Tree, operands: &[Layout]) -> Result<Lowered, Problem
         }
     }
     let results = tree.results.iter().map(|(_, node)| lowering.whole(terms[*node])).collect();
-    let Lowering { graph, saved_flops } = lowering;
-    Ok(Lowered { graph, results, saved_flops: u64::try_from(saved_flops).unwrap_or(u64::MAX) })
+    let Lowering { graph, saved_flops, has_powers, .. } = lowering;
+    let saved_flops = u64::try_from(saved_flops).unwrap_or(u64::MAX);
+    Ok(Lowered { graph, results, saved_flops, has_powers })
 }
 
 /// That a job would take more steps than one may.
@@ -62,6 +82,16 @@ const GRAPH_NODES_MAX: usize = 4 * JOB_STEPS_MAX;
 struct Lowering {
     graph: Graph,
     saved_flops: u128,
+    powers: Powers,
+    has_powers: bool,
+}
+
+/// A factor of a chain.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    term: Term,
+    /// What it is a power of, and which, where it may be multiplied by in steps.
+    power: Option<(Term, u64)>,
 }
 
 impl Lowering {
@@ -76,11 +106,13 @@ impl Lowering {
         Ok(match &node.work {
             Work::Operand(index) => self.term(Operation::Input(*index), operands[*index]),
             Work::Multiply { factors, alpha, algorithm } => {
-                let chain: Vec<Term> = factors.iter().map(|factor| terms[*factor]).collect();
-                for (pair, factor) in chain.windows(2).zip(&factors[1..]) {
-                    self.check_product(pair[0], pair[1], place(*factor))?;
+                for pair in factors.windows(2) {
+                    self.check_product(terms[pair[0]], terms[pair[1]], place(pair[1]))?;
                 }
-                let by = factor(*alpha, self.dtype(chain[0]), &node.place, "alpha")?;
+                let link = |factor: &usize| self.link(*factor, *algorithm, tree, terms);
+                let chain: Vec<Link> = factors.iter().map(link).collect();
+                self.has_powers |= chain.iter().any(|link| link.power.is_some());
+                let by = factor(*alpha, self.dtype(chain[0].term), &node.place, "alpha")?;
                 let product = self.chain(&chain, *algorithm);
                 self.scaled(product, by)
             }
@@ -95,10 +127,7 @@ impl Lowering {
                 let by = factor(*by, self.dtype(terms[*of]), &node.place, "scale/by")?;
                 self.scaled(terms[*of], by)
             }
-            Work::Transpose(of) => {
-                let term = terms[*of];
-                Term { is_transposed: !term.is_transposed, ..term }
-            }
+            Work::Transpose(of) => terms[*of].transposed(),
             Work::Power { of, exponent, algorithm } => {
                 self.power(terms[*of], *exponent, *algorithm, place(*of))?
             }
@@ -132,15 +161,33 @@ impl Lowering {
         self.sum((product, alpha), (terms[c], beta), &tree.nodes[c].place)
     }
 
+    /// A node as a factor. Steps are classical products: whoever asks for others gets them.
+    fn link(&self, factor: usize, algorithm: Algorithm, tree: &Tree, terms: &[Term]) -> Link {
+        let power = match tree.nodes[factor].work {
+            Work::Power { of, exponent, algorithm: Algorithm::Classical }
+                if exponent > 1 && algorithm == Algorithm::Classical =>
+            {
+                Some((terms[of], exponent))
+            }
+            _ => None,
+        };
+        Link { term: terms[factor], power }
+    }
+
     /// A product of two or more whose shapes have been checked, in the cheapest order.
-    fn chain(&mut self, terms: &[Term], algorithm: Algorithm) -> Term {
-        let mut sizes: Vec<usize> = terms.iter().map(|term| self.shape(*term).0).collect();
-        sizes.extend(terms.last().map(|term| self.shape(*term).1));
-        let order = Order::cheapest(&sizes);
+    fn chain(&mut self, links: &[Link], algorithm: Algorithm) -> Term {
+        let mut sizes: Vec<usize> = links.iter().map(|link| self.shape(link.term).0).collect();
+        sizes.extend(links.last().map(|link| self.shape(link.term).1));
+        let exponent = |link: &Link| match (self.powers, link.power) {
+            (Powers::InSteps, Some((_, exponent))) => exponent,
+            _ => 1,
+        };
+        let exponents: Vec<u64> = links.iter().map(exponent).collect();
+        let order = Order::cheapest(&sizes, &exponents);
         let known = self.graph.nodes.len();
-        let product = self.part(terms, &order, (0, terms.len() - 1), algorithm);
-        // What is computed already is saved once.
-        if product.node >= known {
+        let product = self.part(links, &order, (0, links.len() - 1), algorithm);
+        // What is computed already is saved once. Of steps `plan` says what they save.
+        if product.node >= known && self.powers == Powers::Squared {
             self.saved_flops += left_to_right_flops(&sizes) - order.cost.flops;
         }
         product
@@ -148,18 +195,40 @@ impl Lowering {
 
     fn part(
         &mut self,
-        terms: &[Term],
+        links: &[Link],
         order: &Order,
         (first, last): (usize, usize),
         algorithm: Algorithm,
     ) -> Term {
         if first == last {
-            return terms[first];
+            return links[first].term;
         }
-        let cut = order.cut(first, last);
-        let a = self.part(terms, order, (first, cut), algorithm);
-        let b = self.part(terms, order, (cut + 1, last), algorithm);
-        self.product(a, b, algorithm)
+        let power = |link: Link| link.power.expect("powers alone are multiplied by in steps");
+        match order.way(first, last) {
+            Way::Cut(cut) => {
+                let a = self.part(links, order, (first, cut), algorithm);
+                let b = self.part(links, order, (cut + 1, last), algorithm);
+                self.product(a, b, algorithm)
+            }
+            Way::FirstInSteps => {
+                let x = self.part(links, order, (first + 1, last), algorithm);
+                self.in_steps(power(links[first]), x)
+            }
+            // The transpose of the product of the transposes in the other order.
+            Way::LastInSteps => {
+                let x = self.part(links, order, (first, last - 1), algorithm);
+                let (of, exponent) = power(links[last]);
+                self.in_steps((of.transposed(), exponent), x.transposed()).transposed()
+            }
+        }
+    }
+
+    /// A power times x.
+    fn in_steps(&mut self, (of, exponent): (Term, u64), x: Term) -> Term {
+        let (a, by) = (self.whole(of), x.by);
+        let x = self.whole(Term { by: Factor::ONE, ..x });
+        let stepped = self.steps(a, x, exponent);
+        Term { by, ..stepped }
     }
 
     /// By repeated squaring, of which other powers of the same matrix have the squares in common.
@@ -212,11 +281,17 @@ impl Lowering {
             return Err(problem.at(node.place.as_str()).limit(DIMENSION_MAX as u64));
         }
         let layout = Layout { dtype: self.dtype(x), rows, columns };
-        let (a, mut x) = (self.whole(a), self.whole(x));
-        if states > 1 {
-            return Ok(self.term(Operation::Iterate { a, x, steps, snapshot_every }, layout));
-        }
-        let cuts = cuts(steps, (rows, columns));
+        let (a, x) = (self.whole(a), self.whole(x));
+        Ok(match states {
+            0 | 1 => self.steps(a, x, steps),
+            _ => self.term(Operation::Iterate { a, x, steps, snapshot_every }, layout),
+        })
+    }
+
+    /// `x <- A x` so many times: the last x.
+    fn steps(&mut self, a: Id, mut x: Id, steps: u64) -> Term {
+        let layout = self.graph.layout(x);
+        let cuts = cuts(steps, (layout.rows, layout.columns));
         let ends = (0..=cuts).map(|cut| (u128::from(steps) * cut / cuts) as u64);
         let ends: Vec<u64> = ends.collect();
         for pair in ends.windows(2) {
@@ -224,7 +299,7 @@ impl Lowering {
             (x, _) =
                 self.graph.add(Operation::Iterate { a, x, steps, snapshot_every: steps }, layout);
         }
-        Ok(Term { node: x, is_transposed: false, by: Factor::ONE })
+        Term { node: x, is_transposed: false, by: Factor::ONE }
     }
 
     /// Two matrices whose shapes go together.

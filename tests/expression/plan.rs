@@ -144,6 +144,58 @@ fn powers_take_as_many_products_as_their_bits_say() {
 }
 
 #[test]
+fn a_power_beside_something_narrow_is_multiplied_by_in_steps() {
+    let power = json!({"power": {"of": "S", "exponent": 5}});
+    let operands = [("S", 20, 20), ("x", 20, 1), ("A", 7, 20)];
+    for (expression, names, planned, saved) in [
+        // Squared: three products of 16,000, and one with a vector of 800.
+        (json!({"multiply": [power, "x"]}), "Sx", vec![("1: 5 steps of S on x", 4_000)], 44_800),
+        (
+            json!({"multiply": ["A", power, "x"]}),
+            "SxA",
+            vec![("1: 5 steps of S on x", 4_000), ("2: A*#1", 280)],
+            // From the left: 48,000 for the power, 5,600 for A with it, 280.
+            49_600,
+        ),
+        (
+            json!({"multiply": [{"transpose": "x"}, power]}),
+            "Sx",
+            vec![("1: S'", 0), ("2: 5 steps of #1 on x", 4_000), ("3: #2'", 0)],
+            44_800,
+        ),
+        // A factor of the chain that is no power itself is computed.
+        (
+            json!({"multiply": [{"scale": {"of": power, "by": 2}}, "x"]}),
+            "Sx",
+            vec![("1: S*S", 16_000), ("2: #1*#1", 16_000), ("3: S*#2", 16_000), ("4: 2*#3*x", 820)],
+            0,
+        ),
+    ] {
+        let operands: Vec<_> =
+            operands.into_iter().filter(|(name, ..)| names.contains(name)).collect();
+        let program = program_of(&expression, &operands).expect("a job");
+        assert_eq!(steps(&program), planned, "{expression}");
+        assert_eq!(program.saved_flops, saved, "{expression}");
+    }
+}
+
+#[test]
+fn a_power_that_is_there_is_multiplied_by_at_once() {
+    let power = json!({"power": {"of": "S", "exponent": 5}});
+    let product = json!({"multiply": [power, "x"]});
+    let body = json!({
+        "operands": {"S": {"reference": "s"}, "x": {"reference": "x"}},
+        "results": {"p": power, "y": product},
+    });
+    let program = planned(&body, &[("S", 20, 20), ("x", 20, 1)], Dtype::F64).expect("a job");
+    assert_eq!(steps(&program).last(), Some(&("4: #3*x", 800)));
+    // Who asks for an algorithm gets its products.
+    let strassen = json!({"multiply": [power, "x"], "algorithm": "strassen_winograd"});
+    let program = program_of(&strassen, &[("S", 20, 20), ("x", 20, 1)]).expect("a job");
+    assert_eq!(program.steps.len(), 4);
+}
+
+#[test]
 fn powers_of_one_matrix_share_their_squares() {
     let power = |exponent| json!({"power": {"of": "S", "exponent": exponent}});
     let body = json!({"operands": {"S": {"reference": "s"}}, "results": {"a": power(8), "b": power(9), "c": power(4), "d": "S"}});
