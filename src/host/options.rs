@@ -153,11 +153,15 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Options
     let is_option = |word: &String| word.starts_with('-') || word.contains('=');
     let word = match arguments.peek() {
         Some(word) if !is_option(word) => arguments.next(),
-        Some(word) if word == "--help" || word == "-h" => return Ok(Command::Help),
+        Some(word) if asks_for_help(word) => return Ok(Command::Help),
         Some(word) if word == "--version" => return Ok(Command::Version),
         _ if cfg!(target_os = "hermit") => Some(String::from("serve")),
         _ => None,
     };
+    // Of an admin command it is asked for another text.
+    if word.as_deref() != Some("admin") && arguments.peek().is_some_and(asks_for_help) {
+        return Ok(Command::Help);
+    }
     match word.as_deref() {
         Some("serve") => parse_serve(arguments).map(Command::Serve),
         Some("job") => parse_job(arguments),
@@ -177,6 +181,10 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, Options
         Some("help") | None => Ok(Command::Help),
         Some(other) => Err(OptionsError::UnknownCommand(other.into())),
     }
+}
+
+fn asks_for_help(word: &String) -> bool {
+    word == "--help" || word == "-h"
 }
 
 /// `ledger verify VOLUME`, or `receipt verify FILE` with its keys.
@@ -350,6 +358,8 @@ mod tests {
         for (line, expected) in [
             ("", Command::Help),
             ("help", Command::Help),
+            ("serve --help", Command::Help),
+            ("ledger -h", Command::Help),
             ("serve", Command::Serve(serve.clone())),
             (
                 "serve --anonymous --address 10.0.2.15/24 --gateway 10.0.2.2 --listen :80 --threads 3 \
