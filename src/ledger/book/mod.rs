@@ -6,6 +6,8 @@
 
 mod corrections;
 
+mod lines;
+
 mod open;
 
 mod receipts;
@@ -31,12 +33,12 @@ use crate::billing::terms::Illegal;
 use crate::billing::{JobId, MonthToDate, StorageMark, Tariff, TariffBook};
 use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
-use crate::ledger::entry::{Charge, Entry, Record};
+use crate::ledger::entry::Record;
 use crate::ledger::hash::Hash;
-use crate::ledger::journal::{self, Committed, Journal, Pending, line_of};
+use crate::ledger::journal::{Committed, Journal, Pending};
 use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::usage::{Totals, UsageKey, UsageKind};
-use crate::ledger::volume::{Batch, Table, Volume, VolumeError};
+use crate::ledger::volume::{Batch, Volume, VolumeError};
 use crate::limits::RECENT_BILLS_MAX;
 use crate::time::{Civil, hour_of};
 
@@ -380,94 +382,5 @@ impl Book {
         self.journal = Some(committed.journal);
         self.retries.committed(self.durable_until);
         self.forget_old_usage(now_unix_ns);
-    }
-
-    /// The line of an entry that may be announced, and is still kept.
-    ///
-    /// # Errors
-    ///
-    /// What the volume says.
-    pub fn line(&self, sequence: u64) -> Result<Option<String>, VolumeError> {
-        if sequence >= self.durable_until {
-            return Ok(None);
-        }
-        if let Some(volume) = &self.volume {
-            return line_of(volume, sequence);
-        }
-        let nth = sequence.checked_sub(self.first_kept()).and_then(|nth| usize::try_from(nth).ok());
-        Ok(nth.and_then(|nth| self.lines.get(nth)).map(|(_, line)| line.clone()))
-    }
-
-    /// Shows `visit` the lines of entries that may be announced, from an entry on, with their sequence
-    /// numbers, in order, for as long as it says true.
-    ///
-    /// # Errors
-    ///
-    /// What the volume says.
-    pub fn visit_lines(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(u64, &str) -> bool,
-    ) -> Result<(), VolumeError> {
-        if from >= self.durable_until {
-            return Ok(());
-        }
-        if let Some(volume) = &self.volume {
-            return journal::visit_lines(volume, from, &mut |sequence, line| {
-                sequence < self.durable_until && visit(sequence, line)
-            });
-        }
-        let first = self.first_kept();
-        let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        let lines = (first..).zip(&self.lines).skip(skipped);
-        lines.into_iter().all(|(sequence, (_, line))| visit(sequence, line));
-        Ok(())
-    }
-
-    /// The sequence number of the first entry whose line is kept.
-    pub fn first_kept(&self) -> u64 {
-        match self.volume {
-            Some(_) => 0,
-            None => self.sequence - self.lines.len() as u64,
-        }
-    }
-
-    /// The sequence number of a job's charge.
-    ///
-    /// # Errors
-    ///
-    /// What the volume says.
-    pub fn sequence_of_job(&self, job: JobId) -> Result<Option<u64>, VolumeError> {
-        match &self.volume {
-            // Few are asked for, and all are charged: looking through them costs less than an index.
-            None => {
-                let after = self.lines.iter().rev().position(|(of, _)| *of == Some(job));
-                Ok(after.map(|after| self.sequence - 1 - after as u64))
-            }
-            Some(volume) => {
-                let bytes = volume.get(Table::Jobs, &job.0)?;
-                Ok(bytes.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))))
-            }
-        }
-    }
-
-    /// What a job was charged, and in which entry; `None` where that is not known any more, or not
-    /// durable yet.
-    ///
-    /// # Errors
-    ///
-    /// What the volume says.
-    pub fn charge_of_job(&self, job: JobId) -> Result<Option<(Entry, Arc<Charge>)>, VolumeError> {
-        let Some(sequence) = self.sequence_of_job(job)? else { return Ok(None) };
-        let Some(line) = self.line(sequence)? else { return Ok(None) };
-        let entry =
-            Entry::parse(&line).map_err(|_| VolumeError::Damaged("a line is no entry".into()))?;
-        match &entry.record {
-            Record::Charge(charge) => {
-                let charge = charge.clone();
-                Ok(Some((entry, charge)))
-            }
-            _ => Err(VolumeError::Damaged("a job's entry is no charge".into())),
-        }
     }
 }
