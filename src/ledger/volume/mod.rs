@@ -6,7 +6,7 @@
 //! of unflushed writes the power leaves behind, torn or out of order, either the old tree is found
 //! or the new one, whole.
 //!
-//! That is too much to do for each commit. Between the two lies a [log](log), in which a commit is
+//! That is too much to do for each commit. Between the two lies a log (`log`), in which a commit is
 //! one write: the store takes many of them in one stroke, and until then what they change is in
 //! memory, [over](recent) what is read from the store. A volume of the first format has no log.
 //!
