@@ -23,14 +23,15 @@ impl Journal {
     /// Before the first entry.
     pub const EMPTY: Self = Self { sequence: 0, head: Hash::ZERO };
 
-    /// Chains a record: its line is appended, without the line's end.
-    pub fn append(&mut self, at_unix_ns: u64, record: Record, lines: &mut String) {
+    /// Chains a record: its line is appended, without the line's end. The entry.
+    pub fn append(&mut self, at_unix_ns: u64, record: Record, lines: &mut String) -> Entry {
         let start = lines.len();
         lines.reserve(LINE_BYTES);
         let entry = Entry { sequence: self.sequence, previous: self.head, at_unix_ns, record };
         entry.push_line(lines);
         self.head = Hash::of(&lines.as_bytes()[start..]);
         self.sequence += 1;
+        entry
     }
 }
 

@@ -1,4 +1,4 @@
-//! The lines of the journal, read again.
+//! The lines of the journal, read or written again.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -23,7 +23,11 @@ impl Book {
             return line_of(volume, sequence);
         }
         let nth = sequence.checked_sub(self.first_kept()).and_then(|nth| usize::try_from(nth).ok());
-        Ok(nth.and_then(|nth| self.lines.get(nth)).map(|(_, line)| line.clone()))
+        Ok(nth.and_then(|nth| self.kept.get(nth)).map(|entry| {
+            let mut line = String::new();
+            entry.push_line(&mut line);
+            line
+        }))
     }
 
     /// Shows `visit` the lines of entries that may be announced, from an entry on, with their sequence
@@ -47,8 +51,12 @@ impl Book {
         }
         let first = self.first_kept();
         let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        let lines = (first..).zip(&self.lines).skip(skipped);
-        lines.into_iter().all(|(sequence, (_, line))| visit(sequence, line));
+        let mut line = String::new();
+        self.kept.iter().skip(skipped).all(|entry| {
+            line.clear();
+            entry.push_line(&mut line);
+            visit(entry.sequence, &line)
+        });
         Ok(())
     }
 
@@ -56,7 +64,7 @@ impl Book {
     pub fn first_kept(&self) -> u64 {
         match self.volume {
             Some(_) => 0,
-            None => self.sequence - self.lines.len() as u64,
+            None => self.sequence - self.kept.len() as u64,
         }
     }
 
@@ -69,8 +77,11 @@ impl Book {
         match &self.volume {
             // Few are asked for, and all are charged: looking through them costs less than an index.
             None => {
-                let after = self.lines.iter().rev().position(|(of, _)| *of == Some(job));
-                Ok(after.map(|after| self.sequence - 1 - after as u64))
+                let charges = |entry: &&Entry| match &entry.record {
+                    Record::Charge(charge) => charge.job == job,
+                    _ => false,
+                };
+                Ok(self.kept.iter().rev().find(charges).map(|entry| entry.sequence))
             }
             Some(volume) => {
                 let bytes = volume.get(Table::Jobs, &job.0)?;

@@ -33,7 +33,7 @@ use crate::billing::terms::Illegal;
 use crate::billing::{JobId, MonthToDate, StorageMark, Tariff, TariffBook};
 use crate::job::queue::AccountIndex;
 use crate::ledger::account::{Account, AccountId};
-use crate::ledger::entry::Record;
+use crate::ledger::entry::{Entry, Record};
 use crate::ledger::hash::Hash;
 use crate::ledger::journal::{Committed, Journal, Pending};
 use crate::ledger::key::{KeyId, KeyRecord};
@@ -76,8 +76,10 @@ pub struct Book {
     /// Rows that others keep, to be written with them.
     rows: Batch,
     dirty: Dirty,
-    /// The last lines, where there is no volume to read them from, and the jobs that they charge.
-    lines: VecDeque<(Option<JobId>, String)>,
+    /// The last entries, where there is no volume to read them from.
+    kept: VecDeque<Entry>,
+    /// Where the line of each is written, to be hashed: always the same memory, at hand.
+    line: String,
 }
 
 /// An account, and what its entries come to.
@@ -181,7 +183,8 @@ impl Book {
             records: Vec::new(),
             rows: Batch::default(),
             dirty: Dirty::default(),
-            lines: VecDeque::new(),
+            kept: VecDeque::new(),
+            line: String::new(),
         }
     }
 
@@ -251,29 +254,20 @@ impl Book {
         if self.volume.is_some() {
             self.records.push((at_unix_ns, record));
         } else {
-            self.keep_line(at_unix_ns, record);
+            self.keep_entry(at_unix_ns, record);
             self.durable_until = self.sequence;
         }
         sequence
     }
 
-    /// The chain in memory: its last lines.
-    fn keep_line(&mut self, at_unix_ns: u64, record: Record) {
+    /// The chain in memory: its last entries.
+    fn keep_entry(&mut self, at_unix_ns: u64, record: Record) {
         let journal = self.journal.as_mut().expect("without a volume, the chain stays here");
-        let job = match &record {
-            Record::Charge(charge) => Some(charge.job),
-            _ => None,
-        };
-        let mut line = String::new();
-        if self.lines.len() == RECENT_BILLS_MAX
-            && let Some((_, oldest)) = self.lines.pop_front()
-        {
-            // Its memory is written over, which every job would ask for and give back otherwise.
-            line = oldest;
-            line.clear();
+        if self.kept.len() == RECENT_BILLS_MAX {
+            self.kept.pop_front();
         }
-        journal.append(at_unix_ns, record, &mut line);
-        self.lines.push_back((job, line));
+        self.line.clear();
+        self.kept.push_back(journal.append(at_unix_ns, record, &mut self.line));
     }
 
     /// What an entry changes: the fold that verifying a volume repeats.
