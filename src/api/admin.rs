@@ -42,7 +42,7 @@ pub struct NewAccount {
     #[serde(default)]
     pub name: String,
     /// The standard one unless given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
     pub tariff: Option<Arc<str>>,
     #[serde(default)]
     pub limits: AccountLimits,
@@ -54,10 +54,14 @@ pub struct NewAccount {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountChange {
+    #[serde(deserialize_with = "not_null")]
     pub name: Option<String>,
+    #[serde(deserialize_with = "not_null")]
     pub tariff: Option<Arc<str>>,
     pub limits: LimitsChange,
+    #[serde(deserialize_with = "not_null")]
     pub prepaid: Option<bool>,
+    #[serde(deserialize_with = "not_null")]
     pub closed: Option<bool>,
 }
 
@@ -84,6 +88,13 @@ pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// A field that need not be there, and isn't `null` where it is.
+pub(super) fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl AccountChange {
@@ -117,7 +128,7 @@ pub struct NewKey {
     #[serde(default)]
     pub label: String,
     /// It does not expire unless given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_null")]
     pub expires_in_seconds: Option<u64>,
 }
 

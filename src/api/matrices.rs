@@ -8,7 +8,7 @@ use core::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::api::admin::{given, rfc3339};
+use crate::api::admin::{given, not_null, rfc3339};
 use crate::formats::settings::parse_shape;
 use crate::gemm::Dtype;
 use crate::limits::{MATRICES_PER_REPLY, REFERENCE_NAME_BYTES_MAX};
@@ -218,6 +218,7 @@ pub struct MatrixChange {
     /// From now on; `null`: for ever.
     #[serde(deserialize_with = "given")]
     pub ttl_seconds: Option<Option<u64>>,
+    #[serde(deserialize_with = "not_null")]
     pub pinned: Option<bool>,
 }
 

@@ -98,8 +98,8 @@ impl<'de> Reader<'de> {
             return visitor.visit_i64(whole);
         }
         // Spelt `3.0` or `3e2`, it is the same number.
-        match number as u64 {
-            whole if number < WHOLE_MAX && whole as f64 == number => visitor.visit_u64(whole),
+        match number as i64 {
+            whole if number.abs() < WHOLE_MAX && whole as f64 == number => visitor.visit_i64(whole),
             _ => visitor.visit_f64(number),
         }
     }
@@ -366,6 +366,7 @@ mod tests {
         assert_eq!(read(text.as_bytes()), Ok(expected));
         assert_eq!(read(b"{}"), Ok(Thing::default()));
         assert_eq!(read(br#"{"colour":null}"#), Ok(Thing::default()));
+        assert_eq!(read(br#"{"change":-3.0}"#), Ok(Thing { change: -3, ..Thing::default() }));
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn changes_that_are_refused() {
             "invalid-value",
             "/limits/jobs_at_once",
         ),
+        (acme, json!({"closed": null}), 422, "wrong-type", "/closed"),
         ("/v1/admin/accounts/nobody", json!({}), 404, "unknown-account", ""),
         (keys, json!({"scopes": []}), 422, "invalid-value", "/scopes"),
         (
