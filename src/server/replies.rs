@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +16,7 @@ use crate::http::head::HeadError;
 use crate::http::{Payload, RequestHead, Response};
 use crate::inference::{self, Model};
 use crate::job::reply::{ReplyForm, Written};
+use crate::ledger::receipt::Receipt;
 use crate::limits::{
     BATCH_MAX, CHAIN_LENGTH_MAX, CHUNK_BYTES_MAX, DIMENSION_MAX, DRAIN_TIMEOUT_NS, EVENTS_MAX,
     EXPONENT_MAX, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, FIELDS_MAX,
@@ -147,15 +149,14 @@ impl Server {
         caller: Option<Caller>,
     ) -> Result<Response, Problem> {
         let response = match route {
+            Route::JobReceipt(job) if let Some(bill) = self.task_bill(*job, caller)? => {
+                let receipts = bill.lines.iter().map(|line| self.receipt_of(line));
+                let receipts = receipts.collect::<Result<Vec<_>, _>>()?;
+                Response::json(200, to_json(&json!({"job": job, "receipts": receipts})))
+            }
             Route::JobReceipt(job) => {
                 let bill = self.bill_for(*job, caller)?;
-                let receipt = self.book.receipt(bill.sequence);
-                let receipt = receipt.map_err(|error| self.ledger_problem(&error))?;
-                let receipt = receipt.ok_or_else(|| {
-                    let detail = format!("the entry of {job} is not kept any more");
-                    Problem::new(ProblemKind::UnknownJob, detail)
-                })?;
-                Response::json(200, to_json(&receipt))
+                Response::json(200, to_json(&self.receipt_of(&bill)?))
             }
             Route::ReceiptKeys => Response::json(200, to_json(self.book.receipt_keys())),
             Route::JobBill(job) if let Some(bill) = self.task_bill(*job, caller)? => {
@@ -252,6 +253,14 @@ impl Server {
                 Some(_) => format!("no job {job} of this account was done"),
                 None => format!("{job} is not among the last {RECENT_BILLS_MAX} jobs"),
             };
+            Problem::new(ProblemKind::UnknownJob, detail)
+        })
+    }
+
+    fn receipt_of(&mut self, bill: &Bill) -> Result<Receipt, Problem> {
+        let receipt = self.book.receipt(bill.sequence);
+        receipt.map_err(|error| self.ledger_problem(&error))?.ok_or_else(|| {
+            let detail = format!("the entry of {} is not kept any more", bill.charge.job);
             Problem::new(ProblemKind::UnknownJob, detail)
         })
     }

@@ -121,7 +121,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
         .with(vec![job.clone()], &[ProblemKind::UnknownJob, ProblemKind::JobNotDone])
         .needs(Scope::Read);
     let receipt = Operation::get("jobs", "receipt", "The receipt of a job", receipt_reply())
-        .with(vec![job_parameter], &[ProblemKind::UnknownJob])
+        .with(vec![job_parameter], &[ProblemKind::UnknownJob, ProblemKind::JobNotDone])
         .needs(Scope::Read);
     let keys = Operation::get(
         "jobs",
@@ -155,7 +155,10 @@ fn receipt_reply() -> Value {
     let line = json!({"type": "string", "description": "The line of the ledger, to the byte"});
     let receipt =
         object(&[("entry", line), ("hash", hex(64)), ("key", hex(16)), ("signature", base64())]);
-    unlike_reply("The entry of the job in the ledger, signed with Ed25519.", receipt)
+    let of_job = object(&[("job", reference("JobId")), ("receipts", array(receipt.clone()))]);
+    let description = "The entry of a product in the ledger, signed with Ed25519; those of the steps \
+        of a job that has gone on by itself.";
+    unlike_reply(description, json!({"oneOf": [receipt, of_job]}))
 }
 
 /// Public halves, as they are published.

@@ -129,6 +129,14 @@ fn a_chain_is_computed_in_the_cheapest_order_and_billed_by_the_step() {
     let amounts = lines.iter().map(|line| line["amount_micros"].as_u64().unwrap());
     assert_eq!(bill["amount_micros"], json!(amounts.sum::<u64>()));
     assert_eq!(json!(usage(&mut machine)), bill["amount_micros"]);
+    let path = format!("/v1/jobs/{}/receipt", id(&status));
+    let receipts = ask(&mut machine, "GET", &path, None).json();
+    let receipts = receipts["receipts"].as_array().unwrap_or_else(|| panic!("{receipts}"));
+    assert_eq!(receipts.len(), lines.len());
+    for (receipt, line) in receipts.iter().zip(lines) {
+        let entry = receipt["entry"].as_str().expect("a line");
+        assert!(entry.contains(line["job"].as_str().expect("an id")), "{entry} and {line}");
+    }
     let place = ask(&mut machine, "GET", &format!("/v1/jobs/{}/result", id(&status)), None);
     let matrix = status["results"][0]["matrix"].as_str().expect("an address");
     assert_eq!(
@@ -175,8 +183,10 @@ fn a_job_that_is_cancelled_costs_nothing() {
     let status = ask(&mut machine, "GET", &format!("/v1/jobs/{job}"), None).json();
     assert_eq!(status["state"], "cancelled", "{status}");
     assert_eq!((usage(&mut machine), machine.server.stored_bytes()), (0, 0));
-    let bill = ask(&mut machine, "GET", &format!("/v1/jobs/{job}/bill"), None);
-    assert_eq!(bill.json()["type"], "/problems/job-not-done");
+    for path in ["bill", "receipt"] {
+        let refused = ask(&mut machine, "GET", &format!("/v1/jobs/{job}/{path}"), None);
+        assert_eq!(refused.json()["type"], "/problems/job-not-done");
+    }
     assert_eq!(machine.server.promised_bytes(), 0);
 }
 
