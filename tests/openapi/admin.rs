@@ -1,7 +1,11 @@
 //! What operators do.
 
 use gemmule::ledger::Scope;
-use gemmule::limits::ACCOUNT_NAME_BYTES_MAX;
+use gemmule::limits::{
+    ACCOUNT_BURST_MAX, ACCOUNT_JOBS_AT_ONCE_MAX, ACCOUNT_NAME_BYTES_MAX,
+    ACCOUNT_REQUESTS_PER_SECOND_MAX, AMOUNT_MICROS_MAX, PRICE_MICROS_MAX, TARIFF_NAME_BYTES_MAX,
+    UNIX_SECONDS_MAX, VOLUME_TIERS_MAX,
+};
 use gemmule::problem::ProblemKind;
 use serde_json::{Value, json};
 
@@ -14,7 +18,7 @@ use crate::support::http::Response;
 const SHOWN_ONCE: &str = "The reply's `key` is shown this once: the service keeps its SHA-256.";
 
 /// Problems of every `POST`.
-const BODY_PROBLEMS: [ProblemKind; 7] = [
+const BODY_PROBLEMS: [ProblemKind; 8] = [
     ProblemKind::MalformedJson,
     ProblemKind::UnsupportedMediaType,
     ProblemKind::BodyTooLarge,
@@ -22,6 +26,7 @@ const BODY_PROBLEMS: [ProblemKind; 7] = [
     ProblemKind::UnknownField,
     ProblemKind::DuplicateField,
     ProblemKind::InvalidValue,
+    ProblemKind::WrongType,
 ];
 
 pub fn paths() -> Vec<(String, Vec<Operation>)> {
@@ -205,7 +210,12 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     let id = json!({"type": "string", "pattern": "^[a-z0-9-]{1,32}$"});
     let key_id = json!({"type": "string", "pattern": "^[0-9a-f]{16}$"});
     let scopes = json!({"type": "array", "items": {"enum": Scope::ALL.map(Scope::name)}});
-    let line = json!({"type": "string", "maxLength": ACCOUNT_NAME_BYTES_MAX});
+    let mut some_scopes = scopes.clone();
+    some_scopes["minItems"] = 1.into();
+    let line = json!({"type": "string", "maxLength": ACCOUNT_NAME_BYTES_MAX,
+        "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"});
+    let mut reason = line.clone();
+    reason["minLength"] = 1.into();
     let flag = json!({"type": "boolean"});
     let time = json!({"type": "string", "format": "date-time"});
     let perhaps = json!({"type": ["string", "null"], "format": "date-time"});
@@ -237,8 +247,11 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("revoked_at", perhaps),
     ];
     let new_id = [("id", reference("AccountId"))];
-    let new_key = [("scopes", scopes), ("label", line.clone()), ("expires_in_seconds", count())];
-    let amount = ("amount_micros", count());
+    let new_key =
+        [("scopes", some_scopes), ("label", line), ("expires_in_seconds", at_most(u64::MAX))];
+    let amount = json!({"type": "integer", "minimum": 1, "maximum": AMOUNT_MICROS_MAX});
+    let most = AMOUNT_MICROS_MAX as i64;
+    let credit = json!({"type": "integer", "minimum": -most, "maximum": most, "not": {"const": 0}});
     vec![
         ("AccountId", id),
         ("KeyId", key_id),
@@ -251,14 +264,14 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("KeyList", object(&[("keys", array(reference("Key")))])),
         ("MadeKey", object(&[[("key", text())].as_slice(), &key].concat())),
         ("NewKey", request(&["scopes"], &new_key)),
-        ("Rotation", request(&[], &[("overlap_seconds", count())])),
+        ("Rotation", request(&[], &[("overlap_seconds", at_most(u64::MAX))])),
         ("Revocation", request(&[], &[])),
         ("ReceiptKeyRotation", request(&[], &[])),
         (
             "Credit",
             request(
                 &["amount_micros", "reason"],
-                &[("amount_micros", integer), ("reason", line.clone())],
+                &[("amount_micros", credit), ("reason", reason.clone())],
             ),
         ),
         ("NewTariff", new_tariff()),
@@ -267,7 +280,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
             "Correction",
             request(
                 &["job", "amount_micros", "reason"],
-                &[("job", reference("JobId")), amount, ("reason", line)],
+                &[("job", reference("JobId")), ("amount_micros", amount), ("reason", reason)],
             ),
         ),
         (
@@ -285,25 +298,47 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
 /// What need not be given is 0, or empty, or 1000 thousandths.
 fn new_tariff() -> Value {
     let mut schema = tariff();
-    let optional = ["free_flops_per_month", "volume_tiers", "in_force_from_unix_s"];
+    let optional = ["free_flops_per_month", "volume_tiers"];
     let required = schema["required"].as_array_mut().expect("a list");
     required.retain(|name| !optional.iter().any(|other| name == other));
     schema["additionalProperties"] = false.into();
+    let properties = &mut schema["properties"];
+    properties["name"]["pattern"] = format!("^[a-z0-9-]{{1,{TARIFF_NAME_BYTES_MAX}}}$").into();
+    properties["currency"]["pattern"] = "^[A-Z]{3}$".into();
+    properties["version"] = json!({"type": "integer", "minimum": 1, "maximum": u32::MAX});
+    for (name, price) in properties.as_object_mut().expect("properties") {
+        if name.starts_with("micros_per") || name == "job_micros_min" {
+            *price = at_most(PRICE_MICROS_MAX);
+        }
+    }
+    properties["free_flops_per_month"] = at_most(u64::MAX);
+    properties["in_force_from_unix_s"] = at_most(UNIX_SECONDS_MAX);
+    let tiers = &mut properties["volume_tiers"];
+    tiers["maxItems"] = VOLUME_TIERS_MAX.into();
+    tiers["items"]["additionalProperties"] = false.into();
+    tiers["items"]["properties"]["from_flops"] = at_most(u64::MAX);
+    tiers["items"]["properties"]["per_mille"] = at_most(1000);
     schema
 }
 
+fn at_most(maximum: u64) -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": maximum})
+}
+
 fn limits() -> Value {
-    let names = [
-        "requests_per_second",
-        "burst",
-        "jobs_at_once",
-        "flops_per_day",
-        "amount_micros_per_month",
-        "stored_bytes_max",
-    ];
-    let limit = json!({"type": ["integer", "null"], "minimum": 0});
-    let mut limits = request(&[], &names.map(|name| (name, limit.clone())));
-    limits["description"] = "`null` is no limit.".into();
+    let limit = |minimum: u64, maximum: u64| json!({"type": ["integer", "null"], "minimum": minimum, "maximum": maximum});
+    let mut limits = request(
+        &[],
+        &[
+            ("requests_per_second", limit(1, ACCOUNT_REQUESTS_PER_SECOND_MAX.into())),
+            ("burst", limit(1, ACCOUNT_BURST_MAX.into())),
+            ("jobs_at_once", limit(1, ACCOUNT_JOBS_AT_ONCE_MAX.into())),
+            ("flops_per_day", limit(0, u64::MAX)),
+            ("amount_micros_per_month", limit(0, u64::MAX)),
+            ("stored_bytes_max", limit(0, u64::MAX)),
+        ],
+    );
+    limits["description"] = "`null` is no limit. A `burst` is of `requests_per_second`.".into();
     limits
 }
 

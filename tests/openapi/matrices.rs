@@ -140,7 +140,7 @@ fn page(after: &str) -> Vec<Value> {
 }
 
 fn store_query(digest: &str) -> Vec<Value> {
-    let seconds = json!({"type": "integer", "minimum": 1});
+    let seconds = json!({"type": "integer", "minimum": 1, "maximum": u64::MAX});
     let shape = json!({"type": "string", "pattern": "^[0-9]+x[0-9]+$"});
     vec![
         query("dtype", "What the elements are, or are converted to.", reference("Dtype")),
@@ -181,7 +181,7 @@ fn content_range() -> Value {
         "description": "`bytes 0-1048575/8388736`, `bytes 0-1048575/*` or `0-1048575`: where the \
             chunk belongs. Without it, it goes on where the last one ended.",
         "schema": {"type": "string",
-            "pattern": "^(bytes )?[0-9]{1,12}-[0-9]{1,12}(/([0-9]{1,12}|\\*))?$"},
+            "pattern": "^(bytes [0-9]{1,12}-[0-9]{1,12}/([0-9]{1,12}|\\*)|[0-9]{1,12}-[0-9]{1,12})$"},
     })
 }
 
@@ -314,8 +314,11 @@ fn cancel() -> Operation {
 fn read() -> Operation {
     let mut content = Map::new();
     for format in Format::ALL {
-        content.insert(format.media_type().into(), json!({"schema": {}}));
+        // Bytes have no schema.
+        content.insert(format.media_type().into(), json!({}));
     }
+    let mut part = content.clone();
+    part.retain(|media_type, _| media_type != "application/json");
     content["application/json"]["schema"] = reference("Matrix");
     let names =
         ["ETag", "Repr-Digest", "Accept-Ranges", "Content-Range", "Gemmule-Shape", "Gemmule-Dtype"];
@@ -325,6 +328,11 @@ fn read() -> Operation {
             `If-None-Match` with 304 where the tag is the same.",
         "headers": product_headers(&names),
         "content": content,
+    });
+    let part = json!({
+        "description": "The part of it that `Range` names.",
+        "headers": product_headers(&names),
+        "content": part,
     });
     let own = [
         ProblemKind::UnknownMatrix,
@@ -337,6 +345,10 @@ fn read() -> Operation {
     let mut operation = operation("get", "readMatrix", "A matrix", ("200", reply), &[&own]);
     let range = json!({"name": "Range", "in": "header", "schema": {"type": "string"}});
     operation.parameters = vec![matrix(), range];
+    operation.also = vec![
+        ("206", part),
+        ("304", nothing("It is the one that `If-None-Match` names.", &["ETag"])),
+    ];
     operation
 }
 
@@ -453,7 +465,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     let flag = json!({"type": "boolean"});
     let shape = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": count()});
     let name = format!("^[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{}}}$", REFERENCE_NAME_BYTES_MAX - 1);
-    let seconds = json!({"type": ["integer", "null"], "minimum": 1});
+    let seconds = json!({"type": ["integer", "null"], "minimum": 1, "maximum": u64::MAX});
     let stored = object(&[
         ("matrix", reference("MatrixId")),
         ("dtype", reference("Dtype")),

@@ -1,31 +1,24 @@
-"""What no schema can say of a job: that its matrices fit together.
+"""What no schema can say of a request: what is there for it to be about, and what fits together.
 
-Cases that are to be taken are made to fit; those that are to be refused stay as they are.
+Cases that are to be taken are made to fit, by `before_call`; those that are to be refused are made to
+be about what is there, so that they are refused for what is wrong with them.
 """
 
-import itertools
 import json
-import pathlib
 
+import operators
+import products
 import schemathesis
+import stored
+import things
 from hypothesis import strategies
+from products import MEDIA_TYPES
 from schemathesis import GenerationMode
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.meta import TestPhase
+from stored import FIXTURES
 
-FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "formats"
-MEDIA_TYPES = {
-    "npy": "application/x-npy",
-    "npz": "application/x-npz",
-    "safetensors": "application/vnd.safetensors",
-    "raw": "application/octet-stream",
-}
-DATATYPES = {"matmul_fp64": ("FP64", 8), "matmul_fp32": ("FP32", 4)}
-JSON_BYTES = "Inference-Header-Content-Length"
-SHAPES = ("a", "b", "c")
-TRANSPOSES = ("transpose_a", "transpose_b")
 SPAN = {"from": "2026-11-01", "until": "2026-11-24T08:00:00+01:00"}
-NUMBER_MAX = 1e9
-LENGTH_MAX = 8
 
 
 def register_bodies():
@@ -43,150 +36,97 @@ def register_bodies():
         schemathesis.openapi.media_type(media_type, strategies.sampled_from(bodies))
 
 
-@schemathesis.hook
-def before_call(context, case, kwargs):
-    if case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE:
-        case.query = fitting_readout(case.operation.label, case.query or {})
-        if case.operation.label == "POST /v1/jobs":
-            case.body = fitting_expression(case.body)
-            # Another job may have it.
-            case.headers.pop("Idempotency-Key", None)
-    is_infer = case.operation.label.endswith("/infer")
-    if not is_infer and case.operation.label != "POST /v1/multiply" or case.meta is None:
-        return
-    is_json = case.media_type == "application/json"
-    # No coding is applied, no digest made, JSON takes no query and has nothing behind it, so that none
-    # of these may be what a case is refused for unless it is what the case is about.
-    if not case.meta.is_negative_at(ParameterLocation.HEADER):
-        for name in ("Content-Encoding", "Content-Digest"):
-            case.headers.pop(name, None)
-        if is_json:
-            case.headers.pop(JSON_BYTES, None)
-    if is_json and not case.meta.is_negative_at(ParameterLocation.QUERY):
-        case.query = {}
-    if case.meta.generation.mode != GenerationMode.POSITIVE:
-        return
-    if is_infer:
-        datatype, element_bytes = DATATYPES[case.path_parameters["model"]]
-        if is_json:
-            case.body = fitting_request(case.body, datatype)
-        else:
-            text = json.dumps(binary_request(datatype, element_bytes)).encode()
-            case.body = text + bytes(2 * 4 * element_bytes)
-            case.headers[JSON_BYTES] = str(len(text))
-    elif is_json:
-        case.body = fitting(case.body)
-    else:
-        case.query = fitting_query(case.query or {}, case.media_type)
-
-
-def fitting_readout(label, query):
-    """The same with a span that begins before it ends, and a cursor that leads somewhere."""
-    query = dict(query)
-    if label == "GET /v1/usage":
-        query |= {name: time for name, time in SPAN.items() if name in query}
-    elif label == "GET /v1/usage/events":
-        query.pop("after", None)
-    elif label.endswith("/result"):
-        query.pop("name", None)
-    return query
-
-
-def fitting_expression(job):
+def fit_submit(case):
     """A job that can be done: an expression over operands that are there, in enough memory."""
     operands = {"A": {"data": [[1, 2], [3, 4]]}}
     expression = {"add": ["A", {"transpose": "A"}]}
     kept = ("priority", "deadline_seconds", "keep")
-    return {name: job[name] for name in kept if name in job} | {
-        "operands": operands,
-        "expression": expression,
-    }
+    settings = {name: case.body[name] for name in kept if name in case.body}
+    case.body = settings | {"operands": operands, "expression": expression}
+    # Another job may have it.
+    case.headers.pop("Idempotency-Key", None)
 
 
-def fitting(job):
-    """The same job with matrices whose shapes fit, and numbers whose product no dtype overflows."""
-    job = {name: job[name] for name in job if name != "beta" or "c" in job}
-    shapes = fitting_shapes(size(job["a"]), size(job["b"]), job)
-    for name in job:
-        if name in shapes:
-            job[name] = refilled(job[name], *shapes[name])
-        elif name in ("alpha", "beta"):
-            job[name] = bounded(job[name])
-    return job
+def fit_usage(case):
+    """A span that begins before it ends."""
+    case.query = case.query | {name: time for name, time in SPAN.items() if name in case.query}
 
 
-def fitting_shapes(a, b, settings):
-    is_a_transposed, is_b_transposed = (settings.get(name, False) for name in TRANSPOSES)
-    m, k = reversed(a) if is_a_transposed else a
-    n = b[0] if is_b_transposed else b[1]
-    shapes = {"a": a, "b": (n, k) if is_b_transposed else (k, n), "c": (m, n)}
-    # A matrix without rows can't be written as rows.
-    if any(rows == 0 for rows, _ in shapes.values()):
-        return dict.fromkeys(shapes, (1, 1))
-    return shapes
+def without(name):
+    """A cursor or a name leads somewhere, unless there is none."""
+
+    def fit(case):
+        case.query = {other: value for other, value in case.query.items() if other != name}
+
+    return fit
 
 
-def size(matrix):
-    """Rows and columns, of which a shape may tell more than are wanted here."""
-    if isinstance(matrix, dict):
-        rows, columns = matrix["shape"]
-        return int(min(rows, LENGTH_MAX)), int(min(columns, LENGTH_MAX))
-    return len(matrix), len(matrix[0])
+# What a path is about. The first that a path begins with counts.
+THINGS = {
+    "/v1/jobs/{job}:cancel": ("job", things.endless_job),
+    "/v1/jobs/{job}/receipt": ("job", things.product),
+    "/v1/jobs/{job}": ("job", things.ended_job),
+    "/v1/matrices/uploads/{upload}": ("upload", things.upload),
+    "/v1/matrices/{matrix}": ("matrix", things.matrix),
+    "/v1/references/{name}": ("name", things.reference),
+    "/v1/admin/accounts/{account}": ("account", things.account),
+    "/v1/admin/keys/{key}": ("key", things.key),
+}
+FITS = {
+    "POST /v1/multiply": products.fit_multiply,
+    "POST /v2/models/{model}/infer": products.fit_infer,
+    "POST /v2/models/{model}/versions/{version}/infer": products.fit_infer,
+    "POST /v1/jobs": fit_submit,
+    "GET /v1/jobs/{job}/result": without("name"),
+    "GET /v1/usage": fit_usage,
+    "GET /v1/usage/events": without("after"),
+    "POST /v1/matrices": stored.fit_store,
+    "POST /v1/matrices/uploads": stored.fit_begin,
+    "PATCH /v1/matrices/uploads/{upload}": stored.fit_chunk,
+    "PUT /v1/matrices/uploads/{upload}": stored.fit_chunk,
+    "GET /v1/matrices/{matrix}": stored.fit_read,
+    "PUT /v1/references/{name}": stored.fit_refer,
+    "POST /v1/admin/accounts": operators.fit_account,
+    "POST /v1/admin/accounts/{account}": operators.fit_account,
+    "POST /v1/admin/accounts/{account}/keys": operators.fit_lines,
+    "POST /v1/admin/accounts/{account}/credits": operators.fit_lines,
+    "POST /v1/admin/tariffs": operators.fit_tariff,
+    "POST /v1/admin/corrections": operators.fit_correction,
+}
 
 
-def refilled(matrix, rows, columns):
-    is_flat = isinstance(matrix, dict)
-    numbers = matrix["data"] if is_flat else itertools.chain.from_iterable(matrix)
-    numbers = itertools.cycle([bounded(number) for number in numbers] or [0])
-    if is_flat:
-        return {"shape": [rows, columns], "data": list(itertools.islice(numbers, rows * columns))}
-    return [list(itertools.islice(numbers, columns)) for _ in range(rows)]
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    if case.meta is None:
+        return
+    is_positive = case.meta.generation.mode == GenerationMode.POSITIVE
+    # In a walk from operation to operation a path is about what an operation before has made.
+    if case.meta.phase.name != TestPhase.STATEFUL:
+        put_thing(case)
+    if case.operation.label.endswith(("/infer", "/v1/multiply")):
+        products.clear(case)
+    if case.meta.is_negative_at(ParameterLocation.BODY) and isinstance(case.body, bytes):
+        # The tool takes what was registered where it looks for what is invalid, too.
+        case.body = case.body[:-1]
+    if is_positive and case.operation.label in FITS:
+        FITS[case.operation.label](case)
+        # It is to be taken still, though the tool finds no bytes valid that it has not made.
+        case._record_starting_state()
 
 
-def bounded(number):
-    return max(-NUMBER_MAX, min(NUMBER_MAX, number))
+def put_thing(case):
+    if case.meta.is_negative_at(ParameterLocation.PATH):
+        return
+    for path, (name, make) in THINGS.items():
+        if case.path.startswith(path):
+            case.path_parameters[name] = make()
+            return
 
 
-def fitting_query(query, media_type):
-    unfit = (*SHAPES, *TRANSPOSES, "beta")
-    query = {name: value for name, value in query.items() if name not in unfit}
-    if "alpha" in query:
-        query["alpha"] = bounded(float(query["alpha"]))
-    if media_type == MEDIA_TYPES["raw"]:
-        query = {name: query[name] for name in query if name != "dtype"}
-        query |= {"a": "2x3", "b": "3x4"}
-    return query
-
-
-def fitting_request(request, datatype):
-    """The same for the inference protocol: A, B and perhaps C, whatever the inputs were called."""
-    inputs = request["inputs"]
-    parameters = dict(request.get("parameters", {}))
-    # What comes as bytes is not for a schema to check.
-    parameters.pop("binary_data_output", None)
-    for name in ("alpha", "beta"):
-        if name in parameters:
-            parameters[name] = bounded(parameters[name])
-    if len(inputs) < 3:
-        parameters.pop("beta", None)
-    shapes = fitting_shapes(size(inputs[0]), size(inputs[1]), parameters)
-    fitted = []
-    for tensor, (name, shape) in zip(inputs, shapes.items()):
-        # Nested rows say no more than the numbers in them.
-        is_nested = [isinstance(item, list) for item in tensor.get("data", [])]
-        data = itertools.chain.from_iterable(
-            item if nested else [item] for item, nested in zip(tensor.get("data", []), is_nested)
-        )
-        filled = refilled({"data": list(data)}, *shape)
-        fitted.append({"name": name.upper(), "datatype": datatype, **filled})
-    return request | {"inputs": fitted, "parameters": parameters, "outputs": [{"name": "C"}]}
-
-
-def binary_request(datatype, element_bytes):
-    parameters = {"binary_data_size": 4 * element_bytes}
-    tensor = {"shape": [2, 2], "datatype": datatype, "parameters": parameters}
-    inputs = [tensor | {"name": name} for name in ("A", "B")]
-    return {"inputs": inputs, "parameters": {"binary_data_output": True}}
+@schemathesis.hook
+def after_call(context, case, response):
+    if case.operation.label == "POST /v1/matrices/uploads" and response.status_code == 202:
+        things.keep_upload(json.loads(response.content)["upload"])
 
 
 register_bodies()
