@@ -172,7 +172,7 @@ impl Server {
             }
             Pending::Other(Route::Submit(key), body, caller) => body.finish().and_then(|text| {
                 let caller = caller.expect("a job needs a scope");
-                self.answer_submission(id, &text, caller, key, now)
+                self.submit(id, text, caller, key, now)
             }),
             Pending::Matrix(body) => self.end_matrix(id, *body, now),
             Pending::Chunk(body) => self.end_chunk(id, *body, now),

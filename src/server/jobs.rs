@@ -115,7 +115,7 @@ impl Server {
         self.note_stored(now);
         self.bill_stored(id, job.account(), now);
         if let Outcome::Taken(taken) = outcome {
-            return self.end_deferral(id, *taken, now);
+            return self.end_submission(id, *taken, now);
         }
         let cancel = self.session_mut(id)?.job.take();
         let Outcome::Errand(done) = outcome else { return None };

@@ -156,7 +156,12 @@ impl Server {
         })
     }
 
-    fn retry(&mut self, key: Hash, now: Now) -> Result<Retry, Problem> {
+    /// A request that named a key.
+    ///
+    /// # Errors
+    ///
+    /// That another one with this key is being served, or that the volume can't be read.
+    pub(super) fn retry(&mut self, key: Hash, now: Now) -> Result<Retry, Problem> {
         match self.book.attempt(key, now.unix_ns).map_err(|error| self.ledger_problem(&error))? {
             Attempt::First(guard) => Ok(Retry { key, guard: Some(guard), done: None }),
             Attempt::Done(done) => Ok(Retry { key, guard: None, done: Some(done) }),

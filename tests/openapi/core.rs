@@ -2,6 +2,7 @@
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
+use gemmule::job::Job;
 use gemmule::limits::{MEMORY_BYTES_DEFAULT, SESSIONS_MAX_DEFAULT};
 use gemmule::server::{Access, Config, Server};
 use gemmule::time::Now;
@@ -19,8 +20,8 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
     replies.last().expect("a request")
 }
 
-/// A server, and what it is asked.
-pub struct Service(Server);
+/// A server, and jobs that nobody computes.
+pub struct Service(Server, Vec<Job>);
 
 impl Service {
     fn new(access: Access) -> Self {
@@ -33,7 +34,7 @@ impl Service {
             threads: 2,
             peak: Peak { f64: 139_000_000_000, f32: 278_000_000_000 },
         };
-        Self(Server::new(config, [3; 32]))
+        Self(Server::new(config, [3; 32]), Vec::new())
     }
 
     /// One that asks for keys.
@@ -75,14 +76,19 @@ impl Service {
     }
 
     fn exchange(&mut self, request: &[u8], is_computing: bool) -> Response {
-        let Self(server) = self;
+        let Self(server, held) = self;
         let session = server.open(NOW).expect("a session is free");
         // What a refused request leaves unread stays in the socket.
         let mut unsent = request;
         while !unsent.is_empty() && server.wants_input(session) {
             unsent = &unsent[server.receive(session, unsent, NOW)..];
         }
-        while is_computing && let Some(mut job) = server.next_job() {
+        while let Some(mut job) = server.next_job() {
+            // What is ready once the reply is there goes on by itself.
+            if !is_computing && !server.output(session).is_empty() {
+                held.push(job);
+                continue;
+            }
             while !job.advance(&Alone, &|| false) {}
             server.finish(job, NOW);
         }

@@ -17,7 +17,7 @@ use super::schemas::{object, reference, text};
 use crate::support::http::{Response, write_request};
 
 /// What can be wrong with what is asked, besides its text.
-const SUBMIT_PROBLEMS: [ProblemKind; 27] = [
+const SUBMIT_PROBLEMS: [ProblemKind; 28] = [
     ProblemKind::SpendingCapReached,
     ProblemKind::CreditExhausted,
     ProblemKind::UnknownMatrix,
@@ -35,6 +35,7 @@ const SUBMIT_PROBLEMS: [ProblemKind; 27] = [
     ProblemKind::ShapeMismatch,
     ProblemKind::LengthMismatch,
     ProblemKind::MalformedIdempotencyKey,
+    ProblemKind::IdempotencyKeyInUse,
     ProblemKind::IdempotencyKeyReused,
     ProblemKind::DailyFlopsExceeded,
     ProblemKind::TooManyJobs,

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::support::http::{Response, parse_response, write_request};
 use super::support::machine::Machine;
 use super::support::power::PowerCut;
-use super::{MIB, SECOND_NS, START_NS, ask, ask_with, machine, reply, send, settle, usage, wait};
+use super::{
+    MIB, SECOND_NS, START_NS, advance, ask, ask_with, machine, reply, send, settle, usage, wait,
+};
 
 const ASYNC: (&str, &str) = ("Prefer", "respond-async");
 const WAIT: (&str, &str) = ("Prefer", "respond-async, wait=20");
@@ -27,13 +29,6 @@ fn submit(machine: &mut Machine, fields: &[(&str, &str)]) -> SessionId {
     let session = send(machine, "POST", "/v1/multiply", fields, Some(&product()));
     advance(machine);
     session
-}
-
-/// Runs the next job to its end.
-fn advance(machine: &mut Machine) {
-    let mut next = machine.server.next_job().expect("it is ready");
-    while !next.advance(&Alone, &|| false) {}
-    machine.server.finish(next, machine.now);
 }
 
 /// Where a job is.

@@ -60,6 +60,24 @@ fn send(
     machine.send(&request)
 }
 
+/// Submits a job, and does what comes before it begins.
+fn submit(
+    machine: &mut Machine,
+    fields: &[(&str, &str)],
+    job: &Value,
+) -> gemmule::server::SessionId {
+    let session = send(machine, "POST", "/v1/jobs", fields, Some(job));
+    advance(machine);
+    session
+}
+
+/// Runs the next job to its end.
+fn advance(machine: &mut Machine) {
+    let mut next = machine.server.next_job().expect("it is ready");
+    while !next.advance(&gemmule::gemm::Alone, &|| false) {}
+    machine.server.finish(next, machine.now);
+}
+
 fn reply(machine: &mut Machine, session: gemmule::server::SessionId) -> Response {
     let text = machine.read(session);
     let (response, _) = parse_response(text.as_bytes(), false, true)
@@ -173,9 +191,29 @@ fn a_key_takes_a_job_once() {
 }
 
 #[test]
+fn a_key_is_taken_while_its_request_is_read() {
+    let mut machine = machine();
+    let key = [("Idempotency-Key", "\"a\"")];
+    let first = send(&mut machine, "POST", "/v1/jobs", &key, Some(&chain()));
+    let second = send(&mut machine, "POST", "/v1/jobs", &key, Some(&chain()));
+    assert_eq!(machine.read(first), "", "nothing of it lasts yet");
+    assert_eq!(reply(&mut machine, second).json()["type"], "/problems/idempotency-key-in-use");
+    settle(&mut machine);
+    assert_eq!(reply(&mut machine, first).status, 202);
+    // And one that was a product's is no job's.
+    let product = json!({"a": [[1]], "b": [[2]]});
+    let key = [("Idempotency-Key", "\"b\"")];
+    let done = ask_with(&mut machine, "POST", "/v1/multiply", &key, Some(&product));
+    assert_eq!(done.status, 200, "{}", done.text());
+    let refused = ask_with(&mut machine, "POST", "/v1/jobs", &key, Some(&chain())).json();
+    assert_eq!(refused["type"], "/problems/idempotency-key-reused");
+    assert_eq!(machine.server.promised_bytes(), 32, "the result of the job alone");
+}
+
+#[test]
 fn a_job_that_is_cancelled_costs_nothing() {
     let mut machine = machine();
-    let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&chain()));
+    let session = submit(&mut machine, &[], &chain());
     let taken = reply(&mut machine, session).json();
     let job = taken["job"].as_str().expect("an id").to_owned();
     let cancelled = ask(&mut machine, "POST", &format!("/v1/jobs/{job}:cancel"), None);
@@ -195,7 +233,7 @@ fn a_job_is_given_up_at_its_deadline() {
     let mut machine = machine();
     let mut late = chain();
     late["deadline_seconds"] = json!(10);
-    let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&late));
+    let session = submit(&mut machine, &[], &late);
     let job = reply(&mut machine, session).json()["job"].as_str().expect("an id").to_owned();
     // Nobody computes.
     let held = machine.server.next_job().expect("it is ready");
@@ -213,12 +251,12 @@ fn a_job_is_given_up_at_its_deadline() {
 #[test]
 fn who_waits_is_answered_at_the_end_or_in_time() {
     let mut machine = machine();
-    let session = send(&mut machine, "POST", "/v1/jobs", &[("Prefer", "wait=20")], Some(&chain()));
+    let session = submit(&mut machine, &[("Prefer", "wait=20")], &chain());
     assert_eq!(machine.read(session), "", "it is not done yet");
     settle(&mut machine);
     let done = reply(&mut machine, session);
     assert_eq!((done.status, &done.json()["state"]), (200, &json!("finished")));
-    let session = send(&mut machine, "POST", "/v1/jobs", &[("Prefer", "wait=20")], Some(&chain()));
+    let session = submit(&mut machine, &[("Prefer", "wait=20")], &chain());
     let held = machine.server.next_job().expect("it is ready");
     wait(&mut machine, 21);
     machine.server.expire(machine.now);
@@ -232,7 +270,7 @@ fn who_waits_is_answered_at_the_end_or_in_time() {
 fn those_who_follow_are_told_of_the_end_once_it_lasts() {
     let disk = PowerCut::device(96 * MIB);
     let mut machine = Machine::boot_with(&disk, 256 * MIB, START_NS).expect("it boots");
-    let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&chain()));
+    let session = submit(&mut machine, &[], &chain());
     let job = reply(&mut machine, session).json()["job"].as_str().expect("an id").to_owned();
     let follower = send(&mut machine, "GET", &format!("/v1/jobs/{job}/events"), &[], None);
     let begun = machine.read(follower);
@@ -253,7 +291,7 @@ fn a_machine_goes_on_with_what_the_one_before_it_had_begun() {
     let unix_ns = START_NS;
     let job = {
         let mut machine = Machine::boot_with(&disk, 256 * MIB, unix_ns).expect("it boots");
-        let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&chain()));
+        let session = submit(&mut machine, &[], &chain());
         let job = reply(&mut machine, session).json()["job"].as_str().expect("an id").to_owned();
         let mut begun = machine.server.next_job().expect("it is ready");
         // Two operands, and half of the first step.
@@ -278,7 +316,7 @@ fn a_machine_goes_on_with_what_the_one_before_it_had_begun() {
 fn a_drained_machine_stops_where_it_is() {
     let disk = PowerCut::device(96 * MIB);
     let mut machine = Machine::boot_with(&disk, 256 * MIB, START_NS).expect("it boots");
-    let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&chain()));
+    let session = submit(&mut machine, &[], &chain());
     let job = reply(&mut machine, session).json()["job"].as_str().expect("an id").to_owned();
     let mut begun = machine.server.next_job().expect("it is ready");
     assert!(!begun.advance(&gemmule::gemm::Alone, &|| false));
@@ -299,7 +337,7 @@ fn a_drained_machine_stops_where_it_is() {
 fn a_machine_that_ends_answers_those_who_wait() {
     let mut machine = machine();
     let wait = [("Prefer", "wait=60")];
-    let session = send(&mut machine, "POST", "/v1/jobs", &wait, Some(&chain()));
+    let session = submit(&mut machine, &wait, &chain());
     let mut begun = machine.server.next_job().expect("it is ready");
     machine.server.drain(machine.now);
     assert!(begun.advance(&gemmule::gemm::Alone, &|| false), "it comes back at once");
@@ -317,7 +355,7 @@ fn a_status_tells_of_a_step_that_goes_on() {
         "operands": {"A": {"data": ones}},
         "expression": {"iterate": {"a": "A", "x": "A", "steps": 100}},
     });
-    let session = send(&mut machine, "POST", "/v1/jobs", &[], Some(&job));
+    let session = submit(&mut machine, &[], &job);
     let path = format!("/v1/jobs/{}", id(&reply(&mut machine, session).json()));
     let mut begun = machine.server.next_job().expect("it is ready");
     let (asked, middle) = (AtomicUsize::new(0), Barrier::new(2));

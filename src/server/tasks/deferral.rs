@@ -9,10 +9,8 @@ use alloc::vec::Vec;
 use core::mem;
 use core::ops::Range;
 
-use super::Task;
-use super::Wants;
+use super::Taken;
 use super::clerk::{Clerk, Wishes};
-use super::delivery::Wish;
 use super::submit::check_is_same;
 use crate::api::{MultiplyReader, MultiplyRequest, Operation};
 use crate::billing::JobId;
@@ -44,15 +42,6 @@ const SLICE_BYTES: usize = 256 * 1024;
 /// Names the fingerprint of a request in the place of what it is computed by. Fingerprints are kept on
 /// volumes, so another way of making them needs another name.
 const REQUEST: &str = "request 1";
-
-/// A job that a request for a product has become.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    job: JobId,
-    /// `None` where it was taken before.
-    task: Option<Box<Task>>,
-    form: ReplyForm,
-}
 
 impl Server {
     /// Whether a request for a product is to become a job that goes on by itself. One that was answered
@@ -105,40 +94,6 @@ impl Server {
         let deferral = Box::new(Deferral { clerk, form, known, stage: Stage::Read(input) });
         self.send_errand(session, account, deferral, promise, now);
         Ok(())
-    }
-
-    /// A job was made of a request: its session, where it has an answer now.
-    pub(in crate::server) fn end_deferral(
-        &mut self,
-        session: SessionId,
-        taken: Taken,
-        now: Now,
-    ) -> Option<SessionId> {
-        let Taken { job, task, form } = taken;
-        let is_replayed = task.is_none();
-        if let Some(task) = task {
-            self.tasks.insert(*task);
-        }
-        let wait_ns = self.session_mut(session).and_then(|session| {
-            session.job = None;
-            session.wait_ns.take()
-        });
-        let wish = Wish { form, wait_ns, is_replayed };
-        let is_answered = match wait_ns.filter(|wait_ns| *wait_ns > 0) {
-            Some(wait_ns) => {
-                let wants = Wants::Product(Box::new(wish));
-                self.wait_for_task(session, job, (wait_ns, wants), now);
-                false
-            }
-            None => {
-                let response = self.accepted_product(job, &wish);
-                let until = self.book.sequence();
-                self.answer_when_durable(session, response, None, until, now)
-            }
-        };
-        self.start_tasks(now);
-        self.set_task_timer(now);
-        is_answered.then_some(session)
     }
 }
 
@@ -272,7 +227,7 @@ impl Deferral {
         let fingerprint = operation_key(&moving.program.steps[0], &ids, REQUEST);
         if let Some((job, before)) = known {
             check_is_same(job, before, fingerprint)?;
-            return Ok(Taken { job, task: None, form });
+            return Ok(Taken { job, task: None, form: Some(form) });
         }
         let (job, store) = (clerk.id, clerk.desk.store.clone());
         let key = clerk.payer.retry.as_ref().map(|retry| retry.key);
@@ -288,7 +243,7 @@ impl Deferral {
         });
         let (inputs, program) = (inputs.collect(), moving.program.clone());
         match clerk.take(program, inputs, wishes, moving.memory_bytes, idempotency) {
-            Ok(task) => Ok(Taken { job, task: Some(Box::new(task)), form }),
+            Ok(task) => Ok(Taken { job, task: Some(Box::new(task)), form: Some(form) }),
             Err(problem) => {
                 moving.give_up(&store);
                 Err(problem)

@@ -12,6 +12,7 @@ mod ended;
 mod followers;
 mod open;
 mod status;
+mod submission;
 mod submit;
 
 use alloc::boxed::Box;
@@ -36,8 +37,9 @@ use crate::store::MatrixNumber;
 use crate::task::{Control, Order, Record, State, TaskRun};
 use crate::time::{Now, SECOND_NS};
 
-pub(crate) use deferral::Taken;
 use delivery::Wish;
+
+pub(crate) use submit::Taken;
 
 /// How soon a job that waits for memory is thought of again, if nothing ends before.
 const RETRY_NS: u64 = SECOND_NS;

@@ -1,5 +1,6 @@
-//! `POST /v1/jobs`: from the text of a request to a job that waits for its turn.
+//! `POST /v1/jobs`: from a whole request to a job that waits for its turn.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,24 +8,23 @@ use alloc::vec::Vec;
 use rand_chacha::rand_core::RngCore;
 use serde::Serialize;
 
-use super::clerk::{Clerk, Speed, TaskQuote, Wishes};
+use super::clerk::{Clerk, Speed, TaskQuote};
+use super::delivery::Wish;
+use super::submission::Submission;
 use super::{Task, Tasks, Wants};
 use crate::api::to_json;
-use crate::base64;
 use crate::billing::JobId;
-use crate::expression::{self, JobRequest, OperandContent};
 use crate::http::Response;
-use crate::ledger::AccountId;
+use crate::job::memory_problem;
+use crate::job::reply::ReplyForm;
 use crate::ledger::allowance::LimitReached;
-use crate::ledger::entry::Idempotency;
 use crate::ledger::hash::Hash;
 use crate::limits::TASKS_WAITING_MAX;
 use crate::problem::{Problem, ProblemKind};
-use crate::server::payer::{Caller, Payer};
+use crate::server::payer::{Caller, Payer, Retry};
 use crate::server::replies::draining;
 use crate::server::{Server, SessionId};
-use crate::store::{Layout, MatrixId, Store};
-use crate::task::{InputRecord, Record};
+use crate::task::Record;
 use crate::time::Now;
 
 /// What is said of a job that was taken.
@@ -36,85 +36,93 @@ struct Accepted {
     quote: TaskQuote,
 }
 
-/// Operands of a request that were found.
+/// A job that a request has become.
 #[derive(Debug)]
-struct Found {
-    layouts: Vec<Layout>,
-    inputs: Vec<(InputRecord, Option<MatrixId>)>,
+pub(crate) struct Taken {
+    pub(super) job: JobId,
+    /// `None` where it was taken before.
+    pub(super) task: Option<Box<Task>>,
+    /// How the product is sent that was asked for, where the request was for one.
+    pub(super) form: Option<ReplyForm>,
 }
 
 impl Server {
-    /// Takes a job, or says which job this request was taken as before, and answers: at once, or when it
-    /// has ended or the client has waited for as long as it would.
+    /// Sets out to take a job, or says which job this request was taken as before.
     ///
     /// # Errors
     ///
-    /// A problem with what is asked, or the limit that it exceeds.
-    pub(in crate::server) fn answer_submission(
+    /// That its key is another's, or the limit that it exceeds.
+    pub(in crate::server) fn submit(
         &mut self,
         session: SessionId,
-        body: &[u8],
+        text: Vec<u8>,
         caller: Caller,
         key: Option<Hash>,
         now: Now,
     ) -> Result<(), Problem> {
-        let (job, is_replayed) = self.submit(body, caller, key, now)?;
-        match self.session_mut(session).and_then(|session| session.wait_ns.take()) {
-            Some(wait_ns) => self.wait_for_task(session, job, (wait_ns, Wants::Job), now),
-            None => {
-                let response = self.accepted(job, is_replayed);
-                let until = self.book.sequence();
-                self.answer_when_durable(session, response, None, until, now);
-            }
-        }
-        self.start_tasks(now);
-        self.set_task_timer(now);
-        Ok(())
-    }
-
-    /// The job, and whether it was taken before.
-    fn submit(
-        &mut self,
-        body: &[u8],
-        caller: Caller,
-        key: Option<Hash>,
-        now: Now,
-    ) -> Result<(JobId, bool), Problem> {
         if self.is_draining() {
             return Err(draining());
         }
-        let fingerprint = Hash::of(body);
+        let fingerprint = Hash::of(&text);
         if let Some(job) = key.and_then(|key| self.tasks.job_of_key(&key)) {
             check_is_same(job, self.tasks.fingerprint_of(job), fingerprint)?;
-            return Ok((job, true));
+            self.end_submission(session, Taken { job, task: None, form: None }, now);
+            return Ok(());
         }
         self.check_room_for_task()?;
         let allowance = self.allow(caller.account, now).map_err(LimitReached::into_problem)?;
-        let request = JobRequest::parse(body)?;
+        let retry = key.map(|key| self.retry(key, now)).transpose()?;
+        if let Some(Retry { done: Some(done), .. }) = &retry {
+            check_is_same(done.job, None, fingerprint)?;
+        }
         let tariff = self.tariff_of(caller.account, now)?;
-        let payer = Payer { account: caller.account, tariff, retry: None, allowance };
-        let mut clerk = self.clerk(payer, body.len() as u64, now);
-        let Found { layouts, inputs } = operands(&request, &clerk.desk.account, &self.store)?;
-        let program = expression::plan(&request, &layouts)?;
-        let quote = clerk.admit(&program, request.memory_bytes, 0)?;
-        // Those that no result needs are not the program's.
-        let inputs = program.inputs.iter().map(|input| {
-            let at = request.operands.iter().position(|operand| operand.name == input.name);
-            inputs[at.expect("an input is an operand")].clone()
+        let payer = Payer { account: caller.account, tariff, retry, allowance };
+        let clerk = self.clerk(payer, text.len() as u64, now);
+        // The text, and what is read of it.
+        let needed_bytes = 2 * text.len();
+        let promise = self.memory.promise(needed_bytes);
+        let promise = promise.map_err(|shortage| memory_problem(shortage, needed_bytes))?;
+        let submission = Box::new(Submission { clerk, text, fingerprint });
+        self.send_errand(session, caller.account, submission, promise, now);
+        Ok(())
+    }
+
+    /// A job was made of a request, or was there: answers at once, or when it has ended or the client has
+    /// waited for as long as it would. The session, where it has an answer now.
+    pub(in crate::server) fn end_submission(
+        &mut self,
+        session: SessionId,
+        taken: Taken,
+        now: Now,
+    ) -> Option<SessionId> {
+        let Taken { job, task, form } = taken;
+        let is_replayed = task.is_none();
+        if let Some(task) = task {
+            self.tasks.insert(*task);
+        }
+        let wait_ns = self.session_mut(session).and_then(|session| {
+            session.job = None;
+            session.wait_ns.take()
         });
-        let inputs = inputs.collect();
-        let references = program.results.iter().map(|result| request.reference_of(&result.name));
-        let wishes = Wishes {
-            priority: request.priority,
-            deadline_seconds: request.deadline_seconds,
-            keep_seconds: request.keep_seconds,
-            references: references.collect(),
+        let wish = form.map(|form| Box::new(Wish { form, wait_ns, is_replayed }));
+        let later = match &wish {
+            Some(wish) => self.accepted_product(job, wish),
+            None => self.accepted(job, is_replayed),
         };
-        let idempotency = key.map(|key| Idempotency { key, fingerprint });
-        let taken = clerk.take(program, inputs, wishes, quote.memory_bytes, idempotency)?;
-        let job = taken.control.id();
-        self.tasks.insert(taken);
-        Ok((job, false))
+        let is_answered = match wait_ns.filter(|wait_ns| *wait_ns > 0) {
+            Some(wait_ns) => {
+                let wants = wish.map_or(Wants::Job, Wants::Product);
+                self.wait_for_task(session, job, (wait_ns, wants), now);
+                false
+            }
+            None => {
+                let until = self.book.sequence();
+                self.answer_when_durable(session, later, None, until, now)
+            }
+        };
+        self.start_tasks(now);
+        self.set_task_timer(now);
+        is_answered.then_some(session)
     }
 
     /// Who takes a job of a request of so many bytes.
@@ -211,33 +219,4 @@ impl Tasks {
         let has_ended = |task: &&Task| task.control.with(|record| record.state.has_ended());
         self.by_id.values().filter(|task| !has_ended(task)).count()
     }
-}
-
-/// Finds the operands among what the account keeps.
-fn operands(request: &JobRequest, account: &AccountId, store: &Store) -> Result<Found, Problem> {
-    let mut found = Found { layouts: Vec::new(), inputs: Vec::new() };
-    for operand in &request.operands {
-        let place = || format!("/operands/{}", operand.name);
-        let id = match &operand.content {
-            OperandContent::Inline(inline) => {
-                let mut text = String::new();
-                base64::push(&mut text, inline.bytes());
-                found.layouts.push(inline.layout());
-                found.inputs.push((InputRecord::Inline(text), None));
-                continue;
-            }
-            OperandContent::Matrix(id) => *id,
-            OperandContent::Reference(name) => store.reference(account, name).ok_or_else(|| {
-                let detail = format!("the account calls no matrix {name}");
-                Problem::new(ProblemKind::UnknownReference, detail).at(place())
-            })?,
-        };
-        let stored = store.find(account, id).ok_or_else(|| {
-            let detail = format!("the account keeps no matrix {id}");
-            Problem::new(ProblemKind::UnknownMatrix, detail).at(place())
-        })?;
-        found.layouts.push(stored.layout());
-        found.inputs.push((InputRecord::Stored(stored.number()), Some(id)));
-    }
-    Ok(found)
 }
