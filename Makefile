@@ -24,7 +24,7 @@ help:
 	@echo 'make lint      format and lints'
 	@echo 'make bench-vm  the image against a Linux virtual machine with the same service'
 	@echo 'make bench-gemm   the multiply against every library one could link instead'
-	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and against axum'
+	@echo 'make bench-http   the Linux server against FastAPI with NumPy, and axum; ARGUMENTS=--all-cores'
 	@echo 'make bench-json   numbers read from JSON and printed to it, against serde_json'
 	@echo 'make bench-fairness  what a burst from one account costs another'
 	@echo 'make bench-ledger  jobs that wait for their charges to last, a large ledger, bad keys'
@@ -147,7 +147,7 @@ bench-http: host
 	$(CARGO) build --release --manifest-path benches/http/Cargo.toml
 	@# Both, whatever becomes of the first.
 	status=0; $(CARGO) bench --bench json || status=1; \
-	$(CARGO) run --release --manifest-path benches/http/Cargo.toml || status=1; exit $$status
+	$(CARGO) run --release --manifest-path benches/http/Cargo.toml -- $(ARGUMENTS) || status=1; exit $$status
 
 clean:
 	$(CARGO) clean

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::http::{Client as CheckingClient, Response};
 use crate::job::{Job, Kind};
-use crate::server::{self, Name, Server};
+use crate::server::{self, Cores, Name, Server};
 
 const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -32,12 +32,13 @@ struct Figure {
 #[derive(Default)]
 pub struct Figures {
     figures: Vec<Figure>,
+    cores: Cores,
     pub wrongs: Vec<String>,
 }
 
-pub fn measure(servers: &[Server]) -> Figures {
-    let mut figures = Figures::default();
-    let jobs = Kind::ALL.map(Job::new);
+pub fn measure(servers: &[Server], kinds: &[Kind], cores: Cores) -> Figures {
+    let mut figures = Figures { cores, ..Figures::default() };
+    let jobs: Vec<Job> = kinds.iter().copied().map(Job::new).collect();
     let mut runs = Vec::new();
     for (job, server) in jobs.iter().flat_map(|job| servers.iter().map(move |server| (job, server)))
     {
@@ -92,9 +93,14 @@ fn run(job: &Job, server: &Server, body_start: &[u8]) -> io::Result<Figure> {
 
 impl Figures {
     /// Whether, in some round, neither the server nor the client had its core for itself: then others
-    /// were using them, and the rates are no measure.
+    /// were using them, and the rates are no measure. Where both share all cores, one of them at least
+    /// is as busy as the server that has one thread.
     pub fn is_disturbed(&self) -> bool {
-        self.figures.iter().any(|figure| figure.server_busy.max(figure.client_busy) < 0.85)
+        let busy = |figure: &Figure| match self.cores {
+            Cores::OneEach => figure.server_busy.max(figure.client_busy),
+            Cores::Shared => figure.server_busy + figure.client_busy,
+        };
+        self.figures.iter().any(|figure| busy(figure) < 0.85)
     }
 
     fn wrong(&mut self, kind: Kind, name: Name, error: &str) {

@@ -1,4 +1,4 @@
-//! The servers that are compared, each a process of one thread on a core of its own.
+//! The servers that are compared, each a process: of one thread on a core of its own, or as it comes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +13,16 @@ const SERVER_CORE: &str = "1";
 const CLIENT_CORE: &str = "0";
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the processes run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cores {
+    /// A server of one thread on a core, and the client on another.
+    #[default]
+    OneEach,
+    /// All on all.
+    Shared,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -50,27 +60,38 @@ impl Name {
         }
     }
 
-    fn command(self, port: u16) -> Command {
+    fn command(self, port: u16, cores: Cores) -> Command {
         let program = match self {
             Self::Ours => target_dir().join("release/gemmule"),
             Self::FastApi | Self::FastApiDeclared => peers_dir().join("bin/uvicorn"),
             Self::Axum => std::env::current_exe().unwrap_or_default().with_file_name("axum-peer"),
         };
-        let mut command = Command::new("taskset");
-        command.args(["--cpu-list", SERVER_CORE]).arg(program);
+        let mut command = match cores {
+            Cores::OneEach => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", SERVER_CORE]).arg(program);
+                command
+            }
+            Cores::Shared => Command::new(program),
+        };
         match self {
-            // Without compute threads the one that does I/O multiplies too, as the peers' does.
             Self::Ours => {
                 let listen = format!("127.0.0.1:{port}");
-                command.args(["serve", "--anonymous", "--threads", "0", "--listen", &listen]);
+                command.args(["serve", "--anonymous", "--listen", &listen]);
+                if cores == Cores::OneEach {
+                    // Without compute threads the one that does I/O multiplies too, as the peers' does.
+                    command.args(["--threads", "0"]);
+                }
             }
             Self::FastApi | Self::FastApiDeclared => {
                 command.args(["peer:app", "--loop", "uvloop", "--http", "httptools"]);
                 command.args(["--no-access-log", "--no-proxy-headers", "--log-level", "warning"]);
                 command.args(["--app-dir", env!("CARGO_MANIFEST_DIR")]);
                 command.args(["--port", &port.to_string()]);
-                // NumPy's BLAS would start a thread for each core it may not use.
-                command.env("OPENBLAS_NUM_THREADS", "1");
+                if cores == Cores::OneEach {
+                    // NumPy's BLAS would start a thread for each core it may not use.
+                    command.env("OPENBLAS_NUM_THREADS", "1");
+                }
                 command.env("PYTHONDONTWRITEBYTECODE", "1");
             }
             Self::Axum => {
@@ -89,10 +110,10 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(name: Name) -> io::Result<Self> {
+    pub fn start(name: Name, cores: Cores) -> io::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         // Our bills go where they would go in service: to a file, or away.
-        let child = name.command(port).stdout(Stdio::null()).spawn()?;
+        let child = name.command(port, cores).stdout(Stdio::null()).spawn()?;
         let mut server = Self { name, addr: (Ipv4Addr::LOCALHOST, port).into(), child };
         let end = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(server.addr).is_err() {
@@ -120,8 +141,11 @@ impl Drop for Server {
     }
 }
 
-/// Keeps this thread, the client's, on its core.
-pub fn pin_client() -> io::Result<()> {
+/// Keeps this thread, the client's, on its core where it has one.
+pub fn place_client(cores: Cores) -> io::Result<()> {
+    if cores == Cores::Shared {
+        return Ok(());
+    }
     let id = std::process::id().to_string();
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", "--pid", CLIENT_CORE, &id]).stdout(Stdio::null());
