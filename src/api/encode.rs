@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::array;
 
 use crate::gemm::{Dtype, Element, Shape};
+use crate::json::{PRINTED_BYTES_MAX, eight_digits, print_plain};
 use crate::limits::JSON_NUMBER_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 
@@ -13,7 +14,7 @@ const ELEMENTS_PER_SLICE: usize = 1024;
 
 /// Elements that are printed before the first of them is copied: a copy right behind would wait for
 /// the stores of the printing, which are of other sizes.
-const PRINTED_AHEAD: usize = 4;
+const PRINTED_AHEAD: usize = 8;
 
 /// Room kept behind the matrix for the bill, so that adding it moves nothing.
 const BILL_BYTES: usize = 640;
@@ -146,28 +147,62 @@ fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), 
     if !all_finite && let Some(index) = elements.iter().position(|element| !element.is_finite()) {
         return Err(index);
     }
-    let mut numbers: [zmij::Buffer; PRINTED_AHEAD] = array::from_fn(|_| zmij::Buffer::new());
     let (groups, rest) = elements.as_chunks::<PRINTED_AHEAD>();
     for group in groups {
         if let Some(integers) = short_integers(group) {
             for integer in integers {
                 append_integer(integer, text);
             }
-            continue;
+        } else if T::DTYPE == Dtype::F64 {
+            append_f64(bytemuck::cast_slice(group), text);
+        } else {
+            append_any(group, text);
         }
-        let mut group = group.iter();
-        let printed = numbers.each_mut().map(|number| {
-            let element = group.next().expect("a group has an element for each buffer");
-            number.format_finite(*element).as_bytes()
-        });
-        for number in printed {
-            append_short(number, text);
-        }
+    }
+    if T::DTYPE == Dtype::F64 {
+        append_f64(bytemuck::cast_slice(rest), text);
+        return Ok(());
     }
     for element in rest {
-        append_short(numbers[0].format_finite(*element).as_bytes(), text);
+        append_short(zmij::Buffer::new().format_finite(*element).as_bytes(), text);
     }
     Ok(())
+}
+
+/// Appends up to [`PRINTED_AHEAD`] elements, a comma behind each.
+#[inline(never)]
+fn append_f64(elements: &[f64], text: &mut Vec<u8>) {
+    let mut printed = [0; PRINTED_AHEAD * (PRINTED_BYTES_MAX + 1)];
+    let mut end = 0;
+    for element in elements {
+        let Some(place) = printed[end..].first_chunk_mut() else { break };
+        let length = print_plain(*element, place).unwrap_or_else(|| print_any(*element, place));
+        printed[end + length] = b',';
+        end += length + 1;
+    }
+    text.extend_from_slice(&printed[..end]);
+}
+
+#[cold]
+fn print_any(element: f64, place: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
+    let mut number = zmij::Buffer::new();
+    let number = number.format_finite(element).as_bytes();
+    place[..number.len()].copy_from_slice(number);
+    number.len()
+}
+
+/// Appends elements of any type, a comma behind each.
+#[inline(always)]
+fn append_any<T: Element>(elements: &[T; PRINTED_AHEAD], text: &mut Vec<u8>) {
+    let mut numbers: [zmij::Buffer; PRINTED_AHEAD] = array::from_fn(|_| zmij::Buffer::new());
+    let mut elements = elements.iter();
+    let printed = numbers.each_mut().map(|number| {
+        let element = elements.next().expect("an element for each buffer");
+        number.format_finite(*element).as_bytes()
+    });
+    for number in printed {
+        append_short(number, text);
+    }
 }
 
 /// The integers that elements are, if all of them are, and have up to eight digits: then those are the
@@ -205,19 +240,6 @@ fn append_integer(integer: i64, text: &mut Vec<u8>) {
     text.extend_from_slice(&digits.to_le_bytes());
     text.truncate(start + 8 - leading_zeros as usize);
     text.extend_from_slice(b".0,");
-}
-
-/// The digits of a number below 10^8, each a byte, the first in the lowest: halves, then fours, then
-/// pairs are split, each with one multiplication for all. 5243 / 2^19 is a hundredth, and 103 / 2^10
-/// a tenth, exact enough for the numbers that are divided.
-#[inline(always)]
-fn eight_digits(number: u64) -> u64 {
-    let upper = number / 10_000;
-    let fours = upper | (number - upper * 10_000) << 32;
-    let hundreds = ((fours * 5243) >> 19) & 0x0000_007f_0000_007f;
-    let pairs = hundreds | (fours - hundreds * 100) << 16;
-    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (pairs - tens * 10) << 8
 }
 
 /// Appends up to 24 bytes and a comma. What can be is copied by two copies of a constant size, the
