@@ -38,26 +38,25 @@
 mod passes;
 mod plan;
 mod rows;
+mod steps;
+mod sums;
 mod views;
 mod walk;
 
 use alloc::collections::TryReserveError;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use ndarray::s;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{Caches, Scale};
 use super::parts::{Parts, Workspace};
 use super::plan::Layout;
-use super::{Crew, Element, Isa, Kernel, Operands, Shape};
+use super::{Crew, Element, Kernel, Operands, Shape};
 
-use passes::{Pass, Sum};
+use passes::Pass;
 pub use plan::Plan;
-use plan::{CACHE_LINE_BYTES, Rim, Sizes};
-use views::Views;
-use walk::{Kind, Node, Step, Walk};
+pub use sums::Sums;
+use walk::{Step, Walk};
 
 /// How a product is computed.
 #[derive(
@@ -104,67 +103,6 @@ impl Algorithm {
         Plan::new(self, shape, false).error_factor()
     }
 }
-
-/// What is added in: for each level the sums of A, those of B, and products.
-#[derive(Debug)]
-pub struct Sums<T> {
-    a: Vec<Vec<T>>,
-    b: Vec<Vec<T>>,
-    c: Vec<Vec<T>>,
-}
-
-impl<T> Default for Sums<T> {
-    fn default() -> Self {
-        Self { a: Vec::new(), b: Vec::new(), c: Vec::new() }
-    }
-}
-
-impl<T: Element> Sums<T> {
-    /// Makes room for a plan. What is new is cleared later, slice by slice.
-    fn reserve(&mut self, plan: &Plan, layout: Layout) -> Result<(), TryReserveError> {
-        for level in 0..plan.levels {
-            let Sizes { a, b, c } = Sizes::new::<T>(plan, level, layout);
-            let kept = plan.kept(level);
-            for (levels, len) in [
-                (&mut self.a, 4 * a.len()),
-                (&mut self.b, 4 * b.len()),
-                (&mut self.c, kept * c.len()),
-            ] {
-                if levels.len() <= level {
-                    levels.try_reserve(1)?;
-                    levels.push(Vec::new());
-                }
-                let len = len + CACHE_LINE_BYTES / size_of::<T>();
-                let sums = &mut levels[level];
-                if sums.capacity() < len {
-                    // What was in it is of no use, and not worth moving.
-                    *sums = Vec::new();
-                    sums.try_reserve_exact(len)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Clears some elements that have never been used; false once there are none.
-    fn clear_some(&mut self) -> bool {
-        let all = self.a.iter_mut().chain(&mut self.b).chain(&mut self.c);
-        let Some(sums) = all.into_iter().find(|sums| sums.len() < sums.capacity()) else {
-            return false;
-        };
-        sums.resize(sums.capacity().min(sums.len() + CLEARED_ELEMENTS), T::default());
-        true
-    }
-
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
-        let all = self.a.iter().chain(&self.b).chain(&self.c);
-        all.map(|sums| sums.capacity() * size_of::<T>()).sum()
-    }
-}
-
-/// Elements of the workspace that a slice clears: the system may have to clear the pages first.
-const CLEARED_ELEMENTS: usize = 64 << 10;
 
 /// A product on its way.
 #[derive(Debug)]
@@ -327,135 +265,5 @@ impl<T: Element> Strassen<T> {
                 Step::Product(node) => self.advance_leaf(node, &mut operands, scale, crew, &pause),
             }
         }
-    }
-}
-
-/// The steps.
-impl<T: Element> Strassen<T> {
-    fn advance_pass(
-        &mut self,
-        (kind, node, level): (Kind, Node, usize),
-        operands: &mut Operands<T>,
-        scale: Scale<T>,
-        crew: &dyn Crew,
-        pause: &(dyn Fn() -> bool + Sync),
-    ) {
-        let views = Views { plan: &self.plan, layout: self.layout };
-        let Sums { a, b, c } = &mut self.sums;
-        let (sum, quarters) = match kind {
-            Kind::OfA => (Sum::OfA, views.sums_of_a(node, level, operands.a, a)),
-            Kind::OfB => (Sum::OfB, views.sums_of_b(node, level, operands.b, b)),
-            Kind::OfProducts => {
-                // Beta is for what was there before the whole product: within, it is one.
-                let beta = if level == 0 { scale.beta } else { T::from_f64(1.0) };
-                let sum = if node.adds { Sum::ToC(beta) } else { Sum::InC };
-                (sum, views.products(node, level, operands.c.view_mut(), c))
-            }
-        };
-        let (rows, columns) = quarters.targets[0].dim();
-        let mut pass = match self.active.take() {
-            Some(Active::Pass(pass)) => pass,
-            _ => Pass::new(rows, self.threads),
-        };
-        let left = pass.rows_left();
-        pass.advance(isa_of(self.kernel), sum, quarters, crew, pause);
-        self.sum_flops_done += ((left - pass.rows_left()) * columns) as u64 * sum.flops();
-        if pass.rows_left() == 0 {
-            self.walk.turn_to_next(&self.plan);
-        } else {
-            self.active = Some(Active::Pass(pass));
-        }
-    }
-
-    fn advance_leaf(
-        &mut self,
-        node: Node,
-        operands: &mut Operands<T>,
-        scale: Scale<T>,
-        crew: &dyn Crew,
-        pause: &(dyn Fn() -> bool + Sync),
-    ) {
-        let views = Views { plan: &self.plan, layout: self.layout };
-        let Sums { a, b, c } = &mut self.sums;
-        let level = self.plan.levels;
-        let leaf = Operands {
-            a: views.a(node.a, level, operands.a, a),
-            b: views.b(node.b, level, operands.b, b),
-            c: views.c(node.c, level, operands.c.view_mut(), c),
-        };
-        let beta = T::from_f64(if node.adds { 1.0 } else { 0.0 });
-        let mut parts = match self.active.take() {
-            Some(Active::Product(parts)) => parts,
-            _ => self.packing.parts(self.kernel, self.caches, &leaf, self.threads),
-        };
-        parts.advance(leaf, Scale { beta, ..scale }, crew, pause);
-        if parts.is_complete() {
-            self.leaf_flops_done += parts.flops_done();
-            parts.recycle(&mut self.packing);
-            self.walk.turn_to_next(&self.plan);
-        } else {
-            self.active = Some(Active::Product(parts));
-        }
-    }
-
-    fn advance_rim(
-        &mut self,
-        operands: &mut Operands<T>,
-        scale: Scale<T>,
-        crew: &dyn Crew,
-        pause: &(dyn Fn() -> bool + Sync),
-    ) {
-        let Some(rim) = self.plan.rims().nth(self.rims_done) else { return };
-        let core = self.plan.core();
-        let (a, b, c) = (operands.a, operands.b, operands.c.view_mut());
-        let (operands, scale) = match rim {
-            Rim::Terms => {
-                let (a, b) =
-                    (a.slice_move(s![..core.m, core.k..]), b.slice_move(s![core.k.., ..core.n]));
-                let c = c.slice_move(s![..core.m, ..core.n]);
-                (Operands { a, b, c }, Scale { beta: T::from_f64(1.0), ..scale })
-            }
-            Rim::Columns => {
-                let (a, b) = (a.slice_move(s![..core.m, ..]), b.slice_move(s![.., core.n..]));
-                (Operands { a, b, c: c.slice_move(s![..core.m, core.n..]) }, scale)
-            }
-            Rim::Rows => {
-                let a = a.slice_move(s![core.m.., ..]);
-                (Operands { a, b, c: c.slice_move(s![core.m.., ..]) }, scale)
-            }
-        };
-        let mut parts = match self.active.take() {
-            Some(Active::Product(parts)) => parts,
-            _ => self.packing.parts(self.kernel, self.caches, &operands, self.threads),
-        };
-        parts.advance(operands, scale, crew, pause);
-        if parts.is_complete() {
-            self.rim_flops_done += parts.flops_done();
-            parts.recycle(&mut self.packing);
-            self.rims_done += 1;
-        } else {
-            self.active = Some(Active::Product(parts));
-        }
-    }
-}
-
-impl<T: Element> Workspace<T> {
-    /// A product that packs here, where there is room for it.
-    fn parts(
-        &mut self,
-        kernel: Kernel,
-        caches: Caches,
-        operands: &Operands<T>,
-        threads: usize,
-    ) -> Parts<T> {
-        Parts::new(kernel, caches, operands.layout(), threads, self)
-            .expect("what a product packs in is here, and the rest is some hundred bytes")
-    }
-}
-
-fn isa_of(kernel: Kernel) -> Isa {
-    match kernel {
-        Kernel::Own(isa) => isa,
-        Kernel::Matrixmultiply => Isa::Portable,
     }
 }

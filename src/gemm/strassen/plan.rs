@@ -187,6 +187,13 @@ impl Rim {
     }
 }
 
+/// An operand, left or right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    A,
+    B,
+}
+
 /// How a matrix of sums lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -227,6 +234,14 @@ impl Sizes {
             a: Size::new::<T>((m, k), !layout.a_rows && layout.a_columns),
             b: Size::new::<T>((k, n), !layout.b_rows && layout.b_columns),
             c: Size::new::<T>((m, n), false),
+        }
+    }
+
+    /// Of a quarter of an operand.
+    pub fn of(&self, side: Side) -> Size {
+        match side {
+            Side::A => self.a,
+            Side::B => self.b,
         }
     }
 }

@@ -7,7 +7,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 use super::super::plan::Layout;
 use super::super::{Element, Shape};
 use super::passes::Quarters;
-use super::plan::{CACHE_LINE_BYTES, Plan, Size, Sizes};
+use super::plan::{CACHE_LINE_BYTES, Plan, Side, Size, Sizes};
 use super::walk::{Block, Node, Place};
 
 /// What says where blocks lie.
@@ -18,28 +18,28 @@ pub struct Views<'p> {
 }
 
 impl Views<'_> {
-    /// An operand A of a product at a level, within the given one or the sums.
-    pub fn a<'a, T: Element>(
+    /// An operand of a product at a level, within the given one or the sums.
+    pub fn operand<'a, T: Element>(
         &self,
+        side: Side,
         block: Block,
         level: usize,
         given: ArrayView2<'a, T>,
         sums: &'a [Vec<T>],
     ) -> ArrayView2<'a, T> {
-        let Shape { m, k, .. } = self.plan.at(level);
-        self.source(block, (m, k), given, sums, |sizes| sizes.a)
-    }
-
-    /// An operand B.
-    pub fn b<'a, T: Element>(
-        &self,
-        block: Block,
-        level: usize,
-        given: ArrayView2<'a, T>,
-        sums: &'a [Vec<T>],
-    ) -> ArrayView2<'a, T> {
-        let Shape { n, k, .. } = self.plan.at(level);
-        self.source(block, (k, n), given, sums, |sizes| sizes.b)
+        let Shape { m, n, k } = self.plan.at(level);
+        let (rows, columns) = match side {
+            Side::A => (m, k),
+            Side::B => (k, n),
+        };
+        let whole = match block.place {
+            Place::Given => given,
+            Place::Level { level, index } => {
+                let size = self.sizes::<T>(level).of(side);
+                matrix(&lines(&sums[level])[index * size.len()..], size)
+            }
+        };
+        whole.slice_move(s![block.row..block.row + rows, block.column..block.column + columns])
     }
 
     /// A result, within C or the products that are kept.
@@ -61,30 +61,22 @@ impl Views<'_> {
         whole.slice_move(s![block.row..block.row + m, block.column..block.column + n])
     }
 
-    /// What the pass over A of a product reads and writes.
-    pub fn sums_of_a<'a, T: Element>(
+    /// What the pass over an operand of a product reads and writes.
+    pub fn sums<'a, T: Element>(
         &self,
+        side: Side,
         node: Node,
         level: usize,
         given: ArrayView2<'a, T>,
         sums: &'a mut [Vec<T>],
     ) -> Quarters<'a, T> {
         let (above, here) = sums.split_at_mut(level);
-        let size = self.sizes::<T>(level).a;
-        turned_as(size, self.a(node.a, level, given, above), &mut here[0])
-    }
-
-    /// The pass over B.
-    pub fn sums_of_b<'a, T: Element>(
-        &self,
-        node: Node,
-        level: usize,
-        given: ArrayView2<'a, T>,
-        sums: &'a mut [Vec<T>],
-    ) -> Quarters<'a, T> {
-        let (above, here) = sums.split_at_mut(level);
-        let size = self.sizes::<T>(level).b;
-        turned_as(size, self.b(node.b, level, given, above), &mut here[0])
+        let block = match side {
+            Side::A => node.a,
+            Side::B => node.b,
+        };
+        let whole = self.operand(side, block, level, given, above);
+        turned_as(self.sizes::<T>(level).of(side), whole, &mut here[0])
     }
 
     /// The pass over the products that were kept.
@@ -107,24 +99,6 @@ impl Views<'_> {
 
     fn sizes<T>(&self, level: usize) -> Sizes {
         Sizes::new::<T>(self.plan, level, self.layout)
-    }
-
-    fn source<'a, T: Element>(
-        &self,
-        block: Block,
-        (rows, columns): (usize, usize),
-        given: ArrayView2<'a, T>,
-        sums: &'a [Vec<T>],
-        size_of: impl Fn(Sizes) -> Size,
-    ) -> ArrayView2<'a, T> {
-        let whole = match block.place {
-            Place::Given => given,
-            Place::Level { level, index } => {
-                let size = size_of(self.sizes::<T>(level));
-                matrix(&lines(&sums[level])[index * size.len()..], size)
-            }
-        };
-        whole.slice_move(s![block.row..block.row + rows, block.column..block.column + columns])
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::super::Shape;
-use super::plan::{LEVELS_MAX, Plan};
+use super::plan::{LEVELS_MAX, Plan, Side};
 
 /// Where a matrix lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,7 @@ pub struct Node {
 /// What is summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    OfA,
-    OfB,
+    Of(Side),
     OfProducts,
 }
 
@@ -96,8 +95,8 @@ enum Kept {
 const PHASES: [Phase; 10] = {
     use Factor::{Quarter, Sum};
     [
-        Phase::Sums(Kind::OfA),
-        Phase::Sums(Kind::OfB),
+        Phase::Sums(Kind::Of(Side::A)),
+        Phase::Sums(Kind::Of(Side::B)),
         Phase::Kept(Quarter(Q11), Quarter(Q11), 0, Kept::InC(Q11)),
         Phase::Kept(Sum(1), Sum(1), 1, Kept::Apart),
         Phase::Kept(Sum(2), Sum(2), 2, Kept::InC(Q21)),
