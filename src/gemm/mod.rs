@@ -291,7 +291,9 @@ impl<T> Operands<'_, T> {
             (1, _) => a_rows && steps(n, c.strides()[1]),
             _ => false,
         };
-        Layout { shape: Shape { m, n, k }, a_rows, a_columns, b_rows, b_columns, vectors }
+        let b_has_gaps = k > 1 && b.strides()[0] != n as isize;
+        let shape = Shape { m, n, k };
+        Layout { shape, a_rows, a_columns, b_rows, b_columns, b_has_gaps, vectors }
     }
 }
 
@@ -557,6 +559,7 @@ fn layout_of(a: Extent, b: Extent) -> Layout {
         a_columns: columns(a),
         b_rows: rows(b),
         b_columns: columns(b),
+        b_has_gaps: false,
         vectors: true,
     }
 }

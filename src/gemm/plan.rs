@@ -39,6 +39,8 @@ pub struct Layout {
     /// The same of B.
     pub b_rows: bool,
     pub b_columns: bool,
+    /// There are other elements between the rows of B.
+    pub b_has_gaps: bool,
     /// An operand and a result that are vectors have no gaps.
     pub vectors: bool,
 }
@@ -70,7 +72,7 @@ impl Choice {
         whole: Layout,
         (m, n): (usize, usize),
     ) -> Self {
-        let Layout { shape, a_rows, a_columns, b_rows, b_columns, vectors } = whole;
+        let Layout { shape, a_rows, a_columns, b_rows, b_columns, vectors, .. } = whole;
         if shape.n == 1 && vectors && (a_rows || a_columns) {
             return Self::MatrixVector { is_along_rows: a_rows };
         }
@@ -79,7 +81,8 @@ impl Choice {
         }
         let kc = block_terms(kernel, caches, shape);
         let part = Layout { shape: Shape { m, n, ..shape }, ..whole };
-        if !is_direct::<T>(caches, part) {
+        let crowds = n < shape.n && rows_crowd::<T>(caches, shape);
+        if crowds || !is_direct::<T>(caches, part) {
             return Self::FiveLoops(Blocking::new(kernel, caches, (kc, shape.n), part));
         }
         // A result that takes longer to write than to compute is written in the order of memory.
@@ -220,10 +223,22 @@ fn l3_bytes(caches: Caches) -> usize {
     4 * caches.l2_bytes
 }
 
-/// Whether B is used best as it lies.
+/// Whether B is used best as it lies: it fits, and its rows do not meet in few places of the caches,
+/// as those of a matrix with gaps may.
 pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
     let Shape { n, k, .. } = layout.shape;
-    layout.b_rows && fits_directly::<T>(caches, n, k) && !is_streamed::<T>(layout.shape)
+    layout.b_rows
+        && !layout.b_has_gaps
+        && fits_directly::<T>(caches, n, k)
+        && !is_streamed::<T>(layout.shape)
+}
+
+/// Whether some columns of all rows of B meet in so few places of the second-level cache that they
+/// have more than half of those: they lose them to each other and to what else is in use. Whole rows
+/// that fit spread over all places; but of those whose length a large power of two divides, a column
+/// finds one in so many only.
+fn rows_crowd<T>(caches: Caches, Shape { n, k, .. }: Shape) -> bool {
+    k << (n * size_of::<T>()).trailing_zeros() > caches.l2_bytes / 2
 }
 
 /// Whether B fits the second-level cache with room to spare.

@@ -146,6 +146,7 @@ impl Plan {
                 shape,
                 a_rows,
                 b_rows,
+                b_has_gaps: true,
                 vectors: false,
                 ..layout
             })

@@ -209,6 +209,21 @@ fn blocks_are_sane_where_cpuid_is_not() {
     }
 }
 
+/// What fits a cache is used as it lies, but not where its rows lose their places to each other.
+#[test]
+fn rows_that_crowd_the_cache_are_packed() {
+    let caches = Caches { l1_bytes: 48 << 10, l2_bytes: 2 << 20 };
+    let is_direct = |side: usize, columns: usize, b_has_gaps: bool| {
+        let whole = Layout { b_has_gaps, ..layout(cube(side), (false, false)) };
+        let choice = Choice::new(f64::microkernel(isa()), caches, whole, (side, columns));
+        matches!(choice, Choice::Direct { .. })
+    };
+    assert!(is_direct(504, 504 / 2, false));
+    assert!(!is_direct(512, 512 / 2, false));
+    assert!(is_direct(256, 256, false));
+    assert!(!is_direct(256, 256, true));
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "too large")]
 fn the_workspace_is_what_was_announced() {

@@ -20,7 +20,7 @@ use ndarray::Array2;
 use super::direct::{Direct, Order};
 use super::five_loops::FiveLoops;
 use super::parts::Way;
-use super::plan::Blocking;
+use super::plan::{Blocking, Choice};
 use super::*;
 
 mod blocks;
