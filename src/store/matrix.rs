@@ -126,25 +126,6 @@ impl Matrix {
         record.id.is_some() && record.purpose == Purpose::Cache
     }
 
-    pub fn is_billed_to(&self, account: &AccountId) -> bool {
-        let record = self.record.lock();
-        record.purpose == Purpose::Upload && record.account == *account
-    }
-
-    pub fn is_held_for(&self, account: &AccountId) -> bool {
-        let record = self.record.lock();
-        let is_held = matches!(record.purpose, Purpose::Upload | Purpose::Operand);
-        is_held && record.account == *account
-    }
-
-    pub fn due_unix_ns(&self) -> Option<u64> {
-        self.record.lock().due_unix_ns()
-    }
-
-    pub fn is_due(&self, now_unix_ns: u64) -> bool {
-        self.due_unix_ns().is_some_and(|due| due <= now_unix_ns)
-    }
-
     pub fn is_committed(&self, tile: usize) -> bool {
         matches!(self.tiles.lock()[tile], TileState::Committed(_) | TileState::Checked(_))
     }

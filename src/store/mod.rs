@@ -13,6 +13,7 @@
 //! written at all, but follows from the rows.
 
 mod cache;
+mod counts;
 mod digest;
 mod error;
 mod layout;
@@ -40,6 +41,7 @@ pub use slab::Slab;
 pub use writer::RowsWriter;
 
 use cache::{Room, Worth};
+use counts::{Counts, Share};
 use matrix::Matrix;
 use record::Record;
 
@@ -75,6 +77,7 @@ struct State {
     /// Results by what they are results of.
     operations: BTreeMap<(AccountId, Hash), MatrixNumber>,
     references: BTreeMap<(AccountId, String), MatrixId>,
+    counts: Counts,
     /// What is worth the least of those that may be evicted has been worth so much.
     inflation: u64,
 }
@@ -83,6 +86,8 @@ struct State {
 struct Held {
     matrix: Arc<Matrix>,
     worth: Worth,
+    /// What it counts for.
+    share: Share,
     /// How many jobs are still to read it.
     jobs: usize,
     /// Its rows are about to go.
@@ -286,16 +291,12 @@ impl Store {
     /// Bytes of what an account keeps, or has begun, that it is billed for: what is a cache is the
     /// service's own affair.
     pub fn bytes_of(&self, account: &AccountId) -> u64 {
-        let state = self.state.lock();
-        let billed = state.matrices.values().filter(|held| held.matrix.is_billed_to(account));
-        billed.map(|held| held.matrix.layout().bytes()).sum()
+        self.state.lock().counts.bytes_of(account).billed
     }
 
     /// The same, with the operands that its jobs still need.
     pub fn bytes_held_for(&self, account: &AccountId) -> u64 {
-        let state = self.state.lock();
-        let held = state.matrices.values().filter(|held| held.matrix.is_held_for(account));
-        held.map(|held| held.matrix.layout().bytes()).sum()
+        self.state.lock().counts.bytes_of(account).held
     }
 
     /// What accounts are billed for: whose it is, its bytes, and since when, in nanoseconds of Unix
@@ -316,7 +317,8 @@ impl Store {
     pub fn expire(&self, now_unix_ns: u64) -> Result<usize, StoreError> {
         let due: Vec<_> = {
             let state = self.state.lock();
-            let due = state.matrices.values().filter(|held| held.matrix.is_due(now_unix_ns));
+            let due = state.counts.due(now_unix_ns);
+            let due = due.filter_map(|number| state.matrices.get(&number));
             due.map(|held| Stored::new(held.matrix.clone())).collect()
         };
         for stored in &due {
@@ -327,8 +329,7 @@ impl Store {
 
     /// When [`Store::expire`] has something to do, in nanoseconds of Unix time.
     pub fn next_expiry_unix_ns(&self) -> Option<u64> {
-        let state = self.state.lock();
-        state.matrices.values().filter_map(|held| held.matrix.due_unix_ns()).min()
+        self.state.lock().counts.next_due_unix_ns()
     }
 
     /// Notes that an account calls a matrix by this name from now on, or by none.
@@ -377,6 +378,7 @@ impl Store {
         matrix.update(change);
         if let Err(error) = self.commit_row(matrix) {
             matrix.update(|record| *record = before);
+            self.state.lock().count(matrix.number());
             return Err(error);
         }
         let mut state = self.state.lock();
@@ -384,6 +386,7 @@ impl Store {
         if state.matrices.contains_key(&matrix.number()) {
             state.unlink(matrix.number(), &before);
             state.link(matrix);
+            state.count(matrix.number());
         }
         Ok(())
     }
@@ -423,13 +426,26 @@ impl State {
     fn insert(&mut self, matrix: Arc<Matrix>) {
         self.link(&matrix);
         let worth = Worth::new(self.inflation, &matrix);
-        let held = Held { matrix, worth, jobs: 0, is_going: false };
-        self.matrices.insert(held.matrix.number(), held);
+        let number = matrix.number();
+        let held = Held { matrix, worth, share: Share::default(), jobs: 0, is_going: false };
+        self.matrices.insert(number, held);
+        self.count(number);
     }
 
     fn remove(&mut self, matrix: &Matrix) {
-        self.matrices.remove(&matrix.number());
+        if let Some(Held { share, .. }) = self.matrices.remove(&matrix.number()) {
+            let account = matrix.record().account;
+            self.counts.change(&account, matrix.number(), share, Share::default());
+        }
         self.unlink(matrix.number(), &matrix.record());
+    }
+
+    /// Counts a matrix as its record is now.
+    fn count(&mut self, number: MatrixNumber) {
+        let Some(held) = self.matrices.get_mut(&number) else { return };
+        let record = held.matrix.record();
+        let before = core::mem::replace(&mut held.share, Share::of(&record));
+        self.counts.change(&record.account, number, before, held.share);
     }
 
     /// Makes a matrix found by what its record says.

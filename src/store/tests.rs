@@ -325,3 +325,40 @@ fn a_cache_makes_room_where_it_is_worth_the_least() {
     assert_eq!(there(&store), before, "nothing goes for what would not fit");
     check(&own);
 }
+
+#[test]
+fn what_jobs_need_stays_for_them_and_counts_for_nothing_else() {
+    let disk = Shared::new();
+    let store = disk.store();
+    let layout = f32s(10, 10);
+    let bytes = layout.bytes();
+    let counted =
+        |store: &Store| (store.bytes_of(&account("a")), store.bytes_held_for(&account("a")));
+    let matrix = stored(&store, layout, "a");
+    let (number, id) = (matrix.number(), matrix.id());
+    store.keep(&matrix, Keep { until_unix_ns: Some(10), is_pinned: false }).expect("it is kept");
+    assert_eq!((counted(&store), store.next_expiry_unix_ns()), ((bytes, bytes), Some(10)));
+    assert!(store.need(number) && store.need(number), "two jobs read it");
+    assert_eq!(store.expire(10).expect("it is removed"), 1);
+    assert!(store.find(&account("a"), id).is_none());
+    assert_eq!((counted(&store), store.next_expiry_unix_ns()), ((0, bytes), None));
+    drop((matrix, store));
+    // The next machine is told of them.
+    let store = disk.store();
+    assert_eq!(counted(&store), (0, bytes));
+    assert!(store.need(number) && store.need(number));
+    store.release(number).expect("one has ended");
+    check(&store.by_number(number).expect("the other reads it"));
+    store.release(number).expect("the other has, too");
+    assert!(store.by_number(number).is_none() && !store.need(number));
+    assert_eq!((counted(&store), store.bytes()), ((0, 0), 0));
+    store.release(number).expect("what is gone is gone");
+    // One that no job needs goes at once, and one that its account keeps stays.
+    let kept = stored(&store, layout, "a");
+    assert!(store.need(kept.number()));
+    store.release(kept.number()).expect("it has ended");
+    assert_eq!(counted(&store), (bytes, bytes));
+    store.remove(&kept).expect("it is removed");
+    store.remove(&kept).expect("twice");
+    assert_eq!(counted(&store), (0, 0));
+}
