@@ -48,7 +48,6 @@ impl Server {
         self.answer_waiters(id, now);
         self.tasks.forget_some();
         self.start_tasks(now);
-        self.set_task_timer(now);
     }
 
     /// Charges for the steps, each a line, and notes the end with them.
@@ -58,6 +57,7 @@ impl Server {
             record.state = State::Finished;
             record.ended_unix_ns = Some(now.unix_ns);
         });
+        self.tasks.going -= 1;
         let record = task.control.record();
         let month = self.book.account(task.account).month_at(now.unix_ns).to_date();
         let mut usages = usages(&record.program, record.bytes_in);
@@ -138,6 +138,7 @@ impl Server {
             record.state = if is_failed { State::Failed } else { State::Cancelled };
             record.ended_unix_ns = Some(now.unix_ns);
         });
+        self.tasks.going -= 1;
         let undone = discard(&self.store, &control.record())
             .and_then(|()| self.store.commit(&control.row()));
         if let Err(error) = undone {
@@ -156,16 +157,17 @@ impl Server {
         caller: Caller,
         now: Now,
     ) -> Result<Response, Problem> {
-        let record = self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
-        match record.state {
+        let known = self.find_task(id, caller)?.ok_or_else(|| unknown(id))?;
+        let state = known.with(|record| record.state);
+        match state {
             State::Waiting | State::Running => self.give_up(id, None, now),
             State::Cancelled => {}
             State::Finished | State::Failed => {
-                let detail = format!("the job has {}", record.state.name());
+                let detail = format!("the job has {}", state.name());
                 return Err(Problem::new(ProblemKind::JobEnded, detail));
             }
         }
-        self.reply_status(id, caller, now)
+        Ok(self.reply_status(id, &known, now))
     }
 }
 

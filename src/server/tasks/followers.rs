@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Waiter, Wants, unknown};
+use super::{Known, PROGRESS_NS, Waiter, Wants, unknown};
 use crate::api::to_json;
 use crate::billing::JobId;
 use crate::http::server_events::{ServerEvent, last_event_id};
@@ -29,10 +29,10 @@ impl Server {
         head: &RequestHead,
         now: Now,
     ) -> Result<(), Problem> {
-        self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
+        let known = self.find_task(id, caller)?.ok_or_else(|| unknown(id))?;
         let seen = last_event_id(head).map(String::from);
         self.answer_with_events(session, now)?;
-        let text = self.event_of(id, caller, now)?;
+        let text = self.event_of(id, &known, now);
         if seen.as_deref() != Some(&*text.id) || text.is_last {
             self.push_status(session, &text, now);
         }
@@ -43,7 +43,7 @@ impl Server {
         if let Some(task) = self.tasks.by_id.get_mut(&id) {
             task.followers.push(session);
         }
-        self.set_task_timer(now);
+        self.tasks.look_again(self.tasks.told_ns.saturating_add(PROGRESS_NS));
         Ok(())
     }
 
@@ -88,16 +88,17 @@ impl Server {
         followed.into_iter().for_each(|id| self.tell_followers(id, now));
     }
 
-    fn event_of(&mut self, id: JobId, caller: Caller, now: Now) -> Result<EventText, Problem> {
+    fn event_of(&self, id: JobId, known: &Known, now: Now) -> EventText {
         if let Some(task) = self.tasks.by_id.get(&id) {
-            return Ok(EventText::new(&to_json(&task.status(now)), task));
+            return EventText::new(&to_json(&task.status(now)), task);
         }
-        let record = self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
-        let flops = record.flops_of_done_steps();
-        let status = to_json(&super::status::Status::new(id, &record, flops, None));
-        let data = String::from_utf8(status).unwrap_or_default();
-        let event = record.state.name();
-        Ok(EventText { id: String::from(event), event, data, is_last: true })
+        known.with(|record| {
+            let flops = record.flops_of_done_steps();
+            let status = to_json(&super::status::Status::new(id, record, flops, None));
+            let data = String::from_utf8(status).unwrap_or_default();
+            let event = record.state.name();
+            EventText { id: String::from(event), event, data, is_last: true }
+        })
     }
 
     fn push_status(&mut self, session: SessionId, text: &EventText, now: Now) -> bool {
@@ -117,8 +118,8 @@ impl Server {
         if let Some(task) = self.tasks.by_id.get_mut(&id) {
             task.waiters.push(Waiter { session, until_ns, wants });
         }
+        self.tasks.look_again(until_ns);
         self.answer_waiters(id, now);
-        self.set_task_timer(now);
     }
 
     /// Answers those who have waited for long enough: all, where the machine is about to end.

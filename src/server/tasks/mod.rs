@@ -50,6 +50,8 @@ const PROGRESS_NS: u64 = SECOND_NS;
 #[derive(Debug, Default)]
 pub(in crate::server) struct Tasks {
     by_id: BTreeMap<JobId, Task>,
+    /// How many have not ended.
+    going: usize,
     running: usize,
     /// By what their idempotency keys come to.
     keys: BTreeMap<Hash, JobId>,
@@ -102,6 +104,22 @@ enum Wants {
     Product(Box<Wish>),
 }
 
+/// What is known of a job, which may be long: it is looked at where it is.
+pub(in crate::server) enum Known {
+    Listed(Arc<Control>),
+    /// Of one that has ended, from the volume.
+    Row(Box<Record>),
+}
+
+impl Known {
+    pub fn with<R>(&self, read: impl FnOnce(&Record) -> R) -> R {
+        match self {
+            Self::Listed(control) => control.with(read),
+            Self::Row(record) => read(record),
+        }
+    }
+}
+
 impl Task {
     fn new(control: Arc<Control>, payer: Payer) -> Self {
         let Payer { account, tariff, retry, allowance } = payer;
@@ -140,9 +158,9 @@ impl Tasks {
         let waiting = self.by_id.iter().filter(|(_, task)| {
             !task.is_running && task.control.with(|record| !record.state.has_ended())
         });
-        let running_of = |account| {
-            self.by_id.values().filter(|task| task.is_running && task.account == account).count()
-        };
+        let running = self.by_id.values().filter(|task| task.is_running);
+        let running: Vec<AccountIndex> = running.map(|task| task.account).collect();
+        let running_of = |account| running.iter().filter(|other| **other == account).count();
         // Ids are in the order of time.
         let first = waiting.min_by_key(|(id, task)| {
             let priority = task.control.with(|record| record.priority);
@@ -238,7 +256,8 @@ impl Server {
         self.set_task_timer(now);
     }
 
-    /// Sees to it that what is due is looked at when it is.
+    /// Sees to it that what is due is looked at when it is. Whatever comes to be due in between says so
+    /// [itself](Tasks::look_again).
     fn set_task_timer(&mut self, now: Now) {
         let mut next_ns: Option<u64> = None;
         let mut at = |ns: u64| next_ns = Some(next_ns.map_or(ns, |next| next.min(ns)));
@@ -251,7 +270,7 @@ impl Server {
                 .control
                 .with(|record| record.deadline_unix_ns.filter(|_| !record.state.has_ended()));
             if let Some(due) = deadline {
-                at(now.monotonic_ns.saturating_add(due.saturating_sub(now.unix_ns)));
+                at(at_unix_ns(due, now));
             }
         }
         if let Some(next_ns) = next_ns {
@@ -271,19 +290,22 @@ impl Server {
     /// # Errors
     ///
     /// That there is none, or that the volume can't be read.
-    pub(in crate::server) fn task_record(
+    pub(in crate::server) fn find_task(
         &mut self,
         id: JobId,
         caller: Caller,
-    ) -> Result<Option<Record>, Problem> {
-        let record = match self.tasks.by_id.get(&id) {
-            Some(task) => Some(task.control.record()),
-            None => self.ended_record(id)?,
+    ) -> Result<Option<Known>, Problem> {
+        let known = match self.tasks.by_id.get(&id) {
+            Some(task) => Some(Known::Listed(task.control.clone())),
+            None => self.ended_record(id)?.map(|record| Known::Row(Box::new(record))),
         };
-        let is_theirs = |record: &Record| {
-            caller.is_admin || self.book.account_index(&record.account) == Some(caller.account)
+        let is_theirs = |known: &Known| {
+            known.with(|record| {
+                let account = self.book.account_index(&record.account);
+                caller.is_admin || account == Some(caller.account)
+            })
         };
-        Ok(record.filter(is_theirs))
+        Ok(known.filter(is_theirs))
     }
 
     /// The record of a job that has ended, from the volume.
@@ -294,6 +316,11 @@ impl Server {
             Err(error) => Err(self.ledger_problem(&error)),
         }
     }
+}
+
+/// When it is that time, on the monotonic clock.
+fn at_unix_ns(unix_ns: u64, now: Now) -> u64 {
+    now.monotonic_ns.saturating_add(unix_ns.saturating_sub(now.unix_ns))
 }
 
 /// That no job of the caller has this id.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 
-use super::{Task, Wants, unknown};
+use super::{Known, Task, Wants, unknown};
 use crate::api::routes::JobCall;
 use crate::api::to_json;
 use crate::billing::{JobId, TaskBill};
@@ -155,26 +155,18 @@ impl Task {
 
 impl Server {
     /// `GET /v1/jobs/{id}`. What it says of an end rests on the ledger's entries so far.
-    ///
-    /// # Errors
-    ///
-    /// That there is no such job.
-    pub(in crate::server) fn reply_status(
-        &mut self,
-        id: JobId,
-        caller: Caller,
-        now: Now,
-    ) -> Result<Response, Problem> {
-        let record = self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
+    pub(super) fn reply_status(&self, id: JobId, known: &Known, now: Now) -> Response {
         let status = match self.tasks.by_id.get(&id) {
             Some(task) => task.status(now),
-            None => Status::new(id, &record, record.flops_of_done_steps(), None),
+            None => {
+                known.with(|record| Status::new(id, record, record.flops_of_done_steps(), None))
+            }
         };
         let response = Response::json(200, to_json(&status));
-        Ok(match record.state.has_ended() {
+        match known.with(|record| record.state.has_ended()) {
             true => response,
             false => response.with_number("Retry-After", 1),
-        })
+        }
     }
 
     /// Answers what is asked of a job.
@@ -194,13 +186,13 @@ impl Server {
         let response = match call {
             JobCall::Events => return self.follow_task(session, id, caller, head, now),
             JobCall::Status => {
-                let has_ended =
-                    self.task_record(id, caller)?.ok_or_else(|| unknown(id))?.state.has_ended();
+                let known = self.find_task(id, caller)?.ok_or_else(|| unknown(id))?;
+                let has_ended = known.with(|record| record.state.has_ended());
                 if let Some(wait_ns) = prefer::wait_ns(head).filter(|_| !has_ended) {
                     self.wait_for_task(session, id, (wait_ns, Wants::Status), now);
                     return Ok(());
                 }
-                self.reply_status(id, caller, now)?
+                self.reply_status(id, &known, now)
             }
             JobCall::Cancel => self.cancel_task(id, caller, now)?,
             JobCall::Result => self.reply_result(id, caller, &head.query)?,
@@ -217,17 +209,18 @@ impl Server {
         caller: Caller,
         query: &str,
     ) -> Result<Response, Problem> {
-        let record = self.task_record(id, caller)?.ok_or_else(|| unknown(id))?;
-        if record.state != State::Finished {
-            let detail = alloc::format!("the job is {}", record.state.name());
+        let known = self.find_task(id, caller)?.ok_or_else(|| unknown(id))?;
+        let (state, results) = known.with(|record| (record.state, record.results.clone()));
+        if state != State::Finished {
+            let detail = alloc::format!("the job is {}", state.name());
             let problem = Problem::new(ProblemKind::JobNotDone, detail);
-            return Err(match record.state.has_ended() {
+            return Err(match state.has_ended() {
                 true => problem,
                 false => problem.with_response_field("Retry-After", "1"),
             });
         }
         let name = query.strip_prefix("name=");
-        let mut results = record.results.iter();
+        let mut results = results.iter();
         let result = results.find(|result| name.is_none_or(|name| result.name == name));
         let result = result.filter(|_| query.is_empty() || name.is_some()).ok_or_else(|| {
             let detail = "the job has no result of this name";
@@ -248,13 +241,14 @@ impl Server {
         caller: Option<Caller>,
     ) -> Result<Option<TaskBill>, Problem> {
         let Some(caller) = caller else { return Ok(None) };
-        let Some(record) = self.task_record(id, caller)? else { return Ok(None) };
-        if record.state != State::Finished {
-            let detail = alloc::format!("the job is {}, and is not billed", record.state.name());
+        let Some(known) = self.find_task(id, caller)? else { return Ok(None) };
+        let (state, steps) = known.with(|record| (record.state, record.steps.len()));
+        if state != State::Finished {
+            let detail = alloc::format!("the job is {}, and is not billed", state.name());
             return Err(Problem::new(ProblemKind::JobNotDone, detail));
         }
         let mut lines = Vec::new();
-        for step in 0..record.steps.len() {
+        for step in 0..steps {
             lines.extend(self.bill_of(id.of_step(Some(step)))?);
         }
         Ok(Some(TaskBill::of(id, lines)))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::clerk::{Clerk, Speed, TaskQuote};
 use super::delivery::Wish;
 use super::submission::Submission;
-use super::{Task, Tasks, Wants};
+use super::{Task, Tasks, Wants, at_unix_ns};
 use crate::api::to_json;
 use crate::billing::JobId;
 use crate::http::Response;
@@ -98,7 +98,11 @@ impl Server {
         let Taken { job, task, form } = taken;
         let is_replayed = task.is_none();
         if let Some(task) = task {
+            let deadline = task.control.with(|record| record.deadline_unix_ns);
             self.tasks.insert(*task);
+            if let Some(due_unix_ns) = deadline {
+                self.tasks.look_again(at_unix_ns(due_unix_ns, now));
+            }
         }
         let wait_ns = self.session_mut(session).and_then(|session| {
             session.job = None;
@@ -121,7 +125,6 @@ impl Server {
             }
         };
         self.start_tasks(now);
-        self.set_task_timer(now);
         is_answered.then_some(session)
     }
 
@@ -143,7 +146,7 @@ impl Server {
 
     pub(super) fn check_room_for_task(&self) -> Result<(), Problem> {
         self.check_ledger_room()?;
-        if self.tasks.waiting() >= TASKS_WAITING_MAX {
+        if self.tasks.going >= TASKS_WAITING_MAX {
             let detail = "as many jobs wait as may wait";
             return Err(Problem::new(ProblemKind::Overloaded, detail)
                 .limit(TASKS_WAITING_MAX as u64)
@@ -200,6 +203,7 @@ impl Tasks {
             self.keys.insert(found.key, id);
         }
         task.retry = None;
+        self.going += usize::from(!task.control.with(|record| record.state.has_ended()));
         self.by_id.insert(id, task);
     }
 
@@ -212,11 +216,5 @@ impl Tasks {
     pub(super) fn fingerprint_of(&self, job: JobId) -> Option<Hash> {
         let task = self.by_id.get(&job)?;
         task.control.with(|record| record.idempotency.map(|found| found.fingerprint))
-    }
-
-    /// How many have not ended.
-    fn waiting(&self) -> usize {
-        let has_ended = |task: &&Task| task.control.with(|record| record.state.has_ended());
-        self.by_id.values().filter(|task| !has_ended(task)).count()
     }
 }
