@@ -101,6 +101,10 @@ impl AccountChange {
     /// The account as it is to be.
     pub fn apply(self, account: &mut Account) {
         let limits = &mut account.limits;
+        // A burst is of requests per second, and goes with their limit.
+        if self.limits.requests_per_second == Some(None) {
+            limits.burst = None;
+        }
         set(&mut limits.requests_per_second, self.limits.requests_per_second);
         set(&mut limits.burst, self.limits.burst);
         set(&mut limits.jobs_at_once, self.limits.jobs_at_once);
@@ -294,6 +298,23 @@ pub fn rfc3339(unix_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_burst_goes_with_the_limit_that_it_is_of() {
+        let mut account: Account = serde_json::from_str(
+            "{\"id\":\"acme\",\"name\":\"Acme\",\"tariff\":\"standard\",\"created_unix_ns\":7,\
+             \"limits\":{\"requests_per_second\":3,\"burst\":9}}",
+        )
+        .expect("an account");
+        for (text, burst) in [
+            ("{\"limits\":{\"requests_per_second\":4}}", Some(9)),
+            ("{\"limits\":{\"requests_per_second\":null,\"burst\":2}}", Some(2)),
+            ("{\"limits\":{\"requests_per_second\":null}}", None),
+        ] {
+            serde_json::from_str::<AccountChange>(text).expect("a change").apply(&mut account);
+            assert_eq!(account.limits.burst, burst, "{text}");
+        }
+    }
 
     #[test]
     fn changes_leave_what_they_do_not_name() {
