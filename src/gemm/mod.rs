@@ -46,7 +46,7 @@ mod parts;
 mod peak;
 mod plan;
 mod reference;
-mod residual;
+pub(crate) mod residual;
 mod sliced;
 mod small;
 mod strassen;

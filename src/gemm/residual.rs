@@ -90,15 +90,7 @@ impl Residual {
         seed: [u8; 32],
     ) -> Result<Self, TryReserveError> {
         let Shape { m, n, k } = shape;
-        let mut random = ChaCha12Rng::from_seed(seed);
-        let mut r = reserved(n)?;
-        r.extend((0..n).map(|_| {
-            let bits = random.next_u32();
-            let magnitude = 1.0 + f64::from(bits & 0xffff) / 65536.0;
-            if bits >> 31 == 0 { magnitude } else { -magnitude }
-        }));
-        let mut r_abs = reserved(n)?;
-        r_abs.extend(r.iter().map(|element| element.abs()));
+        let (r, r_abs) = vector(n, seed)?;
         let (alpha, beta) = (alpha.to_f64(), beta.to_f64());
         let (t, t_abs) = (zeros(k)?, zeros(k)?);
         let (y, s, z) = (zeros(m)?, zeros(m)?, zeros(m)?);
@@ -192,9 +184,65 @@ impl Residual {
     }
 }
 
+/// A vector that nobody can foresee who does not know the seed, and its magnitudes.
+pub(crate) fn vector(
+    count: usize,
+    seed: [u8; 32],
+) -> Result<(Vec<f64>, Vec<f64>), TryReserveError> {
+    let mut random = ChaCha12Rng::from_seed(seed);
+    let mut r = reserved(count)?;
+    r.extend((0..count).map(|_| {
+        let bits = random.next_u32();
+        let magnitude = 1.0 + f64::from(bits & 0xffff) / 65536.0;
+        if bits >> 31 == 0 { magnitude } else { -magnitude }
+    }));
+    let mut r_abs = reserved(count)?;
+    r_abs.extend(r.iter().map(|element| element.abs()));
+    Ok((r, r_abs))
+}
+
+/// Adds `factor M v` to `y`, and `|factor| |M| w` to `s`, for some rows of a matrix M; where it is turned,
+/// its transpose, of which those are columns.
+pub(crate) fn contract<T: Element>(
+    rows: &[T],
+    (v, w): (&[f64], &[f64]),
+    factor: f64,
+    (y, s): (&mut [f64], &mut [f64]),
+    is_turned: bool,
+) {
+    let isa = isa();
+    let columns = if is_turned { y.len() } else { v.len() };
+    for (row, elements) in rows.chunks_exact(columns.max(1)).enumerate() {
+        if is_turned {
+            let factors = (factor * v[row], factor.abs() * w[row]);
+            add_scaled(isa, elements, factors, (&mut *y, &mut *s));
+        } else {
+            let (sum, sum_abs) = dots(isa, elements, v, w);
+            y[row] += factor * sum;
+            s[row] += factor.abs() * sum_abs;
+        }
+    }
+}
+
+/// The largest magnitude; infinite where an element is not finite.
+pub(crate) fn largest<T: Element>(elements: &[T]) -> f64 {
+    elements.iter().fold(0.0, |largest, element| {
+        let magnitude = element.to_f64().abs();
+        // What is compared with NaN is false.
+        let is_less = magnitude <= largest;
+        if is_less {
+            largest
+        } else if magnitude <= T::MAX {
+            magnitude
+        } else {
+            f64::INFINITY
+        }
+    })
+}
+
 /// The most that rounding can make of a row, as a factor of its magnitude; `None` where terms are so
 /// many that there is no such bound.
-fn bound<T: Element>(n: usize, k: usize) -> Option<f64> {
+pub(crate) fn bound<T: Element>(n: usize, k: usize) -> Option<f64> {
     let gamma = |roundings: f64, unit: f64| {
         let x = roundings * unit;
         let gamma = x / (1.0 - x);
@@ -221,6 +269,54 @@ fn segments<T>(
         see(row, column..column + segment.len(), segment);
         at += segment.len();
         rest = others;
+    }
+}
+
+/// Adds `f x` to `y`, and `g |x|` to `s`, in f64.
+fn add_scaled<T: Element>(isa: Isa, x: &[T], factors: (f64, f64), sums: (&mut [f64], &mut [f64])) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `isa()` asks the CPU.
+        Isa::Avx512 => unsafe { add_scaled_avx512(x, factors, sums) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { add_scaled_avx2(x, factors, sums) },
+        _ => add_scaled_of(x, factors, sums),
+    }
+}
+
+/// # Safety
+///
+/// The CPU has AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_scaled_avx512<T: Element>(
+    x: &[T],
+    factors: (f64, f64),
+    sums: (&mut [f64], &mut [f64]),
+) {
+    add_scaled_of(x, factors, sums);
+}
+
+/// # Safety
+///
+/// The CPU has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn add_scaled_avx2<T: Element>(
+    x: &[T],
+    factors: (f64, f64),
+    sums: (&mut [f64], &mut [f64]),
+) {
+    add_scaled_of(x, factors, sums);
+}
+
+#[inline(always)]
+fn add_scaled_of<T: Element>(x: &[T], (f, g): (f64, f64), (y, s): (&mut [f64], &mut [f64])) {
+    for ((x, y), s) in x.iter().zip(y).zip(s) {
+        let element = x.to_f64();
+        *y += f * element;
+        *s += g * element.abs();
     }
 }
 
@@ -279,7 +375,7 @@ fn dots_of<T: Element>(x: &[T], v: &[f64], w: &[f64]) -> (f64, f64) {
     (sums.iter().sum(), sums_abs.iter().sum())
 }
 
-fn zeros(count: usize) -> Result<Vec<f64>, TryReserveError> {
+pub(crate) fn zeros(count: usize) -> Result<Vec<f64>, TryReserveError> {
     let mut elements = reserved(count)?;
     elements.resize(count, 0.0);
     Ok(elements)

@@ -14,6 +14,7 @@
 
 mod background;
 mod blocks;
+mod check;
 mod errands;
 mod iterate;
 pub mod plan;
@@ -70,6 +71,13 @@ pub enum StepError {
     },
     /// The memory that was promised is not there.
     Memory,
+    /// A part of the result was wrong twice: the check says so of this row, or column where columns are
+    /// checked, of a block that begins here.
+    Wrong {
+        row: usize,
+        column: usize,
+        line: usize,
+    },
 }
 
 impl fmt::Display for StepError {
@@ -78,6 +86,12 @@ impl fmt::Display for StepError {
             Self::Store(error) => error.fmt(f),
             Self::TooSmall { needed_bytes } => write!(f, "{needed_bytes} bytes are needed"),
             Self::Memory => f.write_str("memory that was promised is not there"),
+            Self::Wrong { row, column, line } => {
+                write!(
+                    f,
+                    "line {line} of the block from row {row} and column {column} is wrong twice"
+                )
+            }
         }
     }
 }
@@ -248,6 +262,9 @@ pub struct Counts {
     /// Bytes of matrices; those written may still be on their way.
     pub bytes_read: u64,
     pub bytes_written: u64,
+    /// Blocks that were wrong by their residuals, and were computed again; `None` where no residuals are
+    /// found.
+    pub blocks_again: Option<u64>,
 }
 
 /// Work that goes on in small steps.
@@ -362,3 +379,6 @@ impl StepRun {
         self.0.id()
     }
 }
+
+#[cfg(test)]
+mod tests;

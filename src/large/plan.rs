@@ -101,6 +101,7 @@ pub struct Plan {
     pub strips: Vec<Strip>,
     /// For packing, of all threads.
     pub workspace_bytes: usize,
+    pub is_checked: bool,
     pub traffic: Traffic,
 }
 

@@ -25,6 +25,11 @@ pub struct ProductRun<T: 'static> {
     /// Unless it is with the writing.
     address: Option<Address>,
     workspace: Workspace<T>,
+    /// The last block that was wrong.
+    wrong: Option<Block>,
+    /// How often a block is spoilt.
+    #[cfg(test)]
+    pub faults: usize,
     /// Of blocks that were there before, and of strips that are done.
     counts: Counts,
 }
@@ -34,6 +39,7 @@ impl<T: Element> ProductRun<T> {
     pub fn new(mut job: Job, output: Arc<Draft>) -> Self {
         job.threads = threads_to_pack::<T>(&job);
         let layout = output.layout();
+        let blocks_again = job.plan.is_checked.then_some(0);
         let mut flops_before = 0;
         let mut strips = Vec::new();
         for strip in &job.plan.strips {
@@ -59,7 +65,10 @@ impl<T: Element> ProductRun<T> {
             writing: None,
             address: Some(Address::new(&layout)),
             workspace: Workspace::default(),
-            counts: Counts { flops_before, ..Counts::default() },
+            wrong: None,
+            #[cfg(test)]
+            faults: 0,
+            counts: Counts { flops_before, blocks_again, ..Counts::default() },
             output,
         }
     }
@@ -87,6 +96,23 @@ impl<T: Element> ProductRun<T> {
         Ok(())
     }
 
+    /// A block is wrong, by this row or column of it. What is in memory may be: all of it is read
+    /// again, and the block is computed once more, but not for ever.
+    fn compute_again(&mut self, line: usize) -> Result<(), StepError> {
+        let Some(strip) = self.strip.take() else { return Ok(()) };
+        self.counts = with(self.counts, &strip);
+        let (strip, blocks) = strip.into_rest();
+        let Block { rows, columns } = blocks[0].clone();
+        if self.wrong == blocks.first().cloned() {
+            return Err(StepError::Wrong { row: rows.start, column: columns.start, line });
+        }
+        self.counts.flops -= flops_of(&blocks[0], self.job.shape);
+        self.counts.blocks_again = self.counts.blocks_again.map(|blocks| blocks + 1);
+        self.wrong = Some(blocks[0].clone());
+        self.strips.push((strip, blocks));
+        Ok(())
+    }
+
     /// Begins the next strip, or ends. Rows that are there and have not gone by, of an earlier run, are
     /// read before, so that those behind them can go by.
     fn begin_or_end(&mut self) -> Result<bool, StepError> {
@@ -104,7 +130,7 @@ impl<T: Element> ProductRun<T> {
         match self.strips.pop() {
             None => Ok(true),
             Some((strip, blocks)) => {
-                self.strip = Some(StripRun::new(&self.job, &strip, blocks));
+                self.strip = Some(StripRun::new(&self.job, strip, blocks)?);
                 Ok(false)
             }
         }
@@ -128,10 +154,15 @@ impl<T: Element> Running for ProductRun<T> {
             return Ok(false);
         }
         let Some(strip) = &mut self.strip else { return self.begin_or_end() };
+        #[cfg(test)]
+        if self.faults > 0 && strip.spoil() {
+            self.faults -= 1;
+        }
         match strip.step(&self.job, crew, &mut self.workspace, pause)? {
             Progress::Goes => {}
             Progress::NeedsBuffer => self.write_on()?,
             Progress::Computed(block, elements) => self.computed = Some((block, elements)),
+            Progress::Wrong(line) => self.compute_again(line)?,
             Progress::Ended => {
                 self.counts = with(self.counts, strip);
                 // Its buffers go before those of the next come.

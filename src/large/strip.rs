@@ -10,6 +10,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 use super::StepError;
 use super::background::{Background, Ticket};
 use super::blocks::{Block, Load, Part, Place};
+use super::check::{Check, Seen};
 use super::errands::Reading;
 use super::plan::{Operand, Plan, Strip};
 use crate::gemm::{Algorithm, Crew, Element, Shape, Slices, Workspace};
@@ -100,12 +101,15 @@ pub enum Progress<T> {
     NeedsBuffer,
     /// A block is computed; its buffer is to be given back.
     Computed(Block, Vec<T>),
+    /// A block is computed, and this row of it, or column where A is held, is wrong.
+    Wrong(usize),
     /// All blocks are.
     Ended,
 }
 
 #[derive(Debug)]
 pub struct StripRun<T: 'static> {
+    strip: Strip,
     blocks: Vec<Block>,
     stays: usize,
     /// The place that is computed, and the loads that it waits for.
@@ -122,6 +126,11 @@ pub struct StripRun<T: 'static> {
     /// Of a part of the held panel: its parts of this place that are done, and the next.
     parts_done: usize,
     product: Option<Slices<T>>,
+    check: Option<Check>,
+    /// Of what the check is to see at this place: C, the held panel and the piece.
+    seen: usize,
+    /// The block at the place is, and is to be judged.
+    is_computed: bool,
     panels: Buffers<T>,
     staying_panels: Buffers<T>,
     pieces: Buffers<T>,
@@ -133,12 +142,13 @@ pub struct StripRun<T: 'static> {
 
 impl<T: Element> StripRun<T> {
     /// Of the strip's blocks, those that are to be computed; at least one.
-    pub fn new(job: &Job, strip: &Strip, blocks: Vec<Block>) -> Self {
-        let Plan { terms, piece, pieces, buffers, .. } = job.plan;
+    pub fn new(job: &Job, strip: Strip, blocks: Vec<Block>) -> Result<Self, TryReserveError> {
+        let Plan { terms, piece, pieces, buffers, is_checked, .. } = job.plan;
         let panel_elements = terms * strip.range.len();
         let panels = job.plan.panels(job.shape);
         let at = Place::default();
-        Self {
+        let check = if is_checked { Some(Check::new(job, &strip)?) } else { None };
+        Ok(Self {
             stays: strip.stays,
             at,
             awaited: job.plan.loads(at, strip.stays, job.c.is_some()).count(),
@@ -151,6 +161,9 @@ impl<T: Element> StripRun<T> {
             result: None,
             parts_done: 0,
             product: None,
+            check,
+            seen: 0,
+            is_computed: false,
             panels: Buffers::new((panels - strip.stays).min(buffers.panels), panel_elements),
             staying_panels: Buffers::new(strip.stays, panel_elements),
             pieces: Buffers::new(pieces, piece.min(strip.block) * terms),
@@ -158,7 +171,8 @@ impl<T: Element> StripRun<T> {
             flops: (0, 0),
             bytes_read: 0,
             blocks,
-        }
+            strip,
+        })
     }
 
     /// Multiplications and additions done, and executed.
@@ -184,6 +198,9 @@ impl<T: Element> StripRun<T> {
             return Ok(Progress::Ended);
         }
         self.read_ahead(job)?;
+        if self.is_computed {
+            return self.judge(job);
+        }
         if self.awaited > 0 {
             let Some(first) = self.coming.front() else { return Ok(Progress::NeedsBuffer) };
             if first.ticket.advance()? {
@@ -197,10 +214,82 @@ impl<T: Element> StripRun<T> {
             }
             self.result = Some(self.results.take()?);
         }
-        if self.multiply(job, crew, workspace, pause)? {
-            return Ok(self.turn_to_next(job));
+        if self.check_on(job)? && self.multiply(job, crew, workspace, pause)? {
+            self.turn_to_next(job);
         }
         Ok(Progress::Goes)
+    }
+
+    /// Shows the check what has come to this place; true once it has seen all.
+    fn check_on(&mut self, job: &Job) -> Result<bool, StepError> {
+        let Some(check) = &mut self.check else { return Ok(true) };
+        let Place { panel, piece, .. } = self.at;
+        let block = &self.blocks[self.at.block];
+        let (is_due, load) = match self.seen {
+            0 => (job.c.is_some() && panel == 0 && piece == 0, Load::Block),
+            1 => (piece == 0 && !check.has_seen(panel), Load::Passing),
+            2 => (true, Load::Piece),
+            _ => return Ok(true),
+        };
+        if !is_due {
+            self.seen += 1;
+            return Ok(false);
+        }
+        let (seen, elements) = match load {
+            Load::Block => (Seen::Addend, self.result.as_ref()),
+            Load::Piece => {
+                (Seen::Piece(panel, job.plan.piece_of(piece, block)), self.piece.as_ref())
+            }
+            Load::Passing | Load::Staying => {
+                (Seen::Held(panel), self.staying.get(panel).or(self.passing.as_ref()))
+            }
+        };
+        let (_, part) = job.part(load, self.at, block);
+        let elements = elements.expect("it was received");
+        if check.see(&seen, &elements[..part.elements()], &part)? {
+            self.seen += 1;
+        }
+        Ok(false)
+    }
+
+    /// Shows the check the block that was computed. Once it has seen all, the block is given away, or
+    /// is wrong.
+    fn judge(&mut self, job: &Job) -> Result<Progress<T>, StepError> {
+        let block = &self.blocks[self.at.block];
+        if let Some(check) = &mut self.check {
+            let part = Part { rows: block.rows.clone(), columns: block.columns.clone() };
+            let elements = self.result.as_ref().expect("it was computed");
+            if !check.see(&Seen::Result, &elements[..part.elements()], &part)? {
+                return Ok(Progress::Goes);
+            }
+            if let Err(line) = check.judge::<T>(block) {
+                return Ok(Progress::Wrong(line));
+            }
+        }
+        let computed =
+            Progress::Computed(block.clone(), self.result.take().expect("it was computed"));
+        self.is_computed = false;
+        self.at = Place { block: self.at.block + 1, panel: 0, piece: 0 };
+        if self.at.block < self.blocks.len() {
+            self.awaited = job.plan.loads(self.at, self.stays, job.c.is_some()).count();
+        }
+        Ok(computed)
+    }
+
+    /// The strip, and its blocks that were not given away.
+    pub fn into_rest(mut self) -> (Strip, Vec<Block>) {
+        (self.strip.clone(), self.blocks.split_off(self.at.block))
+    }
+
+    /// Changes an element of a block that is about to be judged; false where none is.
+    #[cfg(test)]
+    pub fn spoil(&mut self) -> bool {
+        let is_untouched = self.check.as_ref().is_some_and(Check::has_begun_nothing);
+        if let (true, true, Some(result)) = (self.is_computed, is_untouched, &mut self.result) {
+            result[0] = result[0] + T::from_f64(1.0e3);
+            return true;
+        }
+        false
     }
 
     /// Asks for what comes next, as far as there is room for it.
@@ -317,25 +406,21 @@ impl<T: Element> StripRun<T> {
     }
 
     /// Leaves the place that is computed.
-    fn turn_to_next(&mut self, job: &Job) -> Progress<T> {
+    fn turn_to_next(&mut self, job: &Job) {
         let block = &self.blocks[self.at.block];
+        self.seen = 0;
         self.pieces.spare.extend(self.piece.take());
         let next = job.plan.next_in_block(self.at, block, job.shape);
         if next.is_none_or(|next| next.panel != self.at.panel) {
             self.panels.spare.extend(self.passing.take());
         }
-        let computed = match next {
-            Some(_) => Progress::Goes,
-            None => {
-                let result = self.result.take().expect("it was computed");
-                Progress::Computed(block.clone(), result)
+        match next {
+            Some(next) => {
+                self.at = next;
+                self.awaited = job.plan.loads(self.at, self.stays, job.c.is_some()).count();
             }
-        };
-        self.at = next.unwrap_or(Place { block: self.at.block + 1, panel: 0, piece: 0 });
-        if self.at.block < self.blocks.len() {
-            self.awaited = job.plan.loads(self.at, self.stays, job.c.is_some()).count();
+            None => self.is_computed = true,
         }
-        computed
     }
 }
 

@@ -124,6 +124,9 @@ pub struct StepRecord {
     pub bytes_read: u64,
     #[serde(default)]
     pub bytes_written: u64,
+    /// Blocks that its check called wrong and that were computed again, where it was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks_again: Option<u64>,
 }
 
 impl StepRecord {
@@ -138,6 +141,7 @@ impl StepRecord {
             elapsed_us: 0,
             bytes_read: 0,
             bytes_written: 0,
+            blocks_again: None,
         }
     }
 }

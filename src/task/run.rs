@@ -291,6 +291,7 @@ impl TaskRun {
             elapsed_us: self.now_ns.saturating_sub(since_ns) / 1_000,
             bytes_read: counts.bytes_read,
             bytes_written: counts.bytes_written,
+            blocks_again: counts.blocks_again,
             ..StepRecord::begun(stored.number())
         };
         self.outputs[step] = Some(stored);
@@ -394,6 +395,7 @@ pub(crate) fn step_problem(error: StepError) -> Problem {
             let detail = format!("a step needs {needed_bytes} bytes of memory");
             Problem::new(ProblemKind::MemoryExceeded, detail).at("/memory_bytes")
         }
+        StepError::Wrong { .. } => Problem::new(ProblemKind::ArithmeticFault, error.to_string()),
         StepError::Memory => Problem::new(ProblemKind::Overloaded, error.to_string())
             .with_response_field("Retry-After", "1"),
     }

@@ -124,6 +124,7 @@ impl Sides {
             traffic: self.traffic(&strips),
             strips,
             workspace_bytes,
+            is_checked: self.checked > 0,
         })
     }
 

@@ -40,6 +40,9 @@ impl Server {
                 let failure = Failure::from(&problem);
                 task.control.update(|record| record.failure = Some(failure));
                 self.print(format!("job={id} failed: {}: {}", problem.kind.name(), problem.detail));
+                if problem.kind == ProblemKind::ArithmeticFault {
+                    self.counters.checks_failed.add(1);
+                }
                 self.note_given_up(id, now);
             }
             Ended::Finished => self.charge_task(id, now),
@@ -48,6 +51,24 @@ impl Server {
         self.answer_waiters(id, now);
         self.tasks.forget_some();
         self.start_tasks(now);
+    }
+
+    /// Counts what checks of steps have said, and tells the console of faults.
+    fn note_checks(&mut self, id: JobId, record: &Record) {
+        for (step, done) in record.program.steps.iter().zip(&record.steps) {
+            match done.blocks_again {
+                None => {}
+                Some(0) => self.counters.checks_passed.add(1),
+                Some(blocks) => {
+                    self.counters.checks_recomputed.add(1);
+                    let step = &step.id;
+                    self.print(format!(
+                        "fault job={id} step={step}: {blocks} blocks were wrong, and right when \
+                         computed again"
+                    ));
+                }
+            }
+        }
     }
 
     /// Charges for the steps, each a line, and notes the end with them.
@@ -74,6 +95,7 @@ impl Server {
         for (charge, usage) in charges.iter().zip(&usages) {
             self.counters.billed(usage, charge.amount_micros);
         }
+        self.note_checks(id, &record);
         let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
         let (account, allowance) = (task.account, task.allowance.take());
         let row = task.control.row();
