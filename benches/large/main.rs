@@ -62,7 +62,6 @@ struct Options {
     length: usize,
     memory_bytes: usize,
     directory: PathBuf,
-    dtype: Dtype,
 }
 
 fn main() -> ExitCode {
@@ -92,7 +91,6 @@ fn main() -> ExitCode {
         length: number(0, LENGTH),
         memory_bytes: number(1, MEMORY_MIB) << 20,
         directory: arguments.get(2).map_or_else(env::temp_dir, PathBuf::from),
-        dtype,
     };
     let path = options.directory.join(format!("gemmule-bench-{}", process::id()));
     let is_good =
