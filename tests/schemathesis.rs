@@ -83,7 +83,9 @@ impl Tool {
         let file = self.environment.join(format!("{name}.json"));
         let mut command = self.python();
         command
-            .args(["-m", "schemathesis.cli", "run", "--no-color", "--report", "json"])
+            .args(["-m", "schemathesis.cli", "--config-file"])
+            .arg(Path::new(FOLDER).join("schemathesis.toml"))
+            .args(["run", "--no-color", "--report", "json"])
             .args(["--max-examples", &examples, &random])
             .arg("--report-json-path")
             .arg(&file)
