@@ -281,10 +281,7 @@ impl JobForm {
 
     /// Microseconds that the machine works on the job, when no other is in its way.
     fn compute_us(&self, flops: u64, machine: Machine) -> Option<u64> {
-        let peak = match self.dtype {
-            Dtype::F64 => machine.peak.f64,
-            Dtype::F32 => machine.peak.f32,
-        };
+        let peak = machine.peak.of(self.dtype);
         let threads = threads_of(self.shape, machine.threads) as u128;
         let flops_per_second = u128::from(peak) * threads * u128::from(SHARE_OF_PEAK) / 1000;
         if flops_per_second == 0 {

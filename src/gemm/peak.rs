@@ -15,6 +15,15 @@ pub struct Peak {
     pub f32: u64,
 }
 
+impl Peak {
+    pub fn of(self, dtype: Dtype) -> u64 {
+        match dtype {
+            Dtype::F64 => self.f64,
+            Dtype::F32 => self.f32,
+        }
+    }
+}
+
 /// Multiplies and adds in `rounds` rounds, each of a few vectors; the operations done, of which a
 /// multiply-add of one element is two.
 ///

@@ -528,3 +528,15 @@ pub(crate) fn memory_problem(shortage: Shortage, needed_bytes: usize) -> Problem
         .with_response_field("Retry-After", "1"),
     }
 }
+
+/// So many zeros.
+///
+/// # Errors
+///
+/// A problem where memory that was promised for them can't be had.
+pub(crate) fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>, Problem> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(count).map_err(|_| memory_problem(Shortage::Now, count))?;
+    zeros.resize(count, T::default());
+    Ok(zeros)
+}

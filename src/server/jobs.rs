@@ -166,10 +166,7 @@ impl Server {
         if checked != Checked::Not {
             response = response.with_field(CHECK_FIELD, CHECK);
         }
-        Ok(match before {
-            Some(_) => response.with_field("Idempotency-Replayed", "true"),
-            None => response,
-        })
+        Ok(replies::replayed_if(before.is_some(), response))
     }
 
     /// The bill of the request that this one repeats.

@@ -329,6 +329,11 @@ impl Server {
     }
 }
 
+/// The reply, which says so if the request was answered before.
+pub(super) fn replayed_if(is_replayed: bool, response: Response) -> Response {
+    if is_replayed { response.with_field("Idempotency-Replayed", "true") } else { response }
+}
+
 pub(super) fn draining() -> Problem {
     Problem::new(ProblemKind::Draining, "no more jobs are taken")
         .with_response_field("Retry-After", "5")

@@ -64,17 +64,11 @@ impl<T: Element> Strassen<T> {
             c: views.c(node.c, level, operands.c.view_mut(), c),
         };
         let beta = T::from_f64(if node.adds { 1.0 } else { 0.0 });
-        let mut parts = match self.active.take() {
-            Some(Active::Product(parts)) => parts,
-            _ => self.packing.parts(self.kernel, self.caches, &leaf, self.threads),
-        };
-        parts.advance(leaf, Scale { beta, ..scale }, crew, pause);
-        if parts.is_complete() {
-            self.leaf_flops_done += parts.flops_done();
-            parts.recycle(&mut self.packing);
+        let how = (self.kernel, self.caches, self.threads);
+        let product = (leaf, Scale { beta, ..scale });
+        if let Some(flops) = self.packing.advance(&mut self.active, how, product, crew, pause) {
+            self.leaf_flops_done += flops;
             self.walk.turn_to_next(&self.plan);
-        } else {
-            self.active = Some(Active::Product(parts));
         }
     }
 
@@ -104,32 +98,39 @@ impl<T: Element> Strassen<T> {
                 (Operands { a, b, c: c.slice_move(s![core.m.., ..]) }, scale)
             }
         };
-        let mut parts = match self.active.take() {
-            Some(Active::Product(parts)) => parts,
-            _ => self.packing.parts(self.kernel, self.caches, &operands, self.threads),
-        };
-        parts.advance(operands, scale, crew, pause);
-        if parts.is_complete() {
-            self.rim_flops_done += parts.flops_done();
-            parts.recycle(&mut self.packing);
+        let how = (self.kernel, self.caches, self.threads);
+        let product = (operands, scale);
+        if let Some(flops) = self.packing.advance(&mut self.active, how, product, crew, pause) {
+            self.rim_flops_done += flops;
             self.rims_done += 1;
-        } else {
-            self.active = Some(Active::Product(parts));
         }
     }
 }
 
 impl<T: Element> Workspace<T> {
-    /// A product that packs here, where there is room for it.
-    fn parts(
+    /// Begins the product that packs here, where there is room for it, or goes on with it; its
+    /// operations once it is complete.
+    fn advance(
         &mut self,
-        kernel: Kernel,
-        caches: Caches,
-        operands: &Operands<T>,
-        threads: usize,
-    ) -> Parts<T> {
-        Parts::new(kernel, caches, operands.layout(), threads, self)
-            .expect("what a product packs in is here, and the rest is some hundred bytes")
+        active: &mut Option<Active<T>>,
+        (kernel, caches, threads): (Kernel, Caches, usize),
+        (operands, scale): (Operands<T>, Scale<T>),
+        crew: &dyn Crew,
+        pause: &(dyn Fn() -> bool + Sync),
+    ) -> Option<u64> {
+        let mut parts = match active.take() {
+            Some(Active::Product(parts)) => parts,
+            _ => Parts::new(kernel, caches, operands.layout(), threads, self)
+                .expect("what a product packs in is here, and the rest is some hundred bytes"),
+        };
+        parts.advance(operands, scale, crew, pause);
+        if !parts.is_complete() {
+            *active = Some(Active::Product(parts));
+            return None;
+        }
+        let flops = parts.flops_done();
+        parts.recycle(self);
+        Some(flops)
     }
 }
 

@@ -16,9 +16,9 @@ use crate::formats::write::{self, Checksum};
 use crate::gemm::{Dtype, Element, Shape};
 use crate::http::{Payload, Piece, Response};
 use crate::job::errand::{Errand, Progress};
-use crate::job::memory_problem;
 use crate::job::reading::BodySource;
-use crate::memory::{MemoryBudget, Promise, Shortage};
+use crate::job::{memory_problem, zeros};
+use crate::memory::{MemoryBudget, Promise};
 use crate::problem::Problem;
 use crate::store::{Layout, Stored};
 
@@ -216,11 +216,4 @@ fn encoder<T: Element>(elements: Vec<T>, layout: Layout) -> Result<Encoder<T>, P
     let Layout { rows, columns, .. } = layout;
     let prefix = alloc::format!("{{\"shape\":[{rows},{columns}],\"data\":");
     Encoder::new(elements, shape_of(layout), prefix.as_bytes(), encode::Layout::Flat)
-}
-
-fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>, Problem> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(count).map_err(|_| memory_problem(Shortage::Now, count))?;
-    zeros.resize(count, T::default());
-    Ok(zeros)
 }

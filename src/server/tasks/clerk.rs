@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::Task;
 use crate::billing::{Currency, JobId, Tariff, Usage};
 use crate::expression::Program;
-use crate::gemm::{Dtype, Peak};
+use crate::gemm::Peak;
 use crate::large::{Rules, Work};
-use crate::ledger::entry::Idempotency;
+use crate::ledger::hash::Hash;
 use crate::limits::JOB_KEEP_SECONDS_DEFAULT;
 use crate::memory::{MemoryBudget, Shortage};
 use crate::problem::{Problem, ProblemKind};
@@ -97,7 +97,7 @@ impl Clerk {
         Ok(quote)
     }
 
-    /// Writes down a job that was admitted: from now on it outlasts a power cut, and its operands stay
+    /// Writes down a job that was admitted, and that a retry is to be known by its fingerprint: from now on it outlasts a power cut, and its operands stay
     /// until it has ended.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Clerk {
         inputs: Vec<(InputRecord, Option<MatrixId>)>,
         wishes: Wishes,
         memory_bytes: usize,
-        idempotency: Option<Idempotency>,
+        fingerprint: Hash,
     ) -> Result<Task, Problem> {
         let Self { id, desk, payer, bytes_in, .. } = self;
         let now_unix_ns = desk.now_unix_ns;
@@ -134,7 +134,7 @@ impl Clerk {
             started_unix_ns: None,
             ended_unix_ns: None,
             deadline_unix_ns: wishes.deadline_seconds.map(after),
-            idempotency,
+            idempotency: payer.idempotency(Some(fingerprint)),
             failure: None,
             program,
         };
@@ -196,11 +196,7 @@ impl TaskQuote {
 impl Speed {
     fn compute_seconds(self, program: &Program) -> f64 {
         let seconds = program.steps.iter().map(|step| {
-            let core = match step.layout.dtype {
-                Dtype::F64 => self.peak.f64,
-                Dtype::F32 => self.peak.f32,
-            };
-            let rate = core as f64 * self.threads as f64;
+            let rate = self.peak.of(step.layout.dtype) as f64 * self.threads as f64;
             if rate > 0.0 { step.flops as f64 / rate } else { 0.0 }
         });
         seconds.sum()

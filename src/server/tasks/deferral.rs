@@ -21,7 +21,6 @@ use crate::inference::Model;
 use crate::job::errand::{Errand, Progress};
 use crate::job::reply::ReplyForm;
 use crate::job::{Input, Request, memory_problem};
-use crate::ledger::entry::Idempotency;
 use crate::ledger::hash::Hash;
 use crate::limits::PRIORITY_DEFAULT;
 use crate::memory::{Promise, Shortage};
@@ -45,8 +44,8 @@ const REQUEST: &str = "request 1";
 
 impl Server {
     /// Whether a request for a product is to become a job that goes on by itself. One that was answered
-    /// before is answered as it was then, and a product that is to be checked is checked, which none of
-    /// a job is: preferences may be left alone (RFC 7240, section 2).
+    /// before is answered as it was then, and a product that is to be checked is checked, which one of a
+    /// job is where it is large alone: preferences may be left alone (RFC 7240, section 2).
     ///
     /// # Errors
     ///
@@ -230,8 +229,6 @@ impl Deferral {
             return Ok(Taken { job, task: None, form: Some(form) });
         }
         let (job, store) = (clerk.id, clerk.desk.store.clone());
-        let key = clerk.payer.retry.as_ref().map(|retry| retry.key);
-        let idempotency = key.map(|key| Idempotency { key, fingerprint });
         let wishes = Wishes {
             priority: PRIORITY_DEFAULT,
             deadline_seconds: None,
@@ -242,7 +239,7 @@ impl Deferral {
             (InputRecord::Stored(number.expect("a new job's are written")), Some(*id))
         });
         let (inputs, program) = (inputs.collect(), moving.program.clone());
-        match clerk.take(program, inputs, wishes, moving.memory_bytes, idempotency) {
+        match clerk.take(program, inputs, wishes, moving.memory_bytes, fingerprint) {
             Ok(task) => Ok(Taken { job, task: Some(Box::new(task)), form: Some(form) }),
             Err(problem) => {
                 moving.give_up(&store);

@@ -13,6 +13,7 @@ use crate::gemm::{Dtype, Element, Shape};
 use crate::http::{Piece, Response};
 use crate::job::errand::{self, Errand};
 use crate::job::reply::{Progress, ReplyForm, Writer, Written};
+use crate::job::zeros;
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::{Server, SessionId, replies};
@@ -101,7 +102,7 @@ impl Server {
             Dtype::F64 => zeros(elements).map(|zeros| Stage::F64(Part::Read(zeros, 0))),
             Dtype::F32 => zeros(elements).map(|zeros| Stage::F32(Part::Read(zeros, 0))),
         };
-        let Some(stage) = stage else { return Err(Box::new(later)) };
+        let Ok(stage) = stage else { return Err(Box::new(later)) };
         let delivery = Delivery { stored, shape, job, bill, wish, later, stage };
         Ok((Box::new(delivery), promise))
     }
@@ -196,10 +197,7 @@ impl Delivery {
         let response = replies::product(written, &wish.form, &bill)
             .with_field("Location", &format!("/v1/jobs/{job}"))
             .with_field("Preference-Applied", &wish.applied());
-        match wish.is_replayed {
-            true => response.with_field("Idempotency-Replayed", "true"),
-            false => response,
-        }
+        replies::replayed_if(wish.is_replayed, response)
     }
 }
 
@@ -233,11 +231,4 @@ where
         };
         Ok(wrap(part))
     }
-}
-
-fn zeros<T: Element>(count: usize) -> Option<Vec<T>> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(count).ok()?;
-    zeros.resize(count, T::default());
-    Some(zeros)
 }

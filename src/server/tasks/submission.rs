@@ -11,7 +11,6 @@ use crate::base64;
 use crate::expression::{self, JobRequest, OperandContent};
 use crate::job::errand::{Errand, Progress};
 use crate::ledger::AccountId;
-use crate::ledger::entry::Idempotency;
 use crate::ledger::hash::Hash;
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
@@ -62,10 +61,8 @@ impl Submission {
             keep_seconds: request.keep_seconds,
             references: references.collect(),
         };
-        let key = clerk.payer.retry.as_ref().map(|retry| retry.key);
-        let idempotency = key.map(|key| Idempotency { key, fingerprint });
         let job = clerk.id;
-        let task = clerk.take(program, inputs, wishes, quote.memory_bytes, idempotency)?;
+        let task = clerk.take(program, inputs, wishes, quote.memory_bytes, fingerprint)?;
         Ok(Taken { job, task: Some(Box::new(task)), form: None })
     }
 }

@@ -23,7 +23,7 @@ use crate::limits::TASKS_WAITING_MAX;
 use crate::problem::{Problem, ProblemKind};
 use crate::server::payer::{Caller, Payer, Retry};
 use crate::server::replies::draining;
-use crate::server::{Server, SessionId};
+use crate::server::{Server, SessionId, replies};
 use crate::task::Record;
 use crate::time::Now;
 
@@ -109,10 +109,6 @@ impl Server {
             session.wait_ns.take()
         });
         let wish = form.map(|form| Box::new(Wish { form, wait_ns, is_replayed }));
-        let later = match &wish {
-            Some(wish) => self.accepted_product(job, wish),
-            None => self.accepted(job, is_replayed),
-        };
         let is_answered = match wait_ns.filter(|wait_ns| *wait_ns > 0) {
             Some(wait_ns) => {
                 let wants = wish.map_or(Wants::Job, Wants::Product);
@@ -120,8 +116,12 @@ impl Server {
                 false
             }
             None => {
+                let accepted = match &wish {
+                    Some(wish) => self.accepted_product(job, wish),
+                    None => self.accepted(job, is_replayed),
+                };
                 let until = self.book.sequence();
-                self.answer_when_durable(session, later, None, until, now)
+                self.answer_when_durable(session, accepted, None, until, now)
             }
         };
         self.start_tasks(now);
@@ -172,7 +172,7 @@ impl Server {
                 response.with_number("Retry-After", (quote.compute_seconds as u64).clamp(1, 60))
             }
         };
-        if is_replayed { response.with_field("Idempotency-Replayed", "true") } else { response }
+        replies::replayed_if(is_replayed, response)
     }
 
     /// The ids of its steps are the same but for the last two bytes, which are all ones here.
