@@ -12,11 +12,11 @@ use core::ptr;
 use super::kernel::{Copying, Microkernel, Scale, Tile, TileCode, UNROLLED, finish_streaming};
 use super::matrix::{Source, Target};
 use super::pack::{pack_a, pack_panel};
-use super::plan::{Blocking, SLICE_PACKED, full_panels, panel_width};
+use super::plan::{Blocking, CACHE_LINE_BYTES, SLICE_PACKED, full_panels, panel_width};
 use super::{Element, Operands, Shape};
 
-/// Bytes that packed blocks are aligned to: a cache line, and the widest vector.
-const ALIGNMENT: usize = 64;
+/// Bytes that packed blocks are aligned to: the widest vector.
+const ALIGNMENT: usize = CACHE_LINE_BYTES;
 
 /// Pieces that are fetched ahead of being copied: memory answers within the time that the tiles
 /// take for fewer terms than they copy so many pieces with.
@@ -327,19 +327,26 @@ impl<T: Element> FiveLoops<T> {
         }
         let start = self.workspace[self.start_of(self.blocking.blocks)..].as_ptr();
         let step = self.blocking.row_of_a::<T>() as isize;
-        match a.column_stride {
-            1 => BlockOfA { start, step, row_stride: step, column_stride: 1 },
-            _ => BlockOfA { start, step, row_stride: 1, column_stride: self.kernel.mr as isize },
+        if self.packs_rows_of_a(a) {
+            return BlockOfA { start, step, row_stride: step, column_stride: 1 };
         }
+        BlockOfA { start, step, row_stride: 1, column_stride: self.kernel.mr as isize }
     }
 
-    /// Packs some rows of the block of A: as they lie, but close together, or micropanels of `mr`
-    /// rows, column after column, where the rows of A aren't contiguous.
+    /// Whether the block of A is packed as its rows lie, but close together. Else it is in
+    /// micropanels of `mr` rows, column after column: where its rows aren't contiguous, and for
+    /// narrow tiles.
+    fn packs_rows_of_a(&self, a: &Source<T>) -> bool {
+        a.column_stride == 1 && !self.kernel.is_narrow()
+    }
+
+    /// Packs some rows of the block of A.
     fn pack_part_of_a(&mut self, a: Source<T>) {
         let Block { pc, top, terms, rows, .. } = self.block;
         let mr = self.kernel.mr;
         let row = self.blocking.row_of_a::<T>();
         let start = self.start_of(self.blocking.blocks);
+        let packs_rows = self.packs_rows_of_a(&a);
         let at_once = ((SLICE_PACKED / terms).max(1)).next_multiple_of(mr);
         let end = rows.min(self.packed_rows_of_a + at_once);
         for i in (self.packed_rows_of_a..end).step_by(mr) {
@@ -348,9 +355,9 @@ impl<T: Element> FiveLoops<T> {
             let panel = a.from(top + i, pc);
             // SAFETY: the micropanel is within the block, and the block within A.
             unsafe {
-                match a.column_stride {
-                    1 => pack_panel(panel, (height, terms), row, target),
-                    _ => pack_a(panel, (height, terms), mr, target),
+                match packs_rows {
+                    true => pack_panel(panel, (height, terms), row, target),
+                    false => pack_a(panel, (height, terms), mr, target),
                 }
             }
         }
@@ -358,12 +365,18 @@ impl<T: Element> FiveLoops<T> {
     }
 
     /// From a micropanel of A to rows of the next one, or of the next block's first, that are
-    /// fetched meanwhile: three of them with each of the first three tiles. A packed block is read
-    /// in the order of memory, which needs no help where its micropanels are columns.
+    /// fetched meanwhile: some of them with each of the first three tiles. Micropanels of columns
+    /// are read in the order of memory, a cache line at a time: narrow tiles need them sooner than
+    /// they come by themselves.
     fn distance_ahead(&self, a: &Source<T>, block: &BlockOfA<T>, index: usize) -> isize {
         let Block { pc, top, rows, .. } = self.block;
-        if index > 2 || block.row_stride != block.step {
+        if index > 2 {
             return 0;
+        }
+        if block.row_stride != block.step {
+            let micropanel = self.kernel.mr as isize * block.step * size_of::<T>() as isize;
+            let line = (index * CACHE_LINE_BYTES) as isize;
+            return if self.kernel.is_narrow() { micropanel + line } else { 0 };
         }
         let there = if self.ic + self.kernel.mr < top + rows {
             block.at(self.ic + self.kernel.mr + index - top)

@@ -26,8 +26,11 @@ pub const NEAR_BATCH_BYTES: usize = 4 << 20;
 
 /// Columns from which on a block of A that comes from far is read often enough to be packed.
 const PACKED_COLUMNS: usize = 2048;
+/// The same for narrow tiles, wherever the block comes from: they read A so often that its rows had
+/// better not meet in few places of the first-level cache, as rows that a power of two apart do.
+const PACKED_COLUMNS_NARROW: usize = 1024;
 
-const CACHE_LINE_BYTES: usize = 64;
+pub const CACHE_LINE_BYTES: usize = 64;
 
 /// How the operands of a product lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +107,7 @@ impl Choice {
 ///
 /// The micropanel of A and one of B stream through the first-level cache from the second, which has
 /// the block of B. The block of A is packed where its rows are not contiguous, or come from far and
-/// are read often. Where all of A stays near, the loop over terms goes within that over columns:
+/// are read often, and for narrow tiles wherever it is read often. Where all of A stays near, the loop over terms goes within that over columns:
 /// then a block of C stays near as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
@@ -127,7 +130,9 @@ pub struct Blocking {
 /// Terms that are summed before the sum is added to C.
 ///
 /// Few sums to add up mean little traffic for C; a micropanel of A, mr x kc, that takes two thirds
-/// of the first-level cache leaves room for B to stream through.
+/// of the first-level cache leaves room for B to stream through. The least recently used lines are
+/// the ones that go, though, so that A stays only if one of B, nr x kc, and a tile of C fit beside
+/// it: narrow tiles come back to A so soon that they are bound by it unless it does.
 pub fn block_terms<T>(kernel: &Microkernel<T>, caches: Caches, whole: Shape) -> usize {
     let Shape { m, n, k } = whole;
     let is_read_bound = m <= FEW_ROWS && n * k * size_of::<T>() > caches.l2_bytes;
@@ -137,7 +142,11 @@ pub fn block_terms<T>(kernel: &Microkernel<T>, caches: Caches, whole: Shape) -> 
 
 /// The terms that a block has at most, where it is not small for another reason.
 pub fn block_terms_max<T>(kernel: &Microkernel<T>, caches: Caches) -> usize {
-    let terms = caches.l1_bytes / 3 * 2 / (kernel.mr * size_of::<T>());
+    let Microkernel { mr, nr, .. } = *kernel;
+    let terms = match kernel.is_narrow() {
+        true => caches.l1_bytes / 8 * 7 / ((mr + nr) * size_of::<T>()),
+        false => caches.l1_bytes / 3 * 2 / (mr * size_of::<T>()),
+    };
     terms.clamp(64, KC_MAX) / 4 * 4
 }
 
@@ -164,7 +173,9 @@ impl Blocking {
         let is_alone = n == whole_columns;
         let is_far = m * kc * element_bytes >= 4 * caches.l2_bytes;
         let is_reused = is_alone && is_far && n >= PACKED_COLUMNS;
-        let packs_a = is_reused || (!layout.a_rows && n > 2 * nr);
+        let is_terms_first = m <= FEW_ROWS || m * k * element_bytes <= caches.l2_bytes;
+        let is_in_one_piece = kernel.is_narrow() && !is_terms_first && n >= PACKED_COLUMNS_NARROW;
+        let packs_a = is_reused || is_in_one_piece || (!layout.a_rows && n > 2 * nr);
         let blocks = if kernel.copying.is_some() && layout.b_rows { 2 } else { 1 };
         let block_bytes = match blocks {
             2 if m <= FEW_ROWS => caches.l2_bytes / 4,
@@ -173,7 +184,6 @@ impl Blocking {
         };
         let nc_max = (block_bytes / (kc * element_bytes)).min(slice_flops / (2 * mr * kc));
         let nc = equal_parts(n, (nc_max / nr).max(1) * nr, nr);
-        let is_terms_first = m <= FEW_ROWS || m * k * element_bytes <= caches.l2_bytes;
         let mc_max = (l3_bytes(caches) / (kc * element_bytes) / mr).max(1) * mr;
         let mc = if is_terms_first { m } else { equal_parts(m, mc_max, mr) };
         let streams = is_streamed::<T>(layout.shape);
@@ -241,9 +251,11 @@ fn rows_crowd<T>(caches: Caches, Shape { n, k, .. }: Shape) -> bool {
     k << (n * size_of::<T>()).trailing_zeros() > caches.l2_bytes / 2
 }
 
-/// Whether B fits the second-level cache with room to spare.
+/// Whether B fits the second-level cache with room to spare; of few terms, writing C takes longer than
+/// reading what was lost.
 pub fn fits_directly<T>(caches: Caches, n: usize, k: usize) -> bool {
-    k * n * size_of::<T>() <= caches.l2_bytes / 2
+    let room = if k <= FEW_TERMS { caches.l2_bytes } else { caches.l2_bytes / 2 };
+    k * n * size_of::<T>() <= room
 }
 
 /// Whether C is best written past the caches: it is not found there again, and writing it takes as

@@ -1,6 +1,7 @@
 //! Tiles of 6 rows by 2 vectors of 256 bits, in assembly, as for AVX-512.
 //!
-//! Registers: ymm0-1 a row of B, ymm2 the lanes of the last vector that are within the tile, ymm3
+//! Registers: ymm0-1 a row of B, ymm2 the lanes of the last vector that are within the tile (or, in
+//! a copying tile, which is whole, a half of a piece of B on its way into the packed block), ymm3
 //! one element of A in all lanes, ymm4-15 the sums, row by row. 12 independent sums cover the
 //! latency of the fused multiply-add (4 or 5 cycles, 2 a cycle). Masked stores are slow on some
 //! CPUs, so tiles whose last vector is whole have code of their own.
@@ -13,7 +14,8 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use super::passes::{RUN_BYTES, SUMS, vector_passes};
 use super::{
-    FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile, TileCode,
+    Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
+    TileCode,
 };
 
 const MR: usize = 6;
@@ -99,12 +101,12 @@ macro_rules! with_part_of_scaled_c {
 }
 macro_rules! store {
     (($load:tt $part:tt) $c:tt $b:tt $at:tt) => {
-        concat!($load, " [{c}+", $at, "],ymm", $c, "\n")
+        concat!($load, " [{t}+", $at, "],ymm", $c, "\n")
     };
 }
 macro_rules! store_part {
     (($load:tt $part:tt) $c:tt $b:tt $at:tt) => {
-        concat!($part, " [{c}+", $at, "],ymm2,ymm", $c, "\n")
+        concat!($part, " [{t}+", $at, "],ymm2,ymm", $c, "\n")
     };
 }
 
@@ -114,7 +116,7 @@ macro_rules! clear_row {
 }
 macro_rules! fetch_c_row {
     (($n:tt) $c0:tt $c1:tt $a:tt) => {
-        concat!(vectors!($n, whole fetch_c fetch_c () $c0 $c1), "add {t},{c_row}\n")
+        concat!(vectors!($n, whole fetch_c fetch_c () $c0 $c1), "add {t},{s}\n")
     };
 }
 macro_rules! add_product_row {
@@ -134,7 +136,7 @@ macro_rules! with_c_row {
     (($n:tt $last:tt $add:tt $part:tt) $c0:tt $c1:tt $a:tt) => {
         concat!(
             vectors!($n, $last with_c with_part_of_c ($add $part) $c0 $c1),
-            "add {t},{c_row}\n",
+            "add {t},{s}\n",
         )
     };
 }
@@ -142,7 +144,7 @@ macro_rules! with_scaled_c_row {
     (($n:tt $last:tt $fma:tt $part:tt) $c0:tt $c1:tt $a:tt) => {
         concat!(
             vectors!($n, $last with_scaled_c with_part_of_scaled_c ($fma $part) $c0 $c1),
-            "add {t},{c_row}\n",
+            "add {t},{s}\n",
         )
     };
 }
@@ -150,7 +152,7 @@ macro_rules! store_row {
     (($n:tt $last:tt $load:tt $part:tt) $c0:tt $c1:tt $a:tt) => {
         concat!(
             vectors!($n, $last store store_part ($load $part) $c0 $c1),
-            "add {c},{c_row}\n",
+            "add {t},{s}\n",
         )
     };
 }
@@ -167,42 +169,115 @@ macro_rules! term {
     };
 }
 
+/// Loads the mask of the last vector.
+macro_rules! load_mask {
+    (masked) => {
+        "mov {t},[{tile}+{MASK}]\nvmovups ymm2,[{t}]\n"
+    };
+    (whole) => {
+        "/* {MASK} */"
+    };
+}
+
+/// What else the loop does, by the kind of tile: before the loop, with each of four terms, and
+/// behind the loop.
+///
+/// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one
+/// copies a piece of B, from {p} to {q}, where {s} are left in its row.
+macro_rules! aside {
+    (copying, begin, $load:tt) => {
+        "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
+    };
+    (copying, 0, $load:tt) => {
+        concat!(
+            "mov {t},{p}\nadd {t},[{tile}+{COPY_AHEAD}]\n",
+            $load,
+            " ymm2,[{p}]\nprefetcht0 [{t}]\n",
+            $load,
+            " [{q}],ymm2\n",
+        )
+    };
+    (copying, 1, $load:tt) => {
+        concat!($load, " ymm2,[{p}+32]\n", $load, " [{q}+32],ymm2\n")
+    };
+    (copying, 2, $load:tt) => {
+        ""
+    };
+    (copying, 3, $load:tt) => {
+        concat!(
+            "add {p},64\nadd {q},[{tile}+{TO_STEP}]\n",
+            "dec {s}\njnz 9f\n",
+            "add {p},[{tile}+{FROM_JUMP}]\nadd {q},[{tile}+{TO_JUMP}]\n",
+            "mov {s},[{tile}+{PER_ROW}]\n9:\n",
+        )
+    };
+    (copying, end, $load:tt) => {
+        "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
+    };
+    ($kind:tt, begin, $load:tt) => {
+        "mov {q},[{tile}+{A_AHEAD}]\n"
+    };
+    ($kind:tt, 0, $load:tt) => {
+        "prefetcht0 [{a}+{q}]\n"
+    };
+    ($kind:tt, 1, $load:tt) => {
+        "prefetcht0 [{a3}+{q}]\n"
+    };
+    ($kind:tt, $at:tt, $load:tt) => {
+        ""
+    };
+}
+
 /// The code of a tile of `$m` rows and `$n` vectors, the last one `whole` or `masked`.
 macro_rules! tile {
-    ($element:ty, $m:tt, $n:tt, $last:tt,
+    ($kind:tt, $element:ty, $m:tt, $n:tt, $last:tt,
      $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
         /// # Safety
         ///
         /// That of `TileCode`; the instruction sets are AVX2 and FMA.
         #[target_feature(enable = "avx2,fma")]
         unsafe fn code(tile: *mut Tile<$element>) {
-            // SAFETY: the caller's tile.
-            let told = unsafe { &*tile };
-            // SAFETY: reads A, B, C and writes C only within the tile: the caller's promise. A
-            // masked lane is not accessed, and a prefetch never faults.
+            // SAFETY: reads A, B, C and writes C only within the tile, and copies as many pieces
+            // as there are: the caller's promise. A masked lane is not accessed, and a prefetch
+            // never faults.
             unsafe {
                 asm!(
-                    // Tiles of one row have no use for the row stride.
-                    "/* {a_row} */",
-                    "mov {t},[{tile}+{MASK}]",
-                    "vmovups ymm2,[{t}]",
+                    // Not all kinds and sizes of tile need all of these.
+                    "/* {p} {q} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
+                    "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} */",
                     rows!($m, clear_row ($n)),
                     "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
-                    "jz 9f",
-                    "mov {t},{c}",
+                    "jz 8f",
+                    "mov {t},[{tile}+{C}]",
+                    "mov {s},[{tile}+{C_ROW}]",
                     rows!($m, fetch_c_row ($n)),
-                    "9:",
+                    "8:",
+                    load_mask!($last),
+                    "mov {terms},[{tile}+{TERMS}]",
+                    "mov {a},[{tile}+{A}]",
+                    "mov {a_row},[{tile}+{A_ROW}]",
+                    "mov {a_column},[{tile}+{A_COLUMN}]",
+                    "mov {b},[{tile}+{B}]",
+                    "mov {b_row},[{tile}+{B_ROW}]",
+                    "lea {a3},[{a_row}+2*{a_row}]",
+                    "add {a3},{a}",
+                    aside!($kind, begin, $load),
                     "sub {terms},4",
                     "jb 3f",
                     ".p2align 5",
                     "2:",
                     term!($m $n $last $load $part $broadcast $fma),
+                    aside!($kind, 0, $load),
                     term!($m $n $last $load $part $broadcast $fma),
+                    aside!($kind, 1, $load),
                     term!($m $n $last $load $part $broadcast $fma),
+                    aside!($kind, 2, $load),
                     term!($m $n $last $load $part $broadcast $fma),
+                    aside!($kind, 3, $load),
                     "sub {terms},4",
                     "jae 2b",
                     "3:",
+                    aside!($kind, end, $load),
                     "add {terms},4",
                     "jz 5f",
                     "4:",
@@ -210,6 +285,7 @@ macro_rules! tile {
                     "dec {terms}",
                     "jnz 4b",
                     "5:",
+                    "mov {s},[{tile}+{C_ROW}]",
                     "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
                     "jz 6f",
                     concat!($broadcast, " ymm3,[{tile}+{ALPHA}]"),
@@ -217,7 +293,7 @@ macro_rules! tile {
                     "6:",
                     "test byte ptr [{tile}+{STEPS}],{READS_C}",
                     "jz 8f",
-                    "mov {t},{c}",
+                    "mov {t},[{tile}+{C}]",
                     "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
                     "jz 7f",
                     concat!($broadcast, " ymm3,[{tile}+{BETA}]"),
@@ -226,27 +302,46 @@ macro_rules! tile {
                     "7:",
                     rows!($m, with_c_row ($n $last $add $part)),
                     "8:",
+                    "mov {t},[{tile}+{C}]",
                     rows!($m, store_row ($n $last $load $part)),
                     // Old SSE code is slow on some CPUs while the upper halves are in use.
                     "vzeroupper",
+                    TERMS = const offset_of!(Tile<$element>, terms),
+                    A = const offset_of!(Tile<$element>, a),
+                    A_ROW = const offset_of!(Tile<$element>, a_row_stride),
+                    A_COLUMN = const offset_of!(Tile<$element>, a_column_stride),
+                    A_AHEAD = const offset_of!(Tile<$element>, a_ahead),
+                    B = const offset_of!(Tile<$element>, b),
+                    B_ROW = const offset_of!(Tile<$element>, b_row_stride),
+                    C = const offset_of!(Tile<$element>, c),
+                    C_ROW = const offset_of!(Tile<$element>, c_row_stride),
                     MASK = const offset_of!(Tile<$element>, mask),
                     STEPS = const offset_of!(Tile<$element>, steps),
                     ALPHA = const offset_of!(Tile<$element>, alpha),
                     BETA = const offset_of!(Tile<$element>, beta),
+                    FROM = const offset_of!(Copying<$element>, from),
+                    TO = const offset_of!(Copying<$element>, to),
+                    LEFT = const offset_of!(Copying<$element>, left),
+                    PER_ROW = const offset_of!(Copying<$element>, per_row),
+                    FROM_JUMP = const offset_of!(Copying<$element>, from_jump),
+                    TO_JUMP = const offset_of!(Copying<$element>, to_jump),
+                    TO_STEP = const offset_of!(Copying<$element>, to_step),
+                    COPY_AHEAD = const offset_of!(Copying<$element>, ahead),
                     FETCHES_C = const FETCHES_C,
                     SCALES_SUM = const SCALES_SUM,
                     READS_C = const READS_C,
                     SCALES_C = const SCALES_C,
                     tile = in(reg) tile,
-                    terms = inout(reg) told.terms => _,
-                    a = inout(reg) told.a => _,
-                    a3 = inout(reg) told.a.wrapping_byte_offset(3 * told.a_row_stride) => _,
-                    a_row = in(reg) told.a_row_stride,
-                    a_column = in(reg) told.a_column_stride,
-                    b = inout(reg) told.b => _,
-                    b_row = in(reg) told.b_row_stride,
-                    c = inout(reg) told.c => _,
-                    c_row = in(reg) told.c_row_stride,
+                    terms = out(reg) _,
+                    a = out(reg) _,
+                    a3 = out(reg) _,
+                    a_row = out(reg) _,
+                    a_column = out(reg) _,
+                    b = out(reg) _,
+                    b_row = out(reg) _,
+                    p = out(reg) _,
+                    q = out(reg) _,
+                    s = out(reg) _,
                     t = out(reg) _,
                     out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _,
                     out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
@@ -269,7 +364,7 @@ macro_rules! tiles {
         [$(tiles!(@one $element, $m, $n, $last, $instructions)),*]
     };
     (@one $element:ty, $m:tt, $n:tt, $last:tt, ($($i:tt)*)) => {
-        tile!($element, $m, $n, $last, $($i)*)
+        tile!(plain, $element, $m, $n, $last, $($i)*)
     };
 }
 
@@ -299,9 +394,8 @@ macro_rules! microkernel {
             lanes: $lanes,
             slice_flops: SLICE_FLOPS,
             panel: $module::panel,
-            // Of 16 registers none is left for a piece, and no store of half a cache line is worth
-            // going past the caches.
-            copying: None,
+            copying: Some($module::COPYING),
+            // No store of half a cache line is worth going past the caches.
             streaming: None,
             dots: $module::dots,
             axpys: $module::axpys,
@@ -314,6 +408,8 @@ macro_rules! microkernel {
                 [tiles!($element, 1, whole, ($($i)*)), tiles!($element, 2, whole, ($($i)*))];
             static MASKED: [[TileCode<$element>; MR]; VECTORS] =
                 [tiles!($element, 1, masked, ($($i)*)), tiles!($element, 2, masked, ($($i)*))];
+            pub static COPYING: TileCode<$element> =
+                tile!(copying, $element, 6, 2, whole, $($i)*);
             static MASKS: [$integer; 2 * $lanes] = masks!($integer, $lanes);
 
             /// The mask is the address of a vector, in which the lanes are on.

@@ -181,6 +181,13 @@ pub struct Microkernel<T: 'static> {
     pub axpys: Axpys<T>,
 }
 
+impl<T> Microkernel<T> {
+    /// The tile is so narrow that a row of A is used for little work.
+    pub fn is_narrow(&self) -> bool {
+        self.nr < 3 * self.lanes
+    }
+}
+
 /// Rows of the matrix that are passed at once: memory is read in as many streams, which is what it
 /// takes to keep it busy, and the vector is loaded once for all.
 pub const STREAMS: usize = 4;
