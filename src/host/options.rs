@@ -21,7 +21,8 @@ Usage: gemmule serve [OPTIONS]     serve matrix products over HTTP
                                    (on Linux; gemmule admin help)
        gemmule ledger verify VOLUME
        gemmule receipt verify FILE --key PUBLIC | --keys FILE
-                                   whether a ledger, or a receipt from one, holds (on Linux)
+                                   whether a ledger, or a receipt from one, or each of a job's,
+                                   holds (on Linux)
        gemmule version | help
 
 To serve:

@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use gemmule::billing::JobId;
 use gemmule::ledger::Volume;
 use gemmule::ledger::book::verify::verify;
 use gemmule::ledger::entry::{Entry, Record};
-use gemmule::ledger::receipt::{PublicKey, PublishedKeys, Receipt};
+use gemmule::ledger::receipt::{JobReceipts, PublicKey, PublishedKeys, Receipt, Served};
 
 use crate::linux::volume::FileDisk;
 
@@ -46,37 +47,61 @@ pub fn ledger(path: &str) -> u8 {
     }
 }
 
-/// Verifies a receipt by a public key, or by a file of them as `/v1/receipt-keys` gives it; the exit
-/// status.
+/// Verifies a receipt, or all receipts of a job, by a public key, or by a file of them as
+/// `/v1/receipt-keys` gives it; the exit status.
 pub fn receipt(path: &str, keys: &Keys) -> u8 {
     let (text, keys) = match fs::read(path).and_then(|text| Ok((text, public_keys(keys)?))) {
         Ok(both) => both,
         Err(error) => return refuse(path, &error),
     };
-    let receipt = match Receipt::parse(&text) {
-        Ok(receipt) => receipt,
-        Err(error) => return refuse(path, &error),
-    };
-    if let Err(error) = receipt.verify(&keys) {
-        return refuse(path, &error);
+    match Served::parse(&text) {
+        Ok(Served::One(receipt)) => report(path, verify_receipt(&receipt, None, &keys)),
+        Ok(Served::OfJob(JobReceipts { job, receipts })) => {
+            let count = receipts.len();
+            let statuses = receipts.iter().enumerate().map(|(index, receipt)| {
+                let name = format!("{path}: receipt {} of {count}", index + 1);
+                report(&name, verify_receipt(receipt, Some(job), &keys))
+            });
+            statuses.fold(0, u8::max)
+        }
+        Err(error) => refuse(path, &error),
     }
-    match Entry::parse(&receipt.entry) {
-        Ok(Entry { sequence, record: Record::Charge(charge), .. }) => {
-            println!(
-                "{path}: entry {sequence} charges {} {} {} micros for job {}, {} x {} x {} in {}",
-                charge.account,
-                charge.amount_micros,
-                charge.currency,
-                charge.job,
-                charge.m,
-                charge.n,
-                charge.k,
-                charge.dtype.name()
-            );
+}
+
+/// What a receipt says, where it holds and is one of this job, if it is to be; else why not.
+fn verify_receipt(
+    receipt: &Receipt,
+    job: Option<JobId>,
+    keys: &[PublicKey],
+) -> Result<String, String> {
+    receipt.verify(keys).map_err(|error| error.to_string())?;
+    let entry = Entry::parse(&receipt.entry).map_err(|error| error.to_string())?;
+    let Entry { sequence, record: Record::Charge(charge), .. } = entry else {
+        return Err("the entry is no charge".into());
+    };
+    if job.is_some() && charge.task != job {
+        return Err(format!("entry {sequence} is not of this job"));
+    }
+    Ok(format!(
+        "entry {sequence} charges {} {} {} micros for job {}, {} x {} x {} in {}",
+        charge.account,
+        charge.amount_micros,
+        charge.currency,
+        charge.job,
+        charge.m,
+        charge.n,
+        charge.k,
+        charge.dtype.name()
+    ))
+}
+
+fn report(name: &str, verdict: Result<String, String>) -> u8 {
+    match verdict {
+        Ok(said) => {
+            println!("{name}: {said}");
             0
         }
-        Ok(_) => refuse(path, &"the entry is no charge"),
-        Err(error) => refuse(path, &error),
+        Err(why) => refuse(name, &why),
     }
 }
 
@@ -106,7 +131,7 @@ fn public_keys(keys: &Keys) -> io::Result<Vec<PublicKey>> {
     }
 }
 
-fn refuse(path: &str, why: &dyn std::fmt::Display) -> u8 {
-    eprintln!("gemmule: {path}: {why}");
+fn refuse(name: &str, why: &dyn std::fmt::Display) -> u8 {
+    eprintln!("gemmule: {name}: {why}");
     1
 }

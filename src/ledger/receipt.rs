@@ -11,10 +11,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use serde::de::{Error as _, Unexpected};
+use serde::de::{Error as _, IgnoredAny, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base64;
+use crate::billing::JobId;
 use crate::ledger::hash::Hash;
 use crate::ledger::key::KeyId;
 
@@ -56,6 +57,23 @@ pub struct Receipt {
     signature: SignatureBytes,
 }
 
+/// The receipts of a job of several steps, one for each line of its bill.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobReceipts {
+    /// Not signed: whether they are its receipts their entries say.
+    pub job: JobId,
+    pub receipts: Vec<Receipt>,
+}
+
+/// What `GET /v1/jobs/{job}/receipt` gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    One(Receipt),
+    /// At least one.
+    OfJob(JobReceipts),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SignatureBytes([u8; 64]);
 
@@ -64,6 +82,8 @@ struct SignatureBytes([u8; 64]);
 pub enum ReceiptError {
     /// It is not a receipt's JSON.
     Malformed(String),
+    /// It is a list of none.
+    NoReceipts,
     /// It names a key that is not among those given.
     UnknownKey(KeyId),
     /// The hash is of another line.
@@ -122,14 +142,13 @@ impl PublicKey {
 }
 
 impl Receipt {
-    /// Reads a receipt as `GET /v1/jobs/{job}/receipt` gives it.
+    /// Reads one receipt.
     ///
     /// # Errors
     ///
     /// [`ReceiptError::Malformed`].
     pub fn parse(text: &[u8]) -> Result<Self, ReceiptError> {
-        serde_json::from_slice(text)
-            .map_err(|error| ReceiptError::Malformed(alloc::format!("{error}")))
+        read(text)
     }
 
     /// Whether it is one of a service that has these keys.
@@ -150,10 +169,36 @@ impl Receipt {
     }
 }
 
+impl Served {
+    /// # Errors
+    ///
+    /// [`ReceiptError::Malformed`] or [`ReceiptError::NoReceipts`].
+    pub fn parse(text: &[u8]) -> Result<Self, ReceiptError> {
+        /// Which of the two it is, so that what is wrong with it is said of that.
+        #[derive(Deserialize)]
+        struct Outline {
+            receipts: Option<IgnoredAny>,
+        }
+        if read::<Outline>(text)?.receipts.is_none() {
+            return Receipt::parse(text).map(Self::One);
+        }
+        let of_job: JobReceipts = read(text)?;
+        match of_job.receipts.is_empty() {
+            true => Err(ReceiptError::NoReceipts),
+            false => Ok(Self::OfJob(of_job)),
+        }
+    }
+}
+
+fn read<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, ReceiptError> {
+    serde_json::from_slice(text).map_err(|error| ReceiptError::Malformed(alloc::format!("{error}")))
+}
+
 impl fmt::Display for ReceiptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(why) => write!(f, "not a receipt: {why}"),
+            Self::NoReceipts => f.write_str("there is no receipt in it"),
             Self::UnknownKey(id) => write!(f, "signed with {id}, which is none of the keys"),
             Self::WrongHash => f.write_str("the hash is not that of the entry"),
             Self::WrongSignature => f.write_str("the signature is not one of this entry"),

@@ -16,7 +16,7 @@ use crate::http::head::HeadError;
 use crate::http::{Payload, RequestHead, Response};
 use crate::inference::{self, Model};
 use crate::job::reply::{ReplyForm, Written};
-use crate::ledger::receipt::Receipt;
+use crate::ledger::receipt::{JobReceipts, Receipt};
 use crate::limits::{
     BATCH_MAX, CHAIN_LENGTH_MAX, CHUNK_BYTES_MAX, DIMENSION_MAX, DRAIN_TIMEOUT_NS, EVENTS_MAX,
     EXPONENT_MAX, EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, FIELDS_MAX,
@@ -152,7 +152,7 @@ impl Server {
             Route::JobReceipt(job) if let Some(bill) = self.task_bill(*job, caller)? => {
                 let receipts = bill.lines.iter().map(|line| self.receipt_of(line));
                 let receipts = receipts.collect::<Result<Vec<_>, _>>()?;
-                Response::json(200, to_json(&json!({"job": job, "receipts": receipts})))
+                Response::json(200, to_json(&JobReceipts { job: *job, receipts }))
             }
             Route::JobReceipt(job) => {
                 let bill = self.bill_for(*job, caller)?;

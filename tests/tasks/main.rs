@@ -10,6 +10,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
+use gemmule::ledger::entry::{Entry, Record};
+use gemmule::ledger::receipt::{JobReceipts, PublishedKeys, Served};
 use serde_json::{Value, json};
 
 use support::http::{Response, parse_response, write_request};
@@ -148,12 +150,20 @@ fn a_chain_is_computed_in_the_cheapest_order_and_billed_by_the_step() {
     assert_eq!(bill["amount_micros"], json!(amounts.sum::<u64>()));
     assert_eq!(json!(usage(&mut machine)), bill["amount_micros"]);
     let path = format!("/v1/jobs/{}/receipt", id(&status));
-    let receipts = ask(&mut machine, "GET", &path, None).json();
-    let receipts = receipts["receipts"].as_array().unwrap_or_else(|| panic!("{receipts}"));
-    assert_eq!(receipts.len(), lines.len());
+    let reply = ask(&mut machine, "GET", &path, None);
+    let Ok(Served::OfJob(JobReceipts { job, receipts })) = Served::parse(&reply.body) else {
+        panic!("{}", reply.text());
+    };
+    assert_eq!((job.to_string().as_str(), receipts.len()), (id(&status), lines.len()));
+    let keys: PublishedKeys =
+        serde_json::from_value(ask(&mut machine, "GET", "/v1/receipt-keys", None).json()).unwrap();
+    let keys: Vec<_> = keys.keys.iter().map(|key| key.public_key).collect();
     for (receipt, line) in receipts.iter().zip(lines) {
-        let entry = receipt["entry"].as_str().expect("a line");
-        assert!(entry.contains(line["job"].as_str().expect("an id")), "{entry} and {line}");
+        assert_eq!(receipt.verify(&keys), Ok(()));
+        let Ok(Entry { record: Record::Charge(charge), .. }) = Entry::parse(&receipt.entry) else {
+            panic!("{}", receipt.entry);
+        };
+        assert_eq!((charge.task, json!(charge.job)), (Some(job), line["job"].clone()));
     }
     let place = ask(&mut machine, "GET", &format!("/v1/jobs/{}/result", id(&status)), None);
     let matrix = status["results"][0]["matrix"].as_str().expect("an address");
