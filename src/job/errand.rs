@@ -7,7 +7,7 @@ use core::fmt::Debug;
 use crate::http::Response;
 use crate::memory::Promise;
 use crate::problem::Problem;
-use crate::server::tasks::Taken;
+use crate::server::tasks::{GivenUp, Taken};
 
 /// An errand on its way.
 pub(crate) trait Errand: Debug + Send {
@@ -24,4 +24,6 @@ pub(crate) enum Progress {
     Done(Result<Response, Problem>),
     /// A request has become a job that goes on by itself.
     Taken(Box<Taken>),
+    /// The end of one that has no result is written down, or could not be.
+    GivenUp(Box<GivenUp>),
 }

@@ -47,7 +47,7 @@ use crate::memory::{Promise, Shortage};
 use crate::problem::{Problem, ProblemKind};
 use crate::server::SessionId;
 use crate::server::payer::Payer;
-use crate::server::tasks::Taken;
+use crate::server::tasks::{GivenUp, Taken};
 use crate::task::{Ended, TaskRun};
 
 use check::{Checked, Checking};
@@ -157,6 +157,8 @@ pub(crate) enum Outcome {
     Errand(Box<Result<Response, Problem>>),
     /// An errand has made a job that goes on by itself.
     Taken(Box<Taken>),
+    /// An errand has written down the end of one that has no result, or could not.
+    GivenUp(Box<GivenUp>),
     /// The client is gone: there is nothing to send and nothing to bill.
     Cancelled,
 }
@@ -294,7 +296,8 @@ impl Job {
     pub(crate) fn is_errand(&self) -> bool {
         matches!(
             self.stage,
-            Stage::Errand(_) | Stage::Finished(Outcome::Errand(_) | Outcome::Taken(_))
+            Stage::Errand(_)
+                | Stage::Finished(Outcome::Errand(_) | Outcome::Taken(_) | Outcome::GivenUp(_))
         )
     }
 
@@ -412,6 +415,7 @@ impl Job {
                 Progress::Paused(errand) => Stage::Errand(errand),
                 Progress::Done(done) => Stage::Finished(Outcome::Errand(Box::new(done))),
                 Progress::Taken(taken) => Stage::Finished(Outcome::Taken(taken)),
+                Progress::GivenUp(given_up) => Stage::Finished(Outcome::GivenUp(given_up)),
             },
             finished => finished,
         };
@@ -431,7 +435,8 @@ impl Job {
             | Outcome::Read(_)
             | Outcome::Task(_)
             | Outcome::Errand(_)
-            | Outcome::Taken(_) => return outcome,
+            | Outcome::Taken(_)
+            | Outcome::GivenUp(_) => return outcome,
             _ => 0,
         };
         // What was written is part of what was promised, so this gives memory back and can't fail.

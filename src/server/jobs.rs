@@ -96,7 +96,7 @@ impl Server {
                 return Some(id);
             }
             Outcome::Task(_) => unreachable!("it is no session's"),
-            Outcome::Errand(_) | Outcome::Taken(_) => {
+            Outcome::Errand(_) | Outcome::Taken(_) | Outcome::GivenUp(_) => {
                 unreachable!("errands are finished elsewhere")
             }
             Outcome::Cancelled => {
@@ -114,9 +114,11 @@ impl Server {
         let (id, outcome) = (job.session, job.take_outcome());
         self.note_stored(now);
         self.bill_stored(id, job.account(), now);
-        if let Outcome::Taken(taken) = outcome {
-            return self.end_submission(id, *taken, now);
-        }
+        let outcome = match outcome {
+            Outcome::Taken(taken) => return self.end_submission(id, *taken, now),
+            Outcome::GivenUp(given_up) => return self.end_given_up(id, *given_up, now),
+            outcome => outcome,
+        };
         let cancel = self.session_mut(id)?.job.take();
         let Outcome::Errand(done) = outcome else { return None };
         match *done {

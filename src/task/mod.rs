@@ -90,8 +90,13 @@ impl Control {
 
     /// Its row, as it is now.
     pub fn row(&self) -> Batch {
+        self.with(|record| self.row_of(record))
+    }
+
+    /// Its row, as it is to be.
+    pub fn row_of(&self, record: &Record) -> Batch {
         let mut batch = Batch::default();
-        batch.put(Table::Tasks, self.id.0, self.with(Record::to_bytes));
+        batch.put(Table::Tasks, self.id.0, record.to_bytes());
         batch
     }
 }

@@ -61,7 +61,8 @@ the job. An event tells all there is to tell, so that nobody misses what came wh
 broken; what `Last-Event-ID` names is not repeated, unless it is the end.";
 
 const CANCEL: &str = "It costs nothing. One that runs stops within some milliseconds, so that the \
-reply may call it `running` still. Cancelling it again changes nothing.";
+reply may call it `running` still. It is called `cancelled` when that would outlast a power cut. \
+Cancelling it again changes nothing.";
 
 pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let mut service = Service::open();
@@ -249,7 +250,7 @@ fn cancel() -> Operation {
     assert_eq!((reply.status, &reply.json()["state"]), (200, &json!("cancelled")));
     let reply = status_reply("Its status.", Some(unlike_here(reply.json())));
     let mut operation = Operation::get("jobs", "cancelJob", "Gives a job up", reply)
-        .and(&[ProblemKind::JobEnded])
+        .and(&[ProblemKind::JobEnded, ProblemKind::StorageUnavailable])
         .needs(Scope::Submit);
     operation.method = "post";
     operation.description = CANCEL;

@@ -120,6 +120,7 @@ fn who_waits_is_told_why_there_is_no_product() {
     assert_eq!(reply(&mut machine, cancel).status, 200);
     while !held.advance(&Alone, &|| false) {}
     machine.server.finish(held, machine.now);
+    settle(&mut machine);
     let told = reply(&mut machine, session);
     assert_eq!((told.status, &told.json()["type"]), (409, &json!("/problems/job-ended")));
     assert_eq!((usage(&mut machine), machine.server.stored_bytes()), (0, 0));

@@ -2,6 +2,7 @@
 
 mod chain;
 mod deferred;
+mod given_up;
 mod removed;
 #[path = "../support/mod.rs"]
 mod support;
@@ -252,6 +253,7 @@ fn a_job_is_given_up_at_its_deadline() {
     let mut held = held;
     while !held.advance(&gemmule::gemm::Alone, &|| false) {}
     machine.server.finish(held, machine.now);
+    settle(&mut machine);
     let status = ask(&mut machine, "GET", &format!("/v1/jobs/{job}"), None).json();
     assert_eq!(status["state"], "failed", "{status}");
     assert_eq!(status["problem"]["type"], "/problems/deadline-exceeded");

@@ -1,12 +1,13 @@
-//! The end of a job: its charges and the row that says that it is done come to be at one moment.
+//! The end of a job that has a result: its charges and the row that says that it is done come to be at
+//! one moment.
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::Task;
 use super::clerk::usages;
-use super::{Task, unknown};
 use crate::billing::{Bill, JobId, Usage};
 use crate::expression::{Source, StepWork};
 use crate::gemm::Algorithm;
@@ -18,10 +19,9 @@ use crate::ledger::hash::Hash;
 use crate::limits::NODE_NAME_BYTES_MAX;
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
-use crate::server::payer::Caller;
 use crate::server::{Server, SessionId};
-use crate::store::{MatrixNumber, Purpose, Store, StoreError};
-use crate::task::{Ended, Failure, Order, Record, State};
+use crate::store::{MatrixNumber, Store};
+use crate::task::{Ended, Failure, Record, State};
 use crate::time::Now;
 
 impl Server {
@@ -34,16 +34,17 @@ impl Server {
         task.is_running = false;
         match ended {
             // Its row says all that there is to say.
-            Ended::Paused => task.control.update(|record| record.state = State::Waiting),
-            Ended::Cancelled => self.note_given_up(id, now),
+            Ended::Paused if !task.is_given_up() => {
+                task.control.update(|record| record.state = State::Waiting);
+            }
+            Ended::Paused | Ended::Cancelled => self.send_end(id, SessionId::NOBODY, now),
             Ended::Failed(problem) => {
-                let failure = Failure::from(&problem);
-                task.control.update(|record| record.failure = Some(failure));
+                task.failure = Some(Failure::from(&problem));
                 self.print(format!("job={id} failed: {}: {}", problem.kind.name(), problem.detail));
                 if problem.kind == ProblemKind::ArithmeticFault {
                     self.counters.checks_failed.add(1);
                 }
-                self.note_given_up(id, now);
+                self.send_end(id, SessionId::NOBODY, now);
             }
             Ended::Finished => self.charge_task(id, now),
         }
@@ -134,63 +135,6 @@ impl Server {
             self.send_errand(SessionId::NOBODY, account, release, promise, now);
         }
     }
-
-    /// Stops a job for good: it costs nothing. `problem` says why where its client did not ask for it.
-    pub(super) fn give_up(&mut self, id: JobId, problem: Option<Problem>, now: Now) {
-        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
-        if let Some(problem) = &problem {
-            task.control.update(|record| record.failure = Some(Failure::from(problem)));
-        }
-        task.control.order(Order::Cancel);
-        // One that runs comes back first.
-        if !task.is_running {
-            self.note_given_up(id, now);
-            self.tell_followers(id, now);
-            self.answer_waiters(id, now);
-        }
-    }
-
-    fn note_given_up(&mut self, id: JobId, now: Now) {
-        let Some(task) = self.tasks.by_id.get_mut(&id) else { return };
-        // What was held is void.
-        task.allowance = None;
-        let control = task.control.clone();
-        control.update(|record| {
-            let is_failed = record.failure.is_some();
-            record.state = if is_failed { State::Failed } else { State::Cancelled };
-            record.ended_unix_ns = Some(now.unix_ns);
-        });
-        self.tasks.going -= 1;
-        let undone = discard(&self.store, &control.record())
-            .and_then(|()| self.store.commit(&control.row()));
-        if let Err(error) = undone {
-            self.print(format!("job={id}: {error}"));
-        }
-    }
-
-    /// `POST /v1/jobs/{id}:cancel`.
-    ///
-    /// # Errors
-    ///
-    /// That there is no such job, or that it has ended.
-    pub(in crate::server) fn cancel_task(
-        &mut self,
-        id: JobId,
-        caller: Caller,
-        now: Now,
-    ) -> Result<Response, Problem> {
-        let known = self.find_task(id, caller)?.ok_or_else(|| unknown(id))?;
-        let state = known.with(|record| record.state);
-        match state {
-            State::Waiting | State::Running => self.give_up(id, None, now),
-            State::Cancelled => {}
-            State::Finished | State::Failed => {
-                let detail = format!("the job has {}", state.name());
-                return Err(Problem::new(ProblemKind::JobEnded, detail));
-            }
-        }
-        Ok(self.reply_status(id, &known, now))
-    }
 }
 
 /// The entry of one step.
@@ -252,19 +196,4 @@ impl Errand for Release {
         // What stays is removed when the volume is opened again.
         Progress::Done(released.map(|()| Response::empty(204)).map_err(Problem::from))
     }
-}
-
-/// Removes what came with a job that came to nothing, and what was made for it.
-pub(super) fn discard(store: &Store, record: &Record) -> Result<(), StoreError> {
-    record.stored_inputs().try_for_each(|number| store.release(number))?;
-    for step in &record.steps {
-        if store.draft(step.output).is_some() {
-            store.abandon(step.output)?;
-        } else if let Some(stored) = store.by_number(step.output)
-            && stored.purpose() == Purpose::Result
-        {
-            store.remove(&stored)?;
-        }
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ use crate::http::{RequestHead, Response};
 use crate::problem::Problem;
 use crate::server::payer::Caller;
 use crate::server::{Server, SessionId};
+use crate::task::State;
 use crate::time::Now;
 
 impl Server {
@@ -174,7 +175,7 @@ struct EventText {
 impl EventText {
     fn new(status: &[u8], task: &super::Task) -> Self {
         let state = task.control.with(|record| record.state);
-        let event = if task.is_running { "progress" } else { state.name() };
+        let event = if state == State::Running { "progress" } else { state.name() };
         let id = alloc::format!("{}-{}", state.name(), task.control.flops_done());
         let data = String::from_utf8_lossy(status).into_owned();
         Self { id, event, data, is_last: state.has_ended() }

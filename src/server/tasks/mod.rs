@@ -10,6 +10,7 @@ mod deferral;
 mod delivery;
 mod ended;
 mod followers;
+mod given_up;
 mod open;
 mod status;
 mod submission;
@@ -34,11 +35,12 @@ use crate::server::limits::Allowance;
 use crate::server::payer::{Caller, Payer, Retry};
 use crate::server::{Server, SessionId};
 use crate::store::MatrixNumber;
-use crate::task::{Control, Order, Record, State, TaskRun};
+use crate::task::{Control, Failure, Order, Record, State, TaskRun};
 use crate::time::{Now, SECOND_NS};
 
 use delivery::Wish;
 
+pub(crate) use given_up::GivenUp;
 pub(crate) use submit::Taken;
 
 /// How soon a job that waits for memory is thought of again, if nothing ends before.
@@ -53,6 +55,10 @@ pub(in crate::server) struct Tasks {
     /// How many have not ended.
     going: usize,
     running: usize,
+    /// Ends without a result that are being written down.
+    ending: usize,
+    /// Those whose end could not be.
+    unwritten: Vec<JobId>,
     /// By what their idempotency keys come to.
     keys: BTreeMap<Hash, JobId>,
     /// When to look after them again, on the monotonic clock.
@@ -76,6 +82,8 @@ struct Task {
     /// Until it is found by its key, nobody else may have that.
     retry: Option<Retry>,
     is_running: bool,
+    /// Why it is given up, where its client did not ask for it.
+    failure: Option<Failure>,
     /// The ledger's entries before this one are durable before its end is told of.
     told_from: u64,
     /// When it began to run, on the monotonic clock, and how many operations were done then.
@@ -130,6 +138,7 @@ impl Task {
             allowance,
             retry,
             is_running: false,
+            failure: None,
             told_from: 0,
             began: None,
             followers: Vec::new(),
@@ -137,12 +146,22 @@ impl Task {
             waiters: Vec::new(),
         }
     }
+
+    /// Whether it is not to go on, though it may not have ended.
+    fn is_given_up(&self) -> bool {
+        self.control.ordered() == Order::Cancel
+    }
+
+    /// Whether it is still to come to a result.
+    fn goes_on(&self) -> bool {
+        !self.is_given_up() && self.control.with(|record| !record.state.has_ended())
+    }
 }
 
 impl Tasks {
-    /// Whether some are on the threads that compute.
+    /// Whether some are on the threads that compute, or their ends on the way.
     pub fn are_running(&self) -> bool {
-        self.running > 0
+        self.running + self.ending > 0
     }
 
     pub fn next_ns(&self) -> Option<u64> {
@@ -155,9 +174,7 @@ impl Tasks {
 
     /// The one to run next.
     fn next_waiting(&self) -> Option<JobId> {
-        let waiting = self.by_id.iter().filter(|(_, task)| {
-            !task.is_running && task.control.with(|record| !record.state.has_ended())
-        });
+        let waiting = self.by_id.iter().filter(|(_, task)| !task.is_running && task.goes_on());
         let running = self.by_id.values().filter(|task| task.is_running);
         let running: Vec<AccountIndex> = running.map(|task| task.account).collect();
         let running_of = |account| running.iter().filter(|other| **other == account).count();
@@ -236,16 +253,18 @@ impl Server {
             .by_id
             .iter()
             .filter(|(_, task)| {
-                task.control.with(|record| {
-                    let is_late = record.deadline_unix_ns.is_some_and(|due| due <= now.unix_ns);
-                    is_late && !record.state.has_ended()
-                })
+                let deadline = task.control.with(|record| record.deadline_unix_ns);
+                deadline.is_some_and(|due| due <= now.unix_ns) && task.goes_on()
             })
             .map(|(id, _)| *id)
             .collect();
         for id in late {
             let detail = "the job was not done by its deadline";
-            self.give_up(id, Some(Problem::new(ProblemKind::DeadlineExceeded, detail)), now);
+            let problem = Problem::new(ProblemKind::DeadlineExceeded, detail);
+            self.give_up(id, Some(problem), SessionId::NOBODY, now);
+        }
+        for id in core::mem::take(&mut self.tasks.unwritten) {
+            self.send_end(id, SessionId::NOBODY, now);
         }
         self.start_tasks(now);
         self.end_waits(now);
@@ -266,10 +285,8 @@ impl Server {
                 at(self.tasks.told_ns.saturating_add(PROGRESS_NS));
             }
             task.waiters.iter().for_each(|waiter| at(waiter.until_ns));
-            let deadline = task
-                .control
-                .with(|record| record.deadline_unix_ns.filter(|_| !record.state.has_ended()));
-            if let Some(due) = deadline {
+            let deadline = task.control.with(|record| record.deadline_unix_ns);
+            if let Some(due) = deadline.filter(|_| task.goes_on()) {
                 at(at_unix_ns(due, now));
             }
         }

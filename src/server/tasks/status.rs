@@ -194,7 +194,10 @@ impl Server {
                 }
                 self.reply_status(id, &known, now)
             }
-            JobCall::Cancel => self.cancel_task(id, caller, now)?,
+            JobCall::Cancel => match self.cancel_task(session, id, caller, now)? {
+                Some(response) => response,
+                None => return Ok(()),
+            },
             JobCall::Result => self.reply_result(id, caller, &head.query)?,
         };
         let until = self.book.sequence();
