@@ -41,6 +41,9 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
     let fields = [("Content-Type", "application/json")];
     let reply = ask(&[write_request("POST", "/v1/quote", &fields, Some(&body))]);
     assert_eq!(reply.status, 200);
+    let mut answer = reply.json();
+    // What a machine with other caches packs in has another size.
+    answer["memory_bytes"] = json!(406_814_848);
     let quote = Operation {
         status: "200",
         method: "post",
@@ -53,7 +56,7 @@ pub fn paths() -> Vec<(String, Vec<Operation>)> {
             "schema": reference("QuoteRequest"),
             "example": example,
         }}})),
-        reply: json_reply("The quote.", "Quote", reply.json()),
+        reply: json_reply("The quote.", "Quote", answer),
         also: Vec::new(),
         problems,
         scope: Some(Scope::Submit),
