@@ -10,21 +10,26 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use std::{hint, io, thread};
 
 use gemmule::gemm::Crew;
 use gemmule::job::queue::{AccountIndex, FairQueue};
 
-/// Looks that an idle thread takes for work before it sleeps: some tens of microseconds.
-const LOOKS: usize = 5000;
+/// How long an idle thread looks for work before it sleeps, several times as long as waking it takes.
+/// How many looks that are depends on the processor: a pause takes 4 to 140 cycles.
+const WATCH: Duration = Duration::from_micros(250);
+/// Looks from one at the clock to the next.
+const LOOKS: usize = 50;
 /// Looks that a thread takes for the end of another's part before it offers its core to others.
 const LOOKS_AT_END: usize = 10_000;
 
 /// Operations from which on a product is worth sharing with threads that are awake: posting it and
 /// finding it takes less than half a microsecond.
 const SHARED_FLOPS: u64 = 400_000;
-/// And with threads that are asleep.
-const WAKING_FLOPS: u64 = 20_000_000;
+/// And with threads that are asleep. What one that comes late has not taken, the poster computes
+/// itself; so this need only be worth the call that wakes it, some microseconds.
+const WAKING_FLOPS: u64 = 4_000_000;
 
 /// Threads and what there is to do for them.
 pub struct Pool<J> {
@@ -150,10 +155,14 @@ impl<J> Pool<J> {
     /// Whether something was posted while this thread watched.
     fn watch(&self, seen: usize) -> bool {
         self.watching.fetch_add(1, Ordering::Relaxed);
-        let is_posted = (0..LOOKS).any(|_| {
-            hint::spin_loop();
-            self.posts.load(Ordering::Acquire) != seen
-        });
+        let began = Instant::now();
+        let mut is_posted = false;
+        while !is_posted && began.elapsed() < WATCH {
+            is_posted = (0..LOOKS).any(|_| {
+                hint::spin_loop();
+                self.posts.load(Ordering::Acquire) != seen
+            });
+        }
         self.watching.fetch_sub(1, Ordering::Relaxed);
         is_posted
     }
