@@ -8,6 +8,13 @@ pub(crate) fn push_number(text: &mut String, number: u64) {
     text.push_str(itoa::Buffer::new().format(number));
 }
 
+/// Appends a label and a number in decimal. Inlined, so that the label's length is known.
+#[inline(always)]
+pub(crate) fn push_labelled(text: &mut String, label: &str, number: u64) {
+    text.push_str(label);
+    push_number(text, number);
+}
+
 /// Appends bytes that are ASCII.
 pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
     text.push_str(core::str::from_utf8(bytes).expect("ASCII is UTF-8"));
@@ -15,23 +22,14 @@ pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
 
 /// Appends bytes as lower-case hexadecimal digits.
 pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
-    // As long as a digest, which is most of what is printed.
-    let (pieces, rest) = bytes.as_chunks::<32>();
+    // As long as a job's id; a digest is two.
+    let (pieces, rest) = bytes.as_chunks::<16>();
     for piece in pieces {
-        push_ascii(text, hex_digits(piece).as_flattened());
+        text.push_str(const_hex::Buffer::<16>::new().format(piece));
     }
-    if rest.is_empty() {
-        return;
+    for byte in rest {
+        text.push_str(const_hex::Buffer::<1>::new().format(&[*byte]));
     }
-    let mut last = [0; 32];
-    last[..rest.len()].copy_from_slice(rest);
-    push_ascii(text, &hex_digits(&last).as_flattened()[..2 * rest.len()]);
-}
-
-/// Two digits a byte, by arithmetic that takes all bytes at once: a table would take them one by one.
-fn hex_digits(bytes: &[u8; 32]) -> [[u8; 2]; 32] {
-    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
-    bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)])
 }
 
 /// A number below 100 in two digits.
@@ -40,30 +38,48 @@ pub(crate) fn two_digits(number: u8) -> [u8; 2] {
     [b'0' + number / 10, b'0' + number % 10]
 }
 
+/// The name of a field of a [`JsonObject`], with what stands before and behind it: one piece is appended
+/// sooner than four.
+macro_rules! field {
+    ($name:literal) => {
+        $crate::text::Field(concat!(",\"", $name, "\":"))
+    };
+}
+
+pub(crate) use field;
+
+/// What [`field`] makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Field(pub &'static str);
+
 /// A JSON object of plain words and numbers, field by field.
 pub(crate) struct JsonObject<'a> {
     text: &'a mut String,
-    before: char,
+    is_empty: bool,
 }
 
 impl<'a> JsonObject<'a> {
     pub fn begin(text: &'a mut String) -> Self {
-        Self { text, before: '{' }
+        text.push('{');
+        Self { text, is_empty: true }
     }
 
-    pub fn number(&mut self, name: &str, number: u64) -> &mut Self {
+    #[inline(always)]
+    pub fn number(&mut self, name: Field, number: u64) -> &mut Self {
         self.name(name);
         push_number(self.text, number);
         self
     }
 
     /// A word in which nothing has to be escaped.
-    pub fn word(&mut self, name: &str, word: &str) -> &mut Self {
+    #[inline(always)]
+    pub fn word(&mut self, name: Field, word: &str) -> &mut Self {
         self.text_of(name, |text| text.push_str(word))
     }
 
     /// The same, written by `write`.
-    pub fn text_of(&mut self, name: &str, write: impl FnOnce(&mut String)) -> &mut Self {
+    #[inline(always)]
+    pub fn text_of(&mut self, name: Field, write: impl FnOnce(&mut String)) -> &mut Self {
         self.name(name);
         self.text.push('"');
         let start = self.text.len();
@@ -80,21 +96,21 @@ impl<'a> JsonObject<'a> {
     }
 
     /// Any text.
-    pub fn escaped(&mut self, name: &str, words: &str) -> &mut Self {
+    pub fn escaped(&mut self, name: Field, words: &str) -> &mut Self {
         self.name(name);
         self.text.push_str(&serde_json::to_string(words).expect("a text is JSON"));
         self
     }
 
     /// Whatever value `write` appends.
-    pub fn value(&mut self, name: &str, write: impl FnOnce(&mut String)) -> &mut Self {
+    pub fn value(&mut self, name: Field, write: impl FnOnce(&mut String)) -> &mut Self {
         self.name(name);
         write(self.text);
         self
     }
 
     /// An object within this one.
-    pub fn object(&mut self, name: &str, write: impl FnOnce(&mut JsonObject<'_>)) -> &mut Self {
+    pub fn object(&mut self, name: Field, write: impl FnOnce(&mut JsonObject<'_>)) -> &mut Self {
         self.name(name);
         let mut object = JsonObject::begin(self.text);
         write(&mut object);
@@ -106,11 +122,10 @@ impl<'a> JsonObject<'a> {
         self.text.push('}');
     }
 
-    fn name(&mut self, name: &str) {
-        self.text.push(self.before);
-        self.before = ',';
-        self.text.push('"');
-        self.text.push_str(name);
-        self.text.push_str("\":");
+    /// Inlined, so that its length is known.
+    #[inline(always)]
+    fn name(&mut self, Field(name): Field) {
+        self.text.push_str(if self.is_empty { &name[1..] } else { name });
+        self.is_empty = false;
     }
 }

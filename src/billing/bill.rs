@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ledger::entry::Charge;
 use crate::limits::RECENT_BILLS_MAX;
-use crate::text::{JsonObject, push_hex, push_number};
+use crate::text::{JsonObject, field, push_hex, push_labelled};
 use crate::time::Civil;
 
 /// Room for a line of the console, so that it is made in one piece.
@@ -110,18 +110,18 @@ impl Bill {
         let charge = &*self.charge;
         let mut object = JsonObject::begin(text);
         object
-            .text_of("job", |text| charge.job.push_to(text))
-            .word("account", charge.account.as_str())
-            .number("sequence", self.sequence);
+            .text_of(field!("job"), |text| charge.job.push_to(text))
+            .word(field!("account"), charge.account.as_str())
+            .number(field!("sequence"), self.sequence);
         charge.push_figures(&mut object);
         if corrected_micros > 0 {
-            object.number("corrected_micros", corrected_micros);
+            object.number(field!("corrected_micros"), corrected_micros);
         }
         object
-            .text_of("issued_at", |text| {
+            .text_of(field!("issued_at"), |text| {
                 Civil::from_unix_ns(self.issued_unix_ns).push_rfc3339(text)
             })
-            .word("ledger", self.ledger)
+            .word(field!("ledger"), self.ledger)
             .end();
     }
 
@@ -131,28 +131,25 @@ impl Bill {
         let mut text = String::with_capacity(CONSOLE_LINE_BYTES);
         text.push_str("bill job=");
         charge.job.push_to(&mut text);
-        let number = |text: &mut String, name, number| {
-            text.push_str(name);
-            push_number(text, number);
-        };
-        let word = |text: &mut String, name, word| {
-            text.push_str(name);
-            text.push_str(word);
-        };
-        word(&mut text, " account=", charge.account.as_str());
-        number(&mut text, " m=", charge.m as u64);
-        number(&mut text, " n=", charge.n as u64);
-        number(&mut text, " k=", charge.k as u64);
-        word(&mut text, " dtype=", charge.dtype.name());
-        number(&mut text, " flops=", charge.flops);
-        number(&mut text, " bytes_in=", charge.bytes_in);
-        number(&mut text, " bytes_out=", charge.bytes_out);
-        word(&mut text, " tariff=", &charge.tariff);
-        number(&mut text, "/", charge.tariff_version.into());
-        number(&mut text, " amount_micros=", charge.amount_micros);
-        word(&mut text, " currency=", charge.currency.as_str());
-        word(&mut text, " kernel=", &charge.kernel);
-        number(&mut text, " elapsed_us=", charge.elapsed_us);
+        text.push_str(" account=");
+        text.push_str(charge.account.as_str());
+        push_labelled(&mut text, " m=", charge.m as u64);
+        push_labelled(&mut text, " n=", charge.n as u64);
+        push_labelled(&mut text, " k=", charge.k as u64);
+        text.push_str(" dtype=");
+        text.push_str(charge.dtype.name());
+        push_labelled(&mut text, " flops=", charge.flops);
+        push_labelled(&mut text, " bytes_in=", charge.bytes_in);
+        push_labelled(&mut text, " bytes_out=", charge.bytes_out);
+        text.push_str(" tariff=");
+        text.push_str(&charge.tariff);
+        push_labelled(&mut text, "/", charge.tariff_version.into());
+        push_labelled(&mut text, " amount_micros=", charge.amount_micros);
+        text.push_str(" currency=");
+        text.push_str(charge.currency.as_str());
+        text.push_str(" kernel=");
+        text.push_str(&charge.kernel);
+        push_labelled(&mut text, " elapsed_us=", charge.elapsed_us);
         if charge.cached {
             text.push_str(" cached=true");
         }

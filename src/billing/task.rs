@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::billing::{Bill, JobId, MonthToDate, Tariff, Usage};
-use crate::text::JsonObject;
+use crate::text::{JsonObject, field};
 
 impl Tariff {
     /// What each line of a job costs in micro-units, for an account that has had so much in the month
@@ -64,18 +64,18 @@ impl TaskBill {
     /// Appends the bill as a JSON object.
     pub fn push_json(&self, text: &mut String) {
         let mut object = JsonObject::begin(text);
-        object.text_of("job", |text| self.task.push_to(text));
+        object.text_of(field!("job"), |text| self.task.push_to(text));
         if let Some(first) = self.lines.first() {
-            object.word("account", first.charge.account.as_str());
+            object.word(field!("account"), first.charge.account.as_str());
         }
         object
-            .number("amount_micros", self.amount_micros)
-            .number("flops", self.flops)
-            .number("executed_flops", self.executed_flops);
+            .number(field!("amount_micros"), self.amount_micros)
+            .number(field!("flops"), self.flops)
+            .number(field!("executed_flops"), self.executed_flops);
         if let Some(first) = self.lines.first() {
-            object.word("currency", first.charge.currency.as_str());
+            object.word(field!("currency"), first.charge.currency.as_str());
         }
-        object.value("lines", |text| {
+        object.value(field!("lines"), |text| {
             text.push('[');
             for (index, line) in self.lines.iter().enumerate() {
                 if index > 0 {

@@ -135,6 +135,10 @@ pub struct Blocking {
 /// it: narrow tiles come back to A so soon that they are bound by it unless it does.
 pub fn block_terms<T>(kernel: &Microkernel<T>, caches: Caches, whole: Shape) -> usize {
     let Shape { m, n, k } = whole;
+    // Small products ask often, and divisions are slow.
+    if k <= KC_FEW_ROWS {
+        return k.next_multiple_of(4).max(4);
+    }
     let is_read_bound = m <= FEW_ROWS && n * k * size_of::<T>() > caches.l2_bytes;
     let kc_max = if is_read_bound { KC_FEW_ROWS } else { block_terms_max(kernel, caches) };
     equal_parts(k, kc_max, 4)
@@ -147,7 +151,7 @@ pub fn block_terms_max<T>(kernel: &Microkernel<T>, caches: Caches) -> usize {
         true => caches.l1_bytes / 8 * 7 / ((mr + nr) * size_of::<T>()),
         false => caches.l1_bytes / 3 * 2 / (mr * size_of::<T>()),
     };
-    terms.clamp(64, KC_MAX) / 4 * 4
+    terms.clamp(KC_FEW_ROWS, KC_MAX) / 4 * 4
 }
 
 impl Blocking {
@@ -269,8 +273,11 @@ fn is_streamed<T>(Shape { m, n, k }: Shape) -> bool {
 /// work.
 pub fn direct_rows<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, part: Shape) -> usize {
     let Shape { m, n, .. } = part;
-    let rows_of = |bytes: usize| bytes / (kc * size_of::<T>());
-    let rows = if m <= rows_of(caches.l2_bytes / 2) { m } else { rows_of(caches.l2_bytes / 4) };
+    let fits = m * kc * size_of::<T>() <= caches.l2_bytes / 2;
+    if fits && 2 * m * n * kc <= kernel.slice_flops {
+        return m.next_multiple_of(kernel.mr);
+    }
+    let rows = if fits { m } else { caches.l2_bytes / 4 / (kc * size_of::<T>()) };
     let rows = rows.min(kernel.slice_flops / (2 * n * kc));
     equal_parts(m, (rows / kernel.mr).max(1) * kernel.mr, kernel.mr)
 }

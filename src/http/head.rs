@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::http::grammar::is_authority;
@@ -72,9 +73,9 @@ impl RequestHead {
     /// Parses a whole head, its empty line included.
     pub fn parse(text: &[u8]) -> Result<Self, HeadError> {
         check_line_ends(0, text)?;
-        let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut slots);
-        match request.parse(text) {
+        let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(text, &mut slots) {
             Ok(httparse::Status::Complete(length)) if length == text.len() => {}
             Ok(_) => return Err(HeadError::Malformed("the head does not end where it should")),
             Err(error) => return Err(grammar_error(error, text)),

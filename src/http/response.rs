@@ -117,6 +117,7 @@ impl Response {
     }
 }
 
+#[inline(always)]
 fn push_field(text: &mut String, name: &str, write_value: impl FnOnce(&mut String)) {
     text.push_str(name);
     text.push_str(": ");

@@ -7,7 +7,7 @@ use crate::billing::Bill;
 use crate::gemm::Shape;
 use crate::inference::{MODEL_VERSION, Model};
 use crate::limits::INFERENCE_ID_BYTES_MAX;
-use crate::text::{JsonObject, push_number};
+use crate::text::{JsonObject, field, push_number};
 
 /// How a request is to be replied to.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Reply {
     pub fn before_bytes(&self, shape: Shape, bytes: usize, bill: &Bill) -> String {
         let mut text = self.begin(shape);
         text.push_str(",\"parameters\":");
-        JsonObject::begin(&mut text).number("binary_data_size", bytes as u64).end();
+        JsonObject::begin(&mut text).number(field!("binary_data_size"), bytes as u64).end();
         end(bill, &mut text);
         text
     }
@@ -50,15 +50,17 @@ impl Reply {
     fn begin(&self, shape: Shape) -> String {
         let mut text = String::new();
         JsonObject::begin(&mut text)
-            .word("model_name", self.model.name())
-            .word("model_version", MODEL_VERSION);
+            .word(field!("model_name"), self.model.name())
+            .word(field!("model_version"), MODEL_VERSION);
         if let Some(id) = &self.id {
             let id = String::from_utf8(to_json(id)).expect("JSON is UTF-8");
             text.push_str(",\"id\":");
             text.push_str(&id);
         }
         text.push_str(",\"outputs\":[");
-        JsonObject::begin(&mut text).word("name", "C").word("datatype", self.model.datatype());
+        JsonObject::begin(&mut text)
+            .word(field!("name"), "C")
+            .word(field!("datatype"), self.model.datatype());
         text.push_str(",\"shape\":[");
         push_number(&mut text, shape.m as u64);
         text.push(',');
@@ -72,10 +74,10 @@ impl Reply {
 fn end(bill: &Bill, text: &mut String) {
     text.push_str("}],\"parameters\":");
     JsonObject::begin(text)
-        .text_of("gemmule_job", |text| bill.charge.job.push_to(text))
-        .number("gemmule_flops", bill.charge.flops)
-        .number("gemmule_amount_micros", bill.charge.amount_micros)
-        .word("gemmule_currency", bill.charge.currency.as_str())
+        .text_of(field!("gemmule_job"), |text| bill.charge.job.push_to(text))
+        .number(field!("gemmule_flops"), bill.charge.flops)
+        .number(field!("gemmule_amount_micros"), bill.charge.amount_micros)
+        .word(field!("gemmule_currency"), bill.charge.currency.as_str())
         .end();
     text.push('}');
 }

@@ -22,7 +22,7 @@ use crate::ledger::digest::Digests;
 use crate::ledger::hash::Hash;
 use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::receipt::PublicKey;
-use crate::text::{JsonObject, push_number};
+use crate::text::{JsonObject, field, push_number};
 
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -242,59 +242,63 @@ impl Charge {
     /// bill.
     pub(crate) fn push_figures(&self, object: &mut JsonObject<'_>) {
         object
-            .number("m", self.m as u64)
-            .number("n", self.n as u64)
-            .number("k", self.k as u64)
-            .word("dtype", self.dtype.name())
-            .number("flops", self.flops)
-            .number("bytes_in", self.bytes_in)
-            .number("bytes_out", self.bytes_out)
-            .word("tariff", &self.tariff)
-            .number("tariff_version", self.tariff_version.into())
-            .number("amount_micros", self.amount_micros)
-            .word("currency", self.currency.as_str())
-            .word("kernel", &self.kernel)
-            .number("elapsed_us", self.elapsed_us);
+            .number(field!("m"), self.m as u64)
+            .number(field!("n"), self.n as u64)
+            .number(field!("k"), self.k as u64)
+            .word(field!("dtype"), self.dtype.name())
+            .number(field!("flops"), self.flops)
+            .number(field!("bytes_in"), self.bytes_in)
+            .number(field!("bytes_out"), self.bytes_out)
+            .word(field!("tariff"), &self.tariff)
+            .number(field!("tariff_version"), self.tariff_version.into())
+            .number(field!("amount_micros"), self.amount_micros)
+            .word(field!("currency"), self.currency.as_str())
+            .word(field!("kernel"), &self.kernel)
+            .number(field!("elapsed_us"), self.elapsed_us);
         if let Some(task) = self.task {
-            object.text_of("task", |text| task.push_to(text));
+            object.text_of(field!("task"), |text| task.push_to(text));
         }
         if let Some(node) = &self.node {
-            object.escaped("node", node);
+            object.escaped(field!("node"), node);
         }
         if self.cached {
-            object.value("cached", |text| text.push_str("true"));
+            object.value(field!("cached"), |text| text.push_str("true"));
         }
         if let Some(algorithm) = &self.algorithm {
-            object.word("algorithm", algorithm);
+            object.word(field!("algorithm"), algorithm);
         }
         if let Some(flops) = self.executed_flops {
-            object.number("executed_flops", flops);
+            object.number(field!("executed_flops"), flops);
         }
     }
 
     /// Appends it as a JSON object; by hand, since every job does it.
     fn push_json(&self, text: &mut String) {
         let mut object = JsonObject::begin(text);
-        object.word("account", self.account.as_str()).text_of("job", |text| self.job.push_to(text));
+        object
+            .word(field!("account"), self.account.as_str())
+            .text_of(field!("job"), |text| self.job.push_to(text));
         self.push_figures(&mut object);
         if let Some(Digests { a, b, c, result }) = &self.digests {
-            object.object("digests", |object| {
-                object.text_of("a", |text| a.push_to(text)).text_of("b", |text| b.push_to(text));
+            object.object(field!("digests"), |object| {
+                object
+                    .text_of(field!("a"), |text| a.push_to(text))
+                    .text_of(field!("b"), |text| b.push_to(text));
                 if let Some(c) = c {
-                    object.text_of("c", |text| c.push_to(text));
+                    object.text_of(field!("c"), |text| c.push_to(text));
                 }
-                object.text_of("result", |text| result.push_to(text));
+                object.text_of(field!("result"), |text| result.push_to(text));
             });
         }
         if let Some(addresses) = &self.addresses {
             let json = serde_json::to_string(addresses).expect("hashes are JSON");
-            object.value("addresses", |text| text.push_str(&json));
+            object.value(field!("addresses"), |text| text.push_str(&json));
         }
         if let Some(Idempotency { key, fingerprint }) = &self.idempotency {
-            object.object("idempotency", |object| {
+            object.object(field!("idempotency"), |object| {
                 object
-                    .text_of("key", |text| key.push_to(text))
-                    .text_of("fingerprint", |text| fingerprint.push_to(text));
+                    .text_of(field!("key"), |text| key.push_to(text))
+                    .text_of(field!("fingerprint"), |text| fingerprint.push_to(text));
             });
         }
         object.end();
