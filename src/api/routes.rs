@@ -287,6 +287,10 @@ impl Route {
 /// The variable segments of a path that has this pattern.
 fn match_pattern<'a>(pattern: &str, path: &'a str) -> Option<Variables<'a>> {
     let mut variables = Variables::default();
+    // No path has braces, so this pattern has no variables.
+    if pattern == path {
+        return Some(variables);
+    }
     let mut free = variables.iter_mut();
     let (mut parts, mut segments) = (pattern.split('/'), path.split('/'));
     loop {

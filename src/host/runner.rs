@@ -75,7 +75,7 @@ impl Runner {
         while now_ns < small_end_ns {
             let Some(mut job) = server.next_job() else { break };
             let account = job.account();
-            if run_small(&mut job, clock) {
+            if run_small(&mut job, now_ns, clock) {
                 turn.sessions.extend(server.finish(job, clock.now()));
             } else if let Some(workers) = &self.workers {
                 workers.pool.push(account, job);
@@ -102,12 +102,13 @@ impl Runner {
 }
 
 /// Runs a job for as long as it is small; whether it is finished.
-fn run_small(job: &mut Job, clock: &Clock) -> bool {
+fn run_small(job: &mut Job, mut now_ns: u64, clock: &Clock) -> bool {
     while job.is_small() {
-        job.note_time(clock.monotonic_ns());
+        job.note_time(now_ns);
         if job.advance(&Alone, &|| false) {
             return true;
         }
+        now_ns = clock.monotonic_ns();
     }
     false
 }

@@ -107,7 +107,7 @@ fn wants(head: &RequestHead, name: &str) -> bool {
 /// The response with the digest of its content, which is hashed at once.
 pub fn with_digest(response: Response) -> Response {
     let mut hasher = Sha256::new();
-    response.body.pieces().iter().for_each(|piece| hasher.update(piece.as_bytes()));
+    response.body.pieces().for_each(|piece| hasher.update(piece.as_bytes()));
     response.with_field(FIELD, &field_value(hasher))
 }
 

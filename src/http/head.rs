@@ -1,5 +1,6 @@
 //! The request head: from bytes to a type that can't be wrong.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -126,10 +127,13 @@ impl RequestHead {
     }
 
     /// The media type of `Content-Type` in lower case, without parameters; `None` without one.
-    pub fn media_type(&self) -> Option<String> {
+    pub fn media_type(&self) -> Option<Cow<'_, str>> {
         let value = self.field_values("content-type").next()?;
         let essence = value.split(|byte| *byte == b';').next()?.trim_ascii();
-        Some(String::from_utf8_lossy(essence).to_ascii_lowercase())
+        match str::from_utf8(essence) {
+            Ok(text) if !essence.iter().any(u8::is_ascii_uppercase) => Some(text.into()),
+            _ => Some(String::from_utf8_lossy(essence).to_ascii_lowercase().into()),
+        }
     }
 
     fn parse_framing(&self, minor: u8) -> Result<Framing, HeadError> {

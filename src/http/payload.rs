@@ -1,10 +1,15 @@
 //! What a response carries: bytes, and matrices that are sent from where they lie.
 
 use alloc::vec::Vec;
+use core::iter;
 
 /// Content in the pieces it was made in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Payload(Vec<Piece>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payload {
+    /// The only one of most: empty where there is none.
+    first: Piece,
+    others: Vec<Piece>,
+}
 
 /// Bytes that are sent one behind the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,40 +50,58 @@ impl From<Vec<f32>> for Piece {
     }
 }
 
+impl From<Piece> for Payload {
+    fn from(first: Piece) -> Self {
+        Self { first, others: Vec::new() }
+    }
+}
+
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        let mut payload = Self::default();
-        payload.push(Piece::Bytes(bytes));
-        payload
+        Piece::Bytes(bytes).into()
     }
 }
 
 impl From<&'static str> for Payload {
     fn from(text: &'static str) -> Self {
-        let mut payload = Self::default();
-        payload.push(Piece::Static(text.as_bytes()));
-        payload
+        Piece::Static(text.as_bytes()).into()
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        "".into()
     }
 }
 
 impl Payload {
     /// Adds a piece at the end, if there is anything in it.
     pub fn push(&mut self, piece: Piece) {
-        if !piece.as_bytes().is_empty() {
-            self.0.push(piece);
+        if self.first.as_bytes().is_empty() {
+            self.first = piece;
+        } else if !piece.as_bytes().is_empty() {
+            self.others.push(piece);
         }
     }
 
     /// Its length in bytes.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|piece| piece.as_bytes().len()).sum()
+        self.pieces().map(|piece| piece.as_bytes().len()).sum()
     }
 
-    pub fn pieces(&self) -> &[Piece] {
-        &self.0
+    /// The piece of that number; the first is there even where it is empty.
+    pub fn piece(&self, index: usize) -> Option<&Piece> {
+        match index.checked_sub(1) {
+            None => Some(&self.first),
+            Some(behind) => self.others.get(behind),
+        }
     }
 
-    pub fn into_pieces(self) -> Vec<Piece> {
-        self.0
+    pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        iter::once(&self.first).chain(&self.others)
+    }
+
+    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        iter::once(self.first).chain(self.others)
     }
 }

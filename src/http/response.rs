@@ -108,7 +108,7 @@ impl Response {
             output.push(Piece::Bytes(bytes));
             return;
         }
-        let mut pieces = self.body.into_pieces().into_iter();
+        let mut pieces = self.body.into_pieces();
         if is_joined {
             pieces.by_ref().for_each(|piece| bytes.extend_from_slice(piece.as_bytes()));
         }

@@ -34,6 +34,9 @@ const SEGMENT_MARKS: &str = ":@";
 /// in the address of a matrix or do not. Others stay encoded, a slash above all (RFC 3986, section
 /// 2.2).
 fn decoded(path: &str) -> String {
+    if !path.as_bytes().contains(&b'%') {
+        return path.into();
+    }
     let mut pieces = path.split('%');
     let mut text = String::from(pieces.next().unwrap_or(""));
     for piece in pieces {

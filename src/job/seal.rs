@@ -26,7 +26,7 @@ impl Sealing {
 
     /// Hashes until `pause` says so: the reply with its digest, or what is left to do.
     pub fn advance(mut self: Box<Self>, pause: &dyn Fn() -> bool) -> Result<Response, Box<Self>> {
-        while let Some(piece) = self.response.body.pieces().get(self.piece) {
+        while let Some(piece) = self.response.body.piece(self.piece) {
             let rest = &piece.as_bytes()[self.at..];
             let slice = &rest[..rest.len().min(SLICE_BYTES)];
             self.hasher.update(slice);

@@ -14,9 +14,6 @@ pub(crate) enum Activity {
     Encode,
 }
 
-/// Room for the text of usual times, so that it is made in one piece.
-const FIELD_VALUE_BYTES: usize = 96;
-
 /// Of the activities, as clients read them.
 pub(crate) const NAMES: [&str; 5] = ["queue", "parse", "gemm", "proof", "encode"];
 
@@ -45,22 +42,20 @@ impl Timing {
         self.spent_ns
     }
 
-    /// The value of a `Server-Timing` field, durations in milliseconds (Server Timing, W3C).
-    pub fn field_value(&self) -> String {
-        let mut value = String::with_capacity(FIELD_VALUE_BYTES);
-        for (name, ns) in NAMES.iter().zip(self.spent_ns) {
-            if !value.is_empty() {
+    /// Appends the value of a `Server-Timing` field, durations in milliseconds (Server Timing, W3C).
+    pub fn push_field_value(&self, value: &mut String) {
+        for (index, (name, ns)) in NAMES.iter().zip(self.spent_ns).enumerate() {
+            if index > 0 {
                 value.push_str(", ");
             }
             let (ms, us) = (ns / 1_000_000, ns / 1_000 % 1_000);
             value.push_str(name);
             value.push_str(";dur=");
-            push_number(&mut value, ms);
+            push_number(value, ms);
             value.push('.');
-            push_number(&mut value, us / 100);
-            push_ascii(&mut value, &two_digits((us % 100) as u8));
+            push_number(value, us / 100);
+            push_ascii(value, &two_digits((us % 100) as u8));
         }
-        value
     }
 }
 
@@ -78,6 +73,8 @@ mod tests {
         timing.turn_to(Activity::Encode, 3_057_000);
         let expected =
             "queue;dur=0.005, parse;dur=0.000, gemm;dur=2.001, proof;dur=0.050, encode;dur=0.000";
-        assert_eq!(timing.field_value(), expected);
+        let mut value = String::new();
+        timing.push_field_value(&mut value);
+        assert_eq!(value, expected);
     }
 }

@@ -164,7 +164,7 @@ impl Server {
         job.is_done = true;
         job.charged_until = bill.sequence + 1;
         let mut response = replies::product(written, &reply, &bill)
-            .with_field("Server-Timing", &job.timing().field_value());
+            .with_field_of("Server-Timing", |text| job.timing().push_field_value(text));
         if checked != Checked::Not {
             response = response.with_field(CHECK_FIELD, CHECK);
         }

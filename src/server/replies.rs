@@ -357,7 +357,7 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
             let json = reply.before_bytes(shape, payload.bytes(), bill);
             let json_bytes = json.len() as u64;
             let mut body = Payload::from(json.into_bytes());
-            payload.into_pieces().into_iter().for_each(|piece| body.push(piece));
+            payload.into_pieces().for_each(|piece| body.push(piece));
             let content_type = "application/octet-stream";
             Response { status: 200, content_type, fields: String::new(), body }
                 .with_number(inference::reader::HEADER_FIELD, json_bytes)
