@@ -29,6 +29,8 @@ mod portable;
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod passes;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod tile_asm;
 
 // Where the target has no vector registers (kernels of operating systems), the portable one serves.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
