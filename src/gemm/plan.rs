@@ -10,7 +10,7 @@ pub const SLICE_PACKED: usize = 64 << 10;
 /// Terms of a block of B. The sum of an element is cut here, so that this decides its bits: it
 /// depends on the whole product's shape, and never on how many threads share it.
 const KC_MAX: usize = 512;
-/// Of a product with few rows.
+/// Of a product with few rows, and the least that it is bounded to for any other.
 const KC_FEW_ROWS: usize = 64;
 /// Up to so many rows, reading B is what takes the time. It is read in long rows then.
 const FEW_ROWS: usize = 64;

@@ -117,6 +117,7 @@ impl Response {
     }
 }
 
+/// Inlined, so that the length of a name is known.
 #[inline(always)]
 fn push_field(text: &mut String, name: &str, write_value: impl FnOnce(&mut String)) {
     text.push_str(name);

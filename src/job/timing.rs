@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::text::{push_ascii, push_number, two_digits};
+use crate::text::{push_ascii, push_labelled, push_number, two_digits};
 
 /// What a job is doing, or waiting to go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,7 @@ impl Timing {
             }
             let (ms, us) = (ns / 1_000_000, ns / 1_000 % 1_000);
             value.push_str(name);
-            value.push_str(";dur=");
-            push_number(value, ms);
+            push_labelled(value, ";dur=", ms);
             value.push('.');
             push_number(value, us / 100);
             push_ascii(value, &two_digits((us % 100) as u8));

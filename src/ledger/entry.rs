@@ -22,7 +22,7 @@ use crate::ledger::digest::Digests;
 use crate::ledger::hash::Hash;
 use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::receipt::PublicKey;
-use crate::text::{JsonObject, field, push_number};
+use crate::text::{JsonObject, field, push_labelled};
 
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -312,12 +312,10 @@ fn is_false(flag: &bool) -> bool {
 impl Entry {
     /// Appends the entry as its line, without the line's end.
     pub fn push_line(&self, text: &mut String) {
-        text.push_str("{\"sequence\":");
-        push_number(text, self.sequence);
+        push_labelled(text, "{\"sequence\":", self.sequence);
         text.push_str(",\"previous\":\"");
         self.previous.push_to(text);
-        text.push_str("\",\"at_unix_ns\":");
-        push_number(text, self.at_unix_ns);
+        push_labelled(text, "\",\"at_unix_ns\":", self.at_unix_ns);
         match &self.record {
             Record::Charge(charge) => {
                 text.push_str(",\"charge\":");

@@ -13,7 +13,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use super::passes::{RUN_BYTES, SUMS, vector_passes};
-use super::tile_asm::tile_asm;
+use super::tile_asm::{begin_asides, end_asides, next_piece, tile_asm};
 use super::{
     Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
     TileCode,
@@ -180,15 +180,11 @@ macro_rules! load_mask {
     };
 }
 
-/// What else the loop does, by the kind of tile: before the loop, with each of four terms, and
-/// behind the loop.
+/// What else the loop does with each of four terms, by the kind of tile.
 ///
 /// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one
 /// copies a piece of B, from {p} to {q}, where {s} are left in its row.
 macro_rules! aside {
-    (copying, begin, $load:tt) => {
-        "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
-    };
     (copying, 0, $load:tt) => {
         concat!(
             "mov {t},{p}\nadd {t},[{tile}+{COPY_AHEAD}]\n",
@@ -205,18 +201,7 @@ macro_rules! aside {
         ""
     };
     (copying, 3, $load:tt) => {
-        concat!(
-            "add {p},64\nadd {q},[{tile}+{TO_STEP}]\n",
-            "dec {s}\njnz 9f\n",
-            "add {p},[{tile}+{FROM_JUMP}]\nadd {q},[{tile}+{TO_JUMP}]\n",
-            "mov {s},[{tile}+{PER_ROW}]\n9:\n",
-        )
-    };
-    (copying, end, $load:tt) => {
-        "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
-    };
-    ($kind:tt, begin, $load:tt) => {
-        "mov {q},[{tile}+{A_AHEAD}]\n"
+        next_piece!("64")
     };
     ($kind:tt, 0, $load:tt) => {
         "prefetcht0 [{a}+{q}]\n"
@@ -243,71 +228,27 @@ macro_rules! tile {
             // never faults.
             unsafe {
                 tile_asm!(
-                    tile: $element,
-                    [
-                        rows!($m, clear_row ($n)),
-                        "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
-                        "jz 8f",
-                        "mov {t},[{tile}+{C}]",
-                        "mov {s},[{tile}+{C_ROW}]",
-                        rows!($m, fetch_c_row ($n)),
-                        "8:",
-                        load_mask!($last),
-                        "mov {terms},[{tile}+{TERMS}]",
-                        "mov {a},[{tile}+{A}]",
-                        "mov {a_row},[{tile}+{A_ROW}]",
-                        "mov {a_column},[{tile}+{A_COLUMN}]",
-                        "mov {b},[{tile}+{B}]",
-                        "mov {b_row},[{tile}+{B_ROW}]",
-                        "lea {a3},[{a_row}+2*{a_row}]",
-                        "add {a3},{a}",
-                        aside!($kind, begin, $load),
-                        "sub {terms},4",
-                        "jb 3f",
-                        ".p2align 5",
-                        "2:",
-                        term!($m $n $last $load $part $broadcast $fma),
+                    $kind tile: $element,
+                    mask: load_mask!($last),
+                    clear: rows!($m, clear_row ($n)),
+                    fetch_c: rows!($m, fetch_c_row ($n)),
+                    more_rows_of_a: "",
+                    term: term!($m $n $last $load $part $broadcast $fma),
+                    asides: [
                         aside!($kind, 0, $load),
-                        term!($m $n $last $load $part $broadcast $fma),
                         aside!($kind, 1, $load),
-                        term!($m $n $last $load $part $broadcast $fma),
                         aside!($kind, 2, $load),
-                        term!($m $n $last $load $part $broadcast $fma),
                         aside!($kind, 3, $load),
-                        "sub {terms},4",
-                        "jae 2b",
-                        "3:",
-                        aside!($kind, end, $load),
-                        "add {terms},4",
-                        "jz 5f",
-                        "4:",
-                        term!($m $n $last $load $part $broadcast $fma),
-                        "dec {terms}",
-                        "jnz 4b",
-                        "5:",
-                        "mov {s},[{tile}+{C_ROW}]",
-                        "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
-                        "jz 6f",
-                        concat!($broadcast, " ymm3,[{tile}+{ALPHA}]"),
-                        rows!($m, scale_sum_row ($n $mul)),
-                        "6:",
-                        "test byte ptr [{tile}+{STEPS}],{READS_C}",
-                        "jz 8f",
-                        "mov {t},[{tile}+{C}]",
-                        "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
-                        "jz 7f",
-                        concat!($broadcast, " ymm3,[{tile}+{BETA}]"),
-                        rows!($m, with_scaled_c_row ($n $last $fma $part)),
-                        "jmp 8f",
-                        "7:",
-                        rows!($m, with_c_row ($n $last $add $part)),
-                        "8:",
-                        "mov {t},[{tile}+{C}]",
-                        rows!($m, store_row ($n $last $load $part)),
-                        // Old SSE code is slow on some CPUs while the upper halves are in use.
-                        "vzeroupper",
                     ],
-                    ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm8" "ymm9" "ymm10" "ymm11" "ymm12" "ymm13" "ymm14" "ymm15"],
+                    spread: concat!($broadcast, " ymm3"),
+                    scale_sum: rows!($m, scale_sum_row ($n $mul)),
+                    with_scaled_c: rows!($m, with_scaled_c_row ($n $last $fma $part)),
+                    with_c: rows!($m, with_c_row ($n $last $add $part)),
+                    store: rows!($m, store_row ($n $last $load $part)),
+                    vectors: [
+                        "ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7"
+                        "ymm8" "ymm9" "ymm10" "ymm11" "ymm12" "ymm13" "ymm14" "ymm15"
+                    ],
                 );
             }
         }

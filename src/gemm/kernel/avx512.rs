@@ -13,7 +13,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use super::passes::{RUN_BYTES, SUMS, vector_passes};
-use super::tile_asm::tile_asm;
+use super::tile_asm::{begin_asides, end_asides, next_piece, tile_asm};
 use super::{
     Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
     TileCode,
@@ -171,16 +171,12 @@ macro_rules! term {
     };
 }
 
-/// What else the loop does, by the kind of tile: before the loop, with each of four terms, and
-/// behind the loop.
+/// What else the loop does with each of four terms, by the kind of tile.
 ///
 /// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one
 /// copies a piece of B, from {p} to {q}, where {s} are left in its row. B itself comes from the
 /// second-level cache in good time: to fetch it as well would cost more than it brings.
 macro_rules! aside {
-    (copying, begin, $load:tt) => {
-        "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
-    };
     (copying, 0, $load:tt) => {
         concat!(
             "mov {t},{p}\nadd {t},[{tile}+{COPY_AHEAD}]\n",
@@ -197,18 +193,7 @@ macro_rules! aside {
         concat!($load, " zmm6,[{p}+128]\nprefetcht0 [{t}+128]\n", $load, " [{q}+128],zmm6\n",)
     };
     (copying, 3, $load:tt) => {
-        concat!(
-            "add {p},192\nadd {q},[{tile}+{TO_STEP}]\n",
-            "dec {s}\njnz 9f\n",
-            "add {p},[{tile}+{FROM_JUMP}]\nadd {q},[{tile}+{TO_JUMP}]\n",
-            "mov {s},[{tile}+{PER_ROW}]\n9:\n",
-        )
-    };
-    (copying, end, $load:tt) => {
-        "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
-    };
-    ($kind:tt, begin, $load:tt) => {
-        "mov {q},[{tile}+{A_AHEAD}]\n"
+        next_piece!("192")
     };
     ($kind:tt, 0, $load:tt) => {
         "prefetcht1 [{a}+{q}]\n"
@@ -252,72 +237,30 @@ macro_rules! tile {
             // never faults.
             unsafe {
                 tile_asm!(
-                    tile: $element,
-                    [
-                        "kmovw k1,[{tile}+{MASK}]",
-                        rows!($m, clear_row ($n)),
-                        "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
-                        "jz 8f",
-                        "mov {t},[{tile}+{C}]",
-                        "mov {s},[{tile}+{C_ROW}]",
-                        fetch_rows!($kind, $m, $n),
-                        "8:",
-                        "mov {terms},[{tile}+{TERMS}]",
-                        "mov {a},[{tile}+{A}]",
-                        "mov {a_row},[{tile}+{A_ROW}]",
-                        "mov {a_column},[{tile}+{A_COLUMN}]",
-                        "mov {b},[{tile}+{B}]",
-                        "mov {b_row},[{tile}+{B_ROW}]",
-                        "lea {a3},[{a_row}+2*{a_row}]",
-                        "lea {a6},[{a}+2*{a3}]",
-                        "add {a3},{a}",
-                        aside!($kind, begin, $load),
-                        "sub {terms},4",
-                        "jb 3f",
-                        ".p2align 5",
-                        "2:",
-                        term!($m $n ($load $broadcast $fma)),
+                    $kind tile: $element,
+                    mask: "kmovw k1,[{tile}+{MASK}]",
+                    clear: rows!($m, clear_row ($n)),
+                    fetch_c: fetch_rows!($kind, $m, $n),
+                    more_rows_of_a: "lea {a6},[{a}+2*{a3}]",
+                    term: term!($m $n ($load $broadcast $fma)),
+                    asides: [
                         aside!($kind, 0, $load),
-                        term!($m $n ($load $broadcast $fma)),
                         aside!($kind, 1, $load),
-                        term!($m $n ($load $broadcast $fma)),
                         aside!($kind, 2, $load),
-                        term!($m $n ($load $broadcast $fma)),
                         aside!($kind, 3, $load),
-                        "sub {terms},4",
-                        "jae 2b",
-                        "3:",
-                        aside!($kind, end, $load),
-                        "add {terms},4",
-                        "jz 5f",
-                        "4:",
-                        term!($m $n ($load $broadcast $fma)),
-                        "dec {terms}",
-                        "jnz 4b",
-                        "5:",
-                        "mov {s},[{tile}+{C_ROW}]",
-                        "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
-                        "jz 6f",
-                        concat!($broadcast, " zmm3,[{tile}+{ALPHA}]"),
-                        rows!($m, scale_sum_row ($n $mul)),
-                        "6:",
-                        "test byte ptr [{tile}+{STEPS}],{READS_C}",
-                        "jz 8f",
-                        "mov {t},[{tile}+{C}]",
-                        "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
-                        "jz 7f",
-                        concat!($broadcast, " zmm3,[{tile}+{BETA}]"),
-                        rows!($m, with_scaled_c_row ($n $fma)),
-                        "jmp 8f",
-                        "7:",
-                        rows!($m, with_c_row ($n $add)),
-                        "8:",
-                        "mov {t},[{tile}+{C}]",
-                        store_rows!($kind, $m, $n, $load $stream),
-                        // Old SSE code is slow on some CPUs while the upper halves are in use.
-                        "vzeroupper",
                     ],
-                    ["zmm0" "zmm1" "zmm2" "zmm3" "zmm4" "zmm5" "zmm6" "zmm7" "zmm8" "zmm9" "zmm10" "zmm11" "zmm12" "zmm13" "zmm14" "zmm15" "zmm16" "zmm17" "zmm18" "zmm19" "zmm20" "zmm21" "zmm22" "zmm23" "zmm24" "zmm25" "zmm26" "zmm27" "zmm28" "zmm29" "zmm30" "zmm31" "k1"],
+                    spread: concat!($broadcast, " zmm3"),
+                    scale_sum: rows!($m, scale_sum_row ($n $mul)),
+                    with_scaled_c: rows!($m, with_scaled_c_row ($n $fma)),
+                    with_c: rows!($m, with_c_row ($n $add)),
+                    store: store_rows!($kind, $m, $n, $load $stream),
+                    vectors: [
+                        "zmm0" "zmm1" "zmm2" "zmm3" "zmm4" "zmm5" "zmm6" "zmm7"
+                        "zmm8" "zmm9" "zmm10" "zmm11" "zmm12" "zmm13" "zmm14" "zmm15"
+                        "zmm16" "zmm17" "zmm18" "zmm19" "zmm20" "zmm21" "zmm22" "zmm23"
+                        "zmm24" "zmm25" "zmm26" "zmm27" "zmm28" "zmm29" "zmm30" "zmm31"
+                        "k1"
+                    ],
                 );
             }
         }

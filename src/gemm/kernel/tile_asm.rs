@@ -1,19 +1,101 @@
-//! What the assembly of all tiles has in common: its operands.
+//! What the assembly of all tiles has in common: the loop over the terms with what stands around it, and
+//! the operands.
 
-/// `asm!` with the operands of a tile's code: `{tile}` is where its `Tile` is, or its `Copying`; the names
-/// in capitals are the offsets of their fields and the bits of `steps`; all others are registers. The
-/// second list names the vector registers that are written.
+/// The code of a tile, from what differs by instruction set, kind and size of tile: `{tile}` is where its
+/// `Tile` is, or its `Copying`; the names in capitals are the offsets of their fields and the bits of
+/// `steps`; all others are registers.
+///
+/// - `mask`: loads the mask of the last vector.
+/// - `clear`, `scale_sum`, `with_c`, `with_scaled_c`, `store`: for all sums, where `{t}` is the first row
+///   of C, if it is needed, and `{s}` from one row to the next.
+/// - `fetch_c`: fetches these rows.
+/// - `more_rows_of_a`: addresses beyond `{a3}`, where that is still three rows, and `{a}` the first.
+/// - `term`: adds one term to all sums, and goes on to the next.
+/// - `asides`: what else is done with each of four terms.
+/// - `spread`: the instruction and the register that take one element into all lanes.
+/// - `vectors`: the vector registers that are written.
 macro_rules! tile_asm {
     (
-        $tile:ident: $element:ty,
-        [$($template:expr),* $(,)?],
-        [$($vector:tt)*] $(,)?
+        $kind:tt $tile:ident: $element:ty,
+        mask: $mask:expr,
+        clear: $clear:expr,
+        fetch_c: $fetch_c:expr,
+        more_rows_of_a: $more_rows_of_a:expr,
+        term: $term:expr,
+        asides: [$first:expr, $second:expr, $third:expr, $fourth:expr $(,)?],
+        spread: $spread:expr,
+        scale_sum: $scale_sum:expr,
+        with_scaled_c: $with_scaled_c:expr,
+        with_c: $with_c:expr,
+        store: $store:expr,
+        vectors: [$($vector:tt)*] $(,)?
     ) => {
         asm!(
             // Not all kinds and sizes of tile need all of these.
             "/* {a_row} {a6} {p} {q} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
             "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} {MASK} */",
-            $($template,)*
+            $mask,
+            $clear,
+            "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
+            "jz 8f",
+            "mov {t},[{tile}+{C}]",
+            "mov {s},[{tile}+{C_ROW}]",
+            $fetch_c,
+            "8:",
+            "mov {terms},[{tile}+{TERMS}]",
+            "mov {a},[{tile}+{A}]",
+            "mov {a_row},[{tile}+{A_ROW}]",
+            "mov {a_column},[{tile}+{A_COLUMN}]",
+            "mov {b},[{tile}+{B}]",
+            "mov {b_row},[{tile}+{B_ROW}]",
+            "lea {a3},[{a_row}+2*{a_row}]",
+            $more_rows_of_a,
+            "add {a3},{a}",
+            begin_asides!($kind),
+            "sub {terms},4",
+            "jb 3f",
+            ".p2align 5",
+            "2:",
+            $term,
+            $first,
+            $term,
+            $second,
+            $term,
+            $third,
+            $term,
+            $fourth,
+            "sub {terms},4",
+            "jae 2b",
+            "3:",
+            end_asides!($kind),
+            "add {terms},4",
+            "jz 5f",
+            "4:",
+            $term,
+            "dec {terms}",
+            "jnz 4b",
+            "5:",
+            "mov {s},[{tile}+{C_ROW}]",
+            "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
+            "jz 6f",
+            concat!($spread, ",[{tile}+{ALPHA}]"),
+            $scale_sum,
+            "6:",
+            "test byte ptr [{tile}+{STEPS}],{READS_C}",
+            "jz 8f",
+            "mov {t},[{tile}+{C}]",
+            "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
+            "jz 7f",
+            concat!($spread, ",[{tile}+{BETA}]"),
+            $with_scaled_c,
+            "jmp 8f",
+            "7:",
+            $with_c,
+            "8:",
+            "mov {t},[{tile}+{C}]",
+            $store,
+            // Old SSE code is slow on some CPUs while the upper halves are in use.
+            "vzeroupper",
             TERMS = const offset_of!(Tile<$element>, terms),
             A = const offset_of!(Tile<$element>, a),
             A_ROW = const offset_of!(Tile<$element>, a_row_stride),
@@ -58,4 +140,39 @@ macro_rules! tile_asm {
     };
 }
 
-pub(super) use tile_asm;
+/// What a kind of tile loads before its loop: a copying one where it copies from and to, and how many
+/// pieces are left in the row; all others how far ahead they fetch.
+macro_rules! begin_asides {
+    (copying) => {
+        "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
+    };
+    ($kind:tt) => {
+        "mov {q},[{tile}+{A_AHEAD}]\n"
+    };
+}
+
+/// Where a copying tile has come to.
+macro_rules! end_asides {
+    (copying) => {
+        "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
+    };
+    ($kind:tt) => {
+        ""
+    };
+}
+
+/// On to the next piece, behind one of so many bytes.
+macro_rules! next_piece {
+    ($bytes:literal) => {
+        concat!(
+            "add {p},",
+            $bytes,
+            "\nadd {q},[{tile}+{TO_STEP}]\n",
+            "dec {s}\njnz 9f\n",
+            "add {p},[{tile}+{FROM_JUMP}]\nadd {q},[{tile}+{TO_JUMP}]\n",
+            "mov {s},[{tile}+{PER_ROW}]\n9:\n",
+        )
+    };
+}
+
+pub(super) use {begin_asides, end_asides, next_piece, tile_asm};
