@@ -1,9 +1,11 @@
 //! Products whose operands are used as they lie: what fits the caches is not worth packing.
 #![allow(unsafe_code)]
 
-use super::kernel::{Microkernel, Panel, Scale, Tile};
+use core::mem::MaybeUninit;
+
+use super::kernel::{Microkernel, Panel, Scale, Steps, Tile, caches};
 use super::matrix::{Source, Target};
-use super::plan::panel_width;
+use super::plan::{full_panels, panel_width};
 use super::{Element, Operands, Shape};
 
 /// A product without packing, and where it stands.
@@ -27,6 +29,17 @@ pub enum Order {
     Down,
     /// Across, along the rows of C: where they are what takes the time.
     Across,
+}
+
+/// Tiles and terms from which on a micropanel of B is worth packing.
+const PACKED_TILES: usize = 4;
+const PACKED_TERMS: usize = 80;
+/// Room for it on the stack.
+const PACKED_BYTES: usize = 32 << 10;
+
+#[repr(align(64))]
+struct Room {
+    _bytes: [u8; PACKED_BYTES],
 }
 
 impl<T: Element> Direct<T> {
@@ -79,32 +92,137 @@ pub unsafe fn multiply_block<T: Element>(
     (rows, columns): (usize, usize),
     order: Order,
 ) {
-    let Microkernel { mr, nr, lanes, panel, .. } = *kernel;
-    let bytes = |stride: isize| stride * size_of::<T>() as isize;
+    let Microkernel { mr, nr, lanes, .. } = *kernel;
+    let bytes = |elements: isize| elements * size_of::<T>() as isize;
     (tile.a_row_stride, tile.a_column_stride) = (bytes(a.row_stride), bytes(a.column_stride));
     (tile.b_row_stride, tile.c_row_stride) = (bytes(b.row_stride), bytes(c.row_stride));
-    let (strip, strips) = match order {
-        Order::Down => (rows, 1),
-        Order::Across => (mr, rows.div_ceil(mr)),
-    };
-    for top in (0..strips).map(|index| index * strip) {
-        let bottom = rows.min(top + strip);
-        let mut j = 0;
-        while j < columns {
-            let width = panel_width(nr, lanes, columns - j);
-            let Panel { mask, codes } = panel(width);
-            tile.mask = mask;
-            tile.b = b.at(0, j);
-            let mut i = top;
-            while i < bottom {
-                let height = mr.min(bottom - i);
-                tile.a = a.at(i, 0);
-                tile.c = c.at(first + i, j);
-                // SAFETY: the tile lies within the block: the caller's promise.
-                unsafe { codes[height - 1](tile) };
-                i += height;
+    let block = BlockAsItLies { kernel, a, b, c, first };
+    match order {
+        Order::Down => {
+            let (full, rest) = divided(rows, mr);
+            let height = mr as isize;
+            let (a_step, c_step) = (height * tile.a_row_stride, height * tile.c_row_stride);
+            tile.steps = Steps { a: a_step, c: c_step, ..Steps::default() };
+            // Some rows of the next tile's.
+            tile.a_ahead = a_step;
+            let packs = full >= PACKED_TILES
+                && tile.terms >= PACKED_TERMS
+                && kernel.packing.is_some()
+                && tile.terms * nr * size_of::<T>() <= PACKED_BYTES
+                && rows_crowd(tile.b_row_stride, tile.terms);
+            let mut j = 0;
+            while j < columns {
+                let width = panel_width(nr, lanes, columns - j);
+                // SAFETY: all tiles lie within the block: the caller's promise.
+                unsafe {
+                    if packs && width == nr {
+                        block.run_packed(tile, j, (full, rest));
+                    } else {
+                        block.run(tile, (0, j), width, (mr, full));
+                        block.run(tile, (full * mr, j), width, (rest, usize::from(rest > 0)));
+                    }
+                }
+                j += width;
             }
-            j += width;
         }
+        Order::Across => {
+            let (full, step) = (full_panels(nr, lanes, columns), bytes(nr as isize));
+            tile.steps = Steps { b: step, c: step, ..Steps::default() };
+            for i in (0..rows).step_by(mr) {
+                let height = mr.min(rows - i);
+                // SAFETY: as above.
+                unsafe { block.run(tile, (i, 0), nr, (height, full)) };
+                let mut j = full * nr;
+                while j < columns {
+                    let width = panel_width(nr, lanes, columns - j);
+                    // SAFETY: as above.
+                    unsafe { block.run(tile, (i, j), width, (height, 1)) };
+                    j += width;
+                }
+            }
+        }
+    }
+}
+
+/// Whether so many rows meet in so few places of the first-level cache that they have more than half
+/// of those: of rows that a power of two apart are, only so many find one.
+fn rows_crowd(row_stride: isize, terms: usize) -> bool {
+    terms << row_stride.trailing_zeros().min(u32::BITS) > caches().l1_bytes / 2
+}
+
+/// How many units a length has, and what is left. Small products ask often, and small divisions are
+/// fast.
+#[inline]
+fn divided(length: usize, unit: usize) -> (usize, usize) {
+    match (u32::try_from(length), u32::try_from(unit)) {
+        (Ok(length), Ok(unit)) => ((length / unit) as usize, (length % unit) as usize),
+        _ => (length / unit, length % unit),
+    }
+}
+
+/// Operands and result of a block, whose first row is in row `first` of C.
+struct BlockAsItLies<'a, T: 'static> {
+    kernel: &'a Microkernel<T>,
+    a: Source<T>,
+    b: Source<T>,
+    c: Target<T>,
+    first: usize,
+}
+
+impl<T: Element> BlockAsItLies<'_, T> {
+    /// Multiplies so many tiles of one size from a row and a column on, by the steps of `tile`.
+    ///
+    /// # Safety
+    ///
+    /// They lie within the block.
+    #[inline]
+    unsafe fn run(
+        &self,
+        tile: &mut Tile<T>,
+        (i, j): (usize, usize),
+        width: usize,
+        (height, tiles): (usize, usize),
+    ) {
+        if tiles == 0 {
+            return;
+        }
+        let Panel { mask, codes } = (self.kernel.panel)(width);
+        (tile.mask, tile.tiles) = (mask, tiles);
+        (tile.a, tile.b) = (self.a.at(i, 0), self.b.at(0, j));
+        tile.c = self.c.at(self.first + i, j);
+        // SAFETY: the caller's promise.
+        unsafe { codes[height - 1](tile) };
+    }
+
+    /// Multiplies all tiles from a column on, so many of full height and one of the rest, by a
+    /// micropanel of B which the first of them packs.
+    ///
+    /// # Safety
+    ///
+    /// They lie within the block, and are of full width; the micropanel has room in `PACKED_BYTES`.
+    #[inline(never)]
+    unsafe fn run_packed(&self, tile: &mut Tile<T>, j: usize, (full, rest): (usize, usize)) {
+        let Microkernel { mr, nr, panel, packing, .. } = *self.kernel;
+        let Some(packing) = packing else { return };
+        let mut room = MaybeUninit::<Room>::uninit();
+        let micropanel: *mut T = room.as_mut_ptr().cast();
+        let Panel { mask, codes } = panel(nr);
+        let b_row_stride = tile.b_row_stride;
+        (tile.mask, tile.tiles, tile.packed) = (mask, 1, micropanel);
+        (tile.a, tile.b) = (self.a.at(0, 0), self.b.at(0, j));
+        tile.c = self.c.at(self.first, j);
+        // SAFETY: the caller's promise.
+        unsafe { (packing.b)(tile) };
+        tile.b_row_stride = (nr * size_of::<T>()) as isize;
+        for (i, height, tiles) in [(mr, mr, full - 1), (full * mr, rest, usize::from(rest > 0))] {
+            if tiles > 0 {
+                tile.tiles = tiles;
+                (tile.a, tile.b) = (self.a.at(i, 0), micropanel);
+                tile.c = self.c.at(self.first + i, j);
+                // SAFETY: the caller's promise.
+                unsafe { codes[height - 1](tile) };
+            }
+        }
+        tile.b_row_stride = b_row_stride;
     }
 }

@@ -26,9 +26,13 @@ pub const NEAR_BATCH_BYTES: usize = 4 << 20;
 
 /// Columns from which on a block of A that comes from far is read often enough to be packed.
 const PACKED_COLUMNS: usize = 2048;
-/// The same for narrow tiles, wherever the block comes from: they read A so often that its rows had
-/// better not meet in few places of the first-level cache, as rows that a power of two apart do.
+/// The same for narrow tiles, wherever the block comes from: they read A so often that it had better
+/// come in the order of memory. Rows of A that meet in the same places of the first-level cache are
+/// worth it sooner.
 const PACKED_COLUMNS_NARROW: usize = 1024;
+const PACKED_COLUMNS_MEETING: usize = 512;
+/// Rows this far apart, or a multiple of it, meet there: a way of that cache.
+const L1_WAY_BYTES: usize = 4096;
 
 pub const CACHE_LINE_BYTES: usize = 64;
 
@@ -178,7 +182,11 @@ impl Blocking {
         let is_far = m * kc * element_bytes >= 4 * caches.l2_bytes;
         let is_reused = is_alone && is_far && n >= PACKED_COLUMNS;
         let is_terms_first = m <= FEW_ROWS || m * k * element_bytes <= caches.l2_bytes;
-        let is_in_one_piece = kernel.is_narrow() && !is_terms_first && n >= PACKED_COLUMNS_NARROW;
+        let packed_columns = match (k * element_bytes).is_multiple_of(L1_WAY_BYTES) {
+            true => PACKED_COLUMNS_MEETING,
+            false => PACKED_COLUMNS_NARROW,
+        };
+        let is_in_one_piece = kernel.is_narrow() && !is_terms_first && n >= packed_columns;
         let packs_a = is_reused || is_in_one_piece || (!layout.a_rows && n > 2 * nr);
         let blocks = if kernel.copying.is_some() && layout.b_rows { 2 } else { 1 };
         let block_bytes = match blocks {

@@ -13,10 +13,12 @@ use core::mem::offset_of;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use super::passes::{RUN_BYTES, SUMS, vector_passes};
-use super::tile_asm::{begin_asides, end_asides, next_piece, tile_asm};
+use super::tile_asm::{
+    begin_asides, end_asides, end_packing, many_terms, next_ahead, next_piece, tile_asm,
+};
 use super::{
-    Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
-    TileCode,
+    Copying, FETCHES_C, Microkernel, Packing, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM,
+    STREAMS, Tile, TileCode,
 };
 
 const MR: usize = 6;
@@ -52,7 +54,7 @@ macro_rules! vectors {
 // Single vectors.
 macro_rules! clear {
     ($x:tt $c:tt $b:tt $at:tt) => {
-        concat!("vxorps ymm", $c, ",ymm", $c, ",ymm", $c, "\n")
+        concat!("vxorps xmm", $c, ",xmm", $c, ",xmm", $c, "\n")
     };
 }
 macro_rules! fetch_c {
@@ -121,9 +123,10 @@ macro_rules! fetch_c_row {
     };
 }
 macro_rules! add_product_row {
-    (($n:tt $broadcast:tt $fma:tt) $c0:tt $c1:tt $a:tt) => {
+    (($kind:tt $n:tt $broadcast:tt $fma:tt $put:tt) $c0:tt $c1:tt $a:tt) => {
         concat!(
             $broadcast, " ymm3,[", $a, "]\n",
+            pack_a!($kind $put),
             vectors!($n, whole add_product add_product ($fma) $c0 $c1),
         )
     };
@@ -158,12 +161,31 @@ macro_rules! store_row {
     };
 }
 
+/// What a packing tile does with an element of A, and a row of B.
+macro_rules! pack_a {
+    (packing_a $put:tt) => {
+        concat!($put, " [{q}],xmm3\nadd {q},{SIZE}\n")
+    };
+    ($kind:tt $put:tt) => {
+        ""
+    };
+}
+macro_rules! pack_b {
+    (packing_b $load:tt) => {
+        concat!($load, " [{q}],ymm0\n", $load, " [{q}+32],ymm1\nadd {q},64\n")
+    };
+    ($kind:tt $load:tt) => {
+        ""
+    };
+}
+
 /// One term of all sums, and on to the next.
 macro_rules! term {
-    ($m:tt $n:tt $last:tt $load:tt $part:tt $broadcast:tt $fma:tt) => {
+    ($kind:tt $m:tt $n:tt $last:tt $load:tt $part:tt $broadcast:tt $fma:tt $put:tt) => {
         concat!(
             vectors!($n, $last load_b load_part_of_b ($load $part) "" ""),
-            rows!($m, add_product_row ($n $broadcast $fma)),
+            pack_b!($kind $load),
+            rows!($m, add_product_row ($kind $n $broadcast $fma $put)),
             "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\n",
         )
@@ -203,10 +225,10 @@ macro_rules! aside {
     (copying, 3, $load:tt) => {
         next_piece!("64")
     };
-    ($kind:tt, 0, $load:tt) => {
+    (plain, 0, $load:tt) => {
         "prefetcht0 [{a}+{q}]\n"
     };
-    ($kind:tt, 1, $load:tt) => {
+    (plain, 1, $load:tt) => {
         "prefetcht0 [{a3}+{q}]\n"
     };
     ($kind:tt, $at:tt, $load:tt) => {
@@ -214,10 +236,36 @@ macro_rules! aside {
     };
 }
 
+/// Four terms, and what else is done meanwhile.
+macro_rules! four_terms {
+    ($kind:tt, $load:tt, $term:expr) => {
+        concat!(
+            $term,
+            aside!($kind, 0, $load),
+            $term,
+            aside!($kind, 1, $load),
+            $term,
+            aside!($kind, 2, $load),
+            $term,
+            aside!($kind, 3, $load),
+        )
+    };
+}
+
+/// The loop over the terms, longer for the tile that does nearly all of the work.
+macro_rules! terms {
+    (6, 2, whole, $four:expr) => {
+        many_terms!(8, $four)
+    };
+    ($m:tt, $n:tt, $last:tt, $four:expr) => {
+        many_terms!(4, $four)
+    };
+}
+
 /// The code of a tile of `$m` rows and `$n` vectors, the last one `whole` or `masked`.
 macro_rules! tile {
     ($kind:tt, $element:ty, $m:tt, $n:tt, $last:tt,
-     $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
+     $load:tt $part:tt $broadcast:tt $fma:tt $mul:tt $add:tt $put:tt) => {{
         /// # Safety
         ///
         /// That of `TileCode`; the instruction sets are AVX2 and FMA.
@@ -233,13 +281,8 @@ macro_rules! tile {
                     clear: rows!($m, clear_row ($n)),
                     fetch_c: rows!($m, fetch_c_row ($n)),
                     more_rows_of_a: "",
-                    term: term!($m $n $last $load $part $broadcast $fma),
-                    asides: [
-                        aside!($kind, 0, $load),
-                        aside!($kind, 1, $load),
-                        aside!($kind, 2, $load),
-                        aside!($kind, 3, $load),
-                    ],
+                    term: term!($kind $m $n $last $load $part $broadcast $fma $put),
+                    terms: terms!($m, $n, $last, four_terms!($kind, $load, term!($kind $m $n $last $load $part $broadcast $fma $put))),
                     spread: concat!($broadcast, " ymm3"),
                     scale_sum: rows!($m, scale_sum_row ($n $mul)),
                     with_scaled_c: rows!($m, with_scaled_c_row ($n $last $fma $part)),
@@ -296,6 +339,7 @@ macro_rules! microkernel {
             slice_flops: SLICE_FLOPS,
             panel: $module::panel,
             copying: Some($module::COPYING),
+            packing: Some($module::PACKING),
             // No store of half a cache line is worth going past the caches.
             streaming: None,
             dots: $module::dots,
@@ -311,6 +355,10 @@ macro_rules! microkernel {
                 [tiles!($element, 1, masked, ($($i)*)), tiles!($element, 2, masked, ($($i)*))];
             pub static COPYING: TileCode<$element> =
                 tile!(copying, $element, 6, 2, whole, $($i)*);
+            pub const PACKING: Packing<$element> = Packing {
+                a: tile!(packing_a, $element, 6, 2, whole, $($i)*),
+                b: tile!(packing_b, $element, 6, 2, whole, $($i)*),
+            };
             static MASKS: [$integer; 2 * $lanes] = masks!($integer, $lanes);
 
             /// The mask is the address of a vector, in which the lanes are on.
@@ -331,7 +379,7 @@ macro_rules! microkernel {
 
 microkernel!(F64, f64_tiles, f64, i64, 4,
     (_mm256_loadu_pd _mm256_storeu_pd _mm256_setzero_pd _mm256_set1_pd _mm256_fmadd_pd),
-    "vmovupd" "vmaskmovpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
+    "vmovupd" "vmaskmovpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd" "vmovsd");
 microkernel!(F32, f32_tiles, f32, i32, 8,
     (_mm256_loadu_ps _mm256_storeu_ps _mm256_setzero_ps _mm256_set1_ps _mm256_fmadd_ps),
-    "vmovups" "vmaskmovps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");
+    "vmovups" "vmaskmovps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps" "vmovss");

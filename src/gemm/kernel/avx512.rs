@@ -13,7 +13,9 @@ use core::mem::offset_of;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use super::passes::{RUN_BYTES, SUMS, vector_passes};
-use super::tile_asm::{begin_asides, end_asides, next_piece, tile_asm};
+use super::tile_asm::{
+    begin_asides, end_asides, end_packing, many_terms, next_ahead, next_piece, tile_asm,
+};
 use super::{
     Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
     TileCode,
@@ -209,6 +211,22 @@ macro_rules! aside {
     };
 }
 
+/// Four terms, and what else is done meanwhile.
+macro_rules! four_terms {
+    ($kind:tt, $load:tt, $term:expr) => {
+        concat!(
+            $term,
+            aside!($kind, 0, $load),
+            $term,
+            aside!($kind, 1, $load),
+            $term,
+            aside!($kind, 2, $load),
+            $term,
+            aside!($kind, 3, $load),
+        )
+    };
+}
+
 /// What is done about C before the loop, and with it behind.
 macro_rules! fetch_rows {
     (streaming, $m:tt, $n:tt) => {
@@ -243,12 +261,7 @@ macro_rules! tile {
                     fetch_c: fetch_rows!($kind, $m, $n),
                     more_rows_of_a: "lea {a6},[{a}+2*{a3}]",
                     term: term!($m $n ($load $broadcast $fma)),
-                    asides: [
-                        aside!($kind, 0, $load),
-                        aside!($kind, 1, $load),
-                        aside!($kind, 2, $load),
-                        aside!($kind, 3, $load),
-                    ],
+                    terms: many_terms!(4, four_terms!($kind, $load, term!($m $n ($load $broadcast $fma)))),
                     spread: concat!($broadcast, " zmm3"),
                     scale_sum: rows!($m, scale_sum_row ($n $mul)),
                     with_scaled_c: rows!($m, with_scaled_c_row ($n $fma)),
@@ -292,6 +305,7 @@ macro_rules! microkernel {
             slice_flops: SLICE_FLOPS,
             panel: $module::panel,
             copying: Some($module::COPYING),
+            packing: None,
             streaming: Some(&$module::STREAMING),
             dots: $module::dots,
             axpys: $module::axpys,

@@ -17,8 +17,8 @@
 //! whatever the position of the element in the tile and the size of the tile.
 //!
 //! A tile of full size has room for one load and one store a term beside its multiply-adds. The
-//! [copying](Copying) one uses it to pack the next block of B, so that packing costs no time of its
-//! own. The streaming one writes C past the caches, where C is too large to be found there again.
+//! [copying](Copying) one uses it to pack the next block of B, and the [packing](Packing) ones pack what
+//! they read for those that come after, so that packing costs no time of its own. The streaming one writes C past the caches, where C is too large to be found there again.
 #![allow(unsafe_code)]
 
 use core::ops::{Add, Mul};
@@ -48,10 +48,14 @@ pub use cpu::{Caches, Isa, caches, isa};
 /// The unrolled code of a tile takes this many terms at a time, and copies one piece with them.
 pub const UNROLLED: usize = 4;
 
-/// What the code of a tile is told. Strides and distances are in bytes.
+/// What the code of a tile is told: of one tile, or of a run of them with the same steps from each to
+/// the next. Strides, steps and distances are in bytes. Where the next run begins must be said anew.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Tile<T> {
+    /// Tiles of the run, at least one; none when it is over.
+    pub tiles: usize,
+    pub steps: Steps,
     pub terms: usize,
     pub a: *const T,
     pub a_row_stride: isize,
@@ -62,11 +66,24 @@ pub struct Tile<T> {
     pub c_row_stride: isize,
     /// Which lanes of the last vector are within the tile, as the kernel's `panel` says it.
     pub mask: u64,
-    steps: u64,
+    flags: u64,
     alpha: T,
     beta: T,
     /// From A to the rows that are fetched meanwhile, the next micropanel of A. A wrong guess costs
     /// time only.
+    pub a_ahead: isize,
+    /// Where a packing tile packs.
+    pub packed: *mut T,
+}
+
+/// How far the next tile of a run is from the one before, in A, B and C, and what it adds to how far
+/// ahead it fetches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Steps {
+    pub a: isize,
+    pub b: isize,
+    pub c: isize,
     pub a_ahead: isize,
 }
 
@@ -105,8 +122,10 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
     #[inline]
     pub fn new(scale: Scale<T>) -> Self {
         let (zero, one) = (T::from(0), T::from(1));
-        let step = |is_taken: bool, step: u64| if is_taken { step } else { 0 };
+        let flag = |is_set: bool, flag: u64| if is_set { flag } else { 0 };
         Self {
+            tiles: 1,
+            steps: Steps::default(),
             terms: 0,
             a: ptr::null(),
             a_row_stride: 0,
@@ -116,18 +135,19 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
             c: ptr::null_mut(),
             c_row_stride: 0,
             mask: 0,
-            steps: step(scale.alpha != one, SCALES_SUM)
-                | step(scale.beta != zero, READS_C)
-                | step(scale.beta != zero && scale.beta != one, SCALES_C),
+            flags: flag(scale.alpha != one, SCALES_SUM)
+                | flag(scale.beta != zero, READS_C)
+                | flag(scale.beta != zero && scale.beta != one, SCALES_C),
             alpha: scale.alpha,
             beta: scale.beta,
             a_ahead: 0,
+            packed: ptr::null_mut(),
         }
     }
 
     /// Has C fetched while the sums are taken: worth it where it is not in the second-level cache.
     pub fn fetch_c(&mut self) {
-        self.steps |= FETCHES_C;
+        self.flags |= FETCHES_C;
     }
 }
 
@@ -141,15 +161,16 @@ impl<T> Copying<T> {
     }
 }
 
-/// The code of one size of tile.
+/// The code of one size of tile, which takes all tiles of a run.
 ///
 /// # Safety
 ///
-/// The CPU has the instruction set, and the tile may be written. A holds rows x terms, B terms x
-/// columns and C rows x columns elements at the places that pointers, strides and mask say, and
-/// nothing else uses those of C at the same time. A copying tile is that of a `Copying`, and takes
-/// `terms / UNROLLED` pieces from where there are as many, to where there is room for them; a
-/// streaming one has C on boundaries of whole vectors.
+/// The CPU has the instruction set, and the tile may be written. Of every tile of the run, A holds rows
+/// x terms, B terms x columns and C rows x columns elements at the places that pointers, strides, steps
+/// and mask say, and nothing else uses those of C at the same time. A copying tile is that of a
+/// `Copying`, and each of the run takes `terms / UNROLLED` pieces from where there are as many, to where
+/// there is room for them; a packing one has room for what it packs; a streaming one has C on boundaries
+/// of whole vectors.
 pub type TileCode<T> = unsafe fn(*mut Tile<T>);
 
 /// The code of the tiles of one micropanel of B.
@@ -158,6 +179,14 @@ pub struct Panel<T: 'static> {
     pub mask: u64,
     /// By rows, from one on.
     pub codes: &'static [TileCode<T>],
+}
+
+/// The code of the largest tiles that write a micropanel, in the order in which it is packed, where
+/// `packed` of the tile says, which is then behind it: of A, column after column, or of B.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing<T: 'static> {
+    pub a: TileCode<T>,
+    pub b: TileCode<T>,
 }
 
 /// The microkernel of one instruction set and element type, with its passes over matrices that
@@ -177,6 +206,8 @@ pub struct Microkernel<T: 'static> {
     pub panel: fn(columns: usize) -> Panel<T>,
     /// The code of the largest tile that copies pieces meanwhile.
     pub copying: Option<TileCode<T>>,
+    /// The code of the largest tiles that pack what they read.
+    pub packing: Option<Packing<T>>,
     /// The code of the tallest tiles that write C past the caches, by whole vectors from one on.
     pub streaming: Option<&'static [TileCode<T>]>,
     pub dots: Dots<T>,

@@ -4,7 +4,7 @@
 use core::ops::{Add, Mul};
 use core::{array, slice};
 
-use super::{Microkernel, Panel, RowsAt, STREAMS, Scale, Tile, TileCode};
+use super::{Microkernel, Panel, RowsAt, STREAMS, Scale, Steps, Tile, TileCode};
 
 const MR: usize = 4;
 const NR: usize = 8;
@@ -20,14 +20,15 @@ macro_rules! microkernel {
             slice_flops: SLICE_FLOPS,
             panel: |columns| {
                 static TILES: [TileCode<$element>; MR] = [
-                    tile::<$element, 1>,
-                    tile::<$element, 2>,
-                    tile::<$element, 3>,
-                    tile::<$element, 4>,
+                    tiles::<$element, 1>,
+                    tiles::<$element, 2>,
+                    tiles::<$element, 3>,
+                    tiles::<$element, 4>,
                 ];
                 Panel { mask: columns as u64, codes: &TILES }
             },
             copying: None,
+            packing: None,
             streaming: None,
             dots,
             axpys,
@@ -94,12 +95,30 @@ where
 /// # Safety
 ///
 /// That of `TileCode`.
-unsafe fn tile<T, const ROWS: usize>(tile: *mut Tile<T>)
+unsafe fn tiles<T, const ROWS: usize>(tile: *mut Tile<T>)
 where
     T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>,
 {
     // SAFETY: the caller's tile.
-    let tile = unsafe { &*tile };
+    let tile = unsafe { &mut *tile };
+    while tile.tiles > 0 {
+        // SAFETY: the next tile of the run: the caller's promise.
+        unsafe { one_tile::<T, ROWS>(tile) };
+        let Steps { a, b, c, .. } = tile.steps;
+        tile.a = tile.a.wrapping_byte_offset(a);
+        tile.b = tile.b.wrapping_byte_offset(b);
+        tile.c = tile.c.wrapping_byte_offset(c);
+        tile.tiles -= 1;
+    }
+}
+
+/// # Safety
+///
+/// That of `TileCode`, for the first tile of the run.
+unsafe fn one_tile<T, const ROWS: usize>(tile: &Tile<T>)
+where
+    T: Copy + Default + PartialEq + Add<Output = T> + Mul<Output = T>,
+{
     let columns = tile.mask as usize;
     let mut sums = [[T::default(); NR]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);

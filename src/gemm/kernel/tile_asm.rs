@@ -3,7 +3,9 @@
 
 /// The code of a tile, from what differs by instruction set, kind and size of tile: `{tile}` is where its
 /// `Tile` is, or its `Copying`; the names in capitals are the offsets of their fields and the bits of
-/// `steps`; all others are registers.
+/// `flags`; all others are registers.
+///
+/// The loop around that over the terms takes one tile of a run after the other.
 ///
 /// - `mask`: loads the mask of the last vector.
 /// - `clear`, `scale_sum`, `with_c`, `with_scaled_c`, `store`: for all sums, where `{t}` is the first row
@@ -11,7 +13,8 @@
 /// - `fetch_c`: fetches these rows.
 /// - `more_rows_of_a`: addresses beyond `{a3}`, where that is still three rows, and `{a}` the first.
 /// - `term`: adds one term to all sums, and goes on to the next.
-/// - `asides`: what else is done with each of four terms.
+/// - `terms`: the same for four terms at a time, with what else is done meanwhile, by `many_terms`, behind
+///   which `{terms}` is four less than the terms that are left.
 /// - `spread`: the instruction and the register that take one element into all lanes.
 /// - `vectors`: the vector registers that are written.
 macro_rules! tile_asm {
@@ -22,7 +25,7 @@ macro_rules! tile_asm {
         fetch_c: $fetch_c:expr,
         more_rows_of_a: $more_rows_of_a:expr,
         term: $term:expr,
-        asides: [$first:expr, $second:expr, $third:expr, $fourth:expr $(,)?],
+        terms: $terms:expr,
         spread: $spread:expr,
         scale_sum: $scale_sum:expr,
         with_scaled_c: $with_scaled_c:expr,
@@ -33,10 +36,14 @@ macro_rules! tile_asm {
         asm!(
             // Not all kinds and sizes of tile need all of these.
             "/* {a_row} {a6} {p} {q} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
-            "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} {MASK} */",
+            "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} {MASK} {A_AHEAD_STEP} {PACKED} {SIZE} */",
             $mask,
+            "mov {a_row},[{tile}+{A_ROW}]",
+            "mov {a_column},[{tile}+{A_COLUMN}]",
+            "mov {b_row},[{tile}+{B_ROW}]",
+            "22:",
             $clear,
-            "test byte ptr [{tile}+{STEPS}],{FETCHES_C}",
+            "test byte ptr [{tile}+{FLAGS}],{FETCHES_C}",
             "jz 8f",
             "mov {t},[{tile}+{C}]",
             "mov {s},[{tile}+{C_ROW}]",
@@ -44,29 +51,12 @@ macro_rules! tile_asm {
             "8:",
             "mov {terms},[{tile}+{TERMS}]",
             "mov {a},[{tile}+{A}]",
-            "mov {a_row},[{tile}+{A_ROW}]",
-            "mov {a_column},[{tile}+{A_COLUMN}]",
             "mov {b},[{tile}+{B}]",
-            "mov {b_row},[{tile}+{B_ROW}]",
             "lea {a3},[{a_row}+2*{a_row}]",
             $more_rows_of_a,
             "add {a3},{a}",
             begin_asides!($kind),
-            "sub {terms},4",
-            "jb 3f",
-            ".p2align 5",
-            "2:",
-            $term,
-            $first,
-            $term,
-            $second,
-            $term,
-            $third,
-            $term,
-            $fourth,
-            "sub {terms},4",
-            "jae 2b",
-            "3:",
+            $terms,
             end_asides!($kind),
             "add {terms},4",
             "jz 5f",
@@ -75,16 +65,17 @@ macro_rules! tile_asm {
             "dec {terms}",
             "jnz 4b",
             "5:",
+            end_packing!($kind),
             "mov {s},[{tile}+{C_ROW}]",
-            "test byte ptr [{tile}+{STEPS}],{SCALES_SUM}",
+            "test byte ptr [{tile}+{FLAGS}],{SCALES_SUM}",
             "jz 6f",
             concat!($spread, ",[{tile}+{ALPHA}]"),
             $scale_sum,
             "6:",
-            "test byte ptr [{tile}+{STEPS}],{READS_C}",
+            "test byte ptr [{tile}+{FLAGS}],{READS_C}",
             "jz 8f",
             "mov {t},[{tile}+{C}]",
-            "test byte ptr [{tile}+{STEPS}],{SCALES_C}",
+            "test byte ptr [{tile}+{FLAGS}],{SCALES_C}",
             "jz 7f",
             concat!($spread, ",[{tile}+{BETA}]"),
             $with_scaled_c,
@@ -94,8 +85,24 @@ macro_rules! tile_asm {
             "8:",
             "mov {t},[{tile}+{C}]",
             $store,
+            "dec qword ptr [{tile}+{TILES}]",
+            "jz 23f",
+            "mov {t},[{tile}+{A_STEP}]",
+            "add [{tile}+{A}],{t}",
+            "mov {t},[{tile}+{B_STEP}]",
+            "add [{tile}+{B}],{t}",
+            "mov {t},[{tile}+{C_STEP}]",
+            "add [{tile}+{C}],{t}",
+            next_ahead!($kind),
+            "jmp 22b",
+            "23:",
             // Old SSE code is slow on some CPUs while the upper halves are in use.
             "vzeroupper",
+            TILES = const offset_of!(Tile<$element>, tiles),
+            A_STEP = const offset_of!(Tile<$element>, steps.a),
+            B_STEP = const offset_of!(Tile<$element>, steps.b),
+            C_STEP = const offset_of!(Tile<$element>, steps.c),
+            A_AHEAD_STEP = const offset_of!(Tile<$element>, steps.a_ahead),
             TERMS = const offset_of!(Tile<$element>, terms),
             A = const offset_of!(Tile<$element>, a),
             A_ROW = const offset_of!(Tile<$element>, a_row_stride),
@@ -105,8 +112,10 @@ macro_rules! tile_asm {
             B_ROW = const offset_of!(Tile<$element>, b_row_stride),
             C = const offset_of!(Tile<$element>, c),
             C_ROW = const offset_of!(Tile<$element>, c_row_stride),
+            PACKED = const offset_of!(Tile<$element>, packed),
+            SIZE = const size_of::<$element>(),
             MASK = const offset_of!(Tile<$element>, mask),
-            STEPS = const offset_of!(Tile<$element>, steps),
+            FLAGS = const offset_of!(Tile<$element>, flags),
             ALPHA = const offset_of!(Tile<$element>, alpha),
             BETA = const offset_of!(Tile<$element>, beta),
             FROM = const offset_of!(Copying<$element>, from),
@@ -140,11 +149,35 @@ macro_rules! tile_asm {
     };
 }
 
+/// The loop over the terms, from the code for four of them, which is there once or twice: twice takes a
+/// cycle less now and then, but the same place again.
+macro_rules! many_terms {
+    (4, $four:expr) => {
+        concat!("sub {terms},4\njb 3f\n.p2align 5\n2:\n", $four, "sub {terms},4\njae 2b\n3:\n",)
+    };
+    (8, $four:expr) => {
+        concat!(
+            "sub {terms},8\njb 24f\n.p2align 5\n2:\n",
+            $four,
+            $four,
+            "sub {terms},8\njae 2b\n24:\nadd {terms},4\njs 3f\n",
+            $four,
+            "sub {terms},4\n3:\n",
+        )
+    };
+}
+
 /// What a kind of tile loads before its loop: a copying one where it copies from and to, and how many
 /// pieces are left in the row; all others how far ahead they fetch.
 macro_rules! begin_asides {
     (copying) => {
         "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
+    };
+    (packing_a) => {
+        "mov {q},[{tile}+{PACKED}]\n"
+    };
+    (packing_b) => {
+        "mov {q},[{tile}+{PACKED}]\n"
     };
     ($kind:tt) => {
         "mov {q},[{tile}+{A_AHEAD}]\n"
@@ -155,6 +188,32 @@ macro_rules! begin_asides {
 macro_rules! end_asides {
     (copying) => {
         "mov [{tile}+{FROM}],{p}\nmov [{tile}+{TO}],{q}\nmov [{tile}+{LEFT}],{s}\n"
+    };
+    ($kind:tt) => {
+        ""
+    };
+}
+
+/// Where a packing tile has come to.
+macro_rules! end_packing {
+    (packing_a) => {
+        "mov [{tile}+{PACKED}],{q}\n"
+    };
+    (packing_b) => {
+        "mov [{tile}+{PACKED}],{q}\n"
+    };
+    ($kind:tt) => {
+        ""
+    };
+}
+
+/// What a kind of tile fetches next.
+macro_rules! next_ahead {
+    (plain) => {
+        "mov {t},[{tile}+{A_AHEAD_STEP}]\nadd [{tile}+{A_AHEAD}],{t}\n"
+    };
+    (streaming) => {
+        "mov {t},[{tile}+{A_AHEAD_STEP}]\nadd [{tile}+{A_AHEAD}],{t}\n"
     };
     ($kind:tt) => {
         ""
@@ -175,4 +234,6 @@ macro_rules! next_piece {
     };
 }
 
-pub(super) use {begin_asides, end_asides, next_piece, tile_asm};
+pub(super) use {
+    begin_asides, end_asides, end_packing, many_terms, next_ahead, next_piece, tile_asm,
+};

@@ -68,6 +68,32 @@ fn direct_products_are_exact_around_their_blocks_in_both_orders() {
     }
 }
 
+/// Rows of B that meet in few places of the first-level cache: the first tile packs a micropanel of
+/// them for those below, if there are enough.
+#[test]
+fn direct_products_are_exact_where_rows_of_b_crowd() {
+    fn check_kernel<T: Number>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let (mr, nr) = (kernel.mr, kernel.nr);
+        let plan = directly(kernel, (6 * mr, 128), Order::Down);
+        for (m, k) in [4 * mr - 1, 4 * mr, 5 * mr + 1, 7 * mr]
+            .into_iter()
+            .flat_map(|m| [79, 80, 131, 208].map(|k| (m, k)))
+        {
+            let [rows, gaps] = [Strides::ROWS, Strides::GAPS];
+            for n in [128, 256] {
+                check(Shape { m, n, k }, [rows, rows, rows], (1.0, 0.0), &plan);
+            }
+            check(Shape { m, n: 128, k }, [rows.turned(), rows, gaps], (-1.0, 2.0), &plan);
+            check(Shape { m, n: 2 * nr + 1, k }, [gaps, rows, rows], (1.0, 1.0), &plan);
+        }
+    }
+    for isa in isas() {
+        check_kernel::<f64>(isa);
+        check_kernel::<f32>(isa);
+    }
+}
+
 fn b_rows_are_contiguous<T: Number>(shape: Shape, b: Strides) -> bool {
     Case::<T>::new(Shape { m: 0, ..shape }, [Strides::ROWS, b, Strides::ROWS], (1.0, 0.0))
         .layout()

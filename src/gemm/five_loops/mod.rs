@@ -2,25 +2,23 @@
 //!
 //! While one block of B is multiplied, the tiles copy the next into its packed order, piece by
 //! piece: a row of a micropanel every few terms. What they leave (the first block, the rim of a
-//! block, and all of B where its rows aren't contiguous) is packed between slices.
+//! block, and all of B where its rows aren't contiguous) is packed between slices; or, where the
+//! kernel can do that, by the tiles that read it first, as is A.
 #![allow(unsafe_code)]
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
-use core::ptr;
 
-use super::kernel::{Copying, Microkernel, Scale, Tile, TileCode, UNROLLED, finish_streaming};
-use super::matrix::{Source, Target};
+use super::kernel::{Microkernel, Scale};
+use super::matrix::Source;
 use super::pack::{pack_a, pack_panel};
 use super::plan::{Blocking, CACHE_LINE_BYTES, SLICE_PACKED, full_panels, panel_width};
 use super::{Element, Operands, Shape};
 
+mod rows;
+
 /// Bytes that packed blocks are aligned to: the widest vector.
 const ALIGNMENT: usize = CACHE_LINE_BYTES;
-
-/// Pieces that are fetched ahead of being copied: memory answers within the time that the tiles
-/// take for fewer terms than they copy so many pieces with.
-const PIECES_AHEAD: usize = 30;
 
 /// A product by the five loops, and where it stands.
 #[derive(Debug)]
@@ -53,21 +51,6 @@ struct Block {
     columns: usize,
     terms: usize,
     rows: usize,
-}
-
-/// Where the micropanels of a block of A are.
-struct BlockOfA<T> {
-    start: *const T,
-    /// From where a micropanel would start to where one a row further down would.
-    step: isize,
-    row_stride: isize,
-    column_stride: isize,
-}
-
-impl<T> BlockOfA<T> {
-    fn at(&self, row: usize) -> *const T {
-        self.start.wrapping_offset((row as isize).wrapping_mul(self.step))
-    }
 }
 
 /// What is packed of the block in use.
@@ -141,11 +124,12 @@ impl<T: Element> FiveLoops<T> {
     pub fn advance(&mut self, operands: &mut Operands<T>, scale: Scale<T>) -> u64 {
         let (a, b, c) = operands.parts();
         let Block { columns, terms, .. } = self.block;
-        if self.blocking.packs_a && self.packed_rows_of_a < self.block.rows {
-            self.pack_part_of_a(a);
+        let packs_on_the_way = self.kernel.packing.is_some();
+        if self.blocking.packs_a && !packs_on_the_way && self.packed_rows_of_a < self.block.rows {
+            self.pack_part_of_a(&a);
             return 0;
         }
-        if !self.is_packed(&b) {
+        if !self.is_packed(&b) && !self.packs_b_on_the_way(&b) {
             self.pack_part_of_b(b);
             return 0;
         }
@@ -216,6 +200,19 @@ impl<T: Element> FiveLoops<T> {
         (full == 0 || self.packed.rows == self.block.terms) && self.packed.columns == behind
     }
 
+    /// Whether all that is not packed of the block of B are full micropanels, which the first tiles
+    /// pack that read them.
+    fn packs_b_on_the_way(&self, b: &Source<T>) -> bool {
+        let Block { columns, rows, top, .. } = self.block;
+        let Microkernel { mr, nr, packing, .. } = *self.kernel;
+        let full = self.full_panels(&self.block, b);
+        packing.is_some()
+            && full > 0
+            && (self.packed.rows, self.packed.columns) == (0, columns - full * nr)
+            && rows >= mr
+            && self.ic == top
+    }
+
     /// Elements between the workspace's start and that of a packed block.
     fn start_of(&self, half: usize) -> usize {
         // Where the address can't be known (Miri), nothing is aligned and nothing breaks.
@@ -254,85 +251,6 @@ impl<T: Element> FiveLoops<T> {
         }
     }
 
-    /// The loops ir and jr over some rows, by the block in use.
-    fn multiply_rows(
-        &mut self,
-        (a, b, c): (Source<T>, Source<T>, Target<T>),
-        rows: usize,
-        scale: Scale<T>,
-    ) {
-        let Block { jc, pc, top, columns, terms, .. } = self.block;
-        let Microkernel { mr, nr, lanes, panel, .. } = *self.kernel;
-        let bytes = |stride: isize| stride * size_of::<T>() as isize;
-        // The first terms bring beta in; the others add to what is there.
-        let scale = if pc == 0 { scale } else { Scale { beta: T::from_f64(1.0), ..scale } };
-        let mut copy = Copying::new(Tile::new(scale));
-        let (mut pieces, copying) = self.pieces(&b, &mut copy);
-        copy.tile.terms = terms;
-        if self.blocking.fetches_c || (self.blocking.fetches_c_to_add && pc > 0) {
-            copy.tile.fetch_c();
-        }
-        copy.tile.c_row_stride = bytes(c.row_stride);
-        let is_aligned = c.from(0, jc).is_aligned(lanes * size_of::<T>());
-        let streams = self.blocking.streams && scale.beta == T::default() && is_aligned;
-        let streaming = self.kernel.streaming.filter(|_| streams);
-        let packed_b = self.start_of(self.half);
-        let block_of_a = self.block_of_a(&a);
-        copy.tile.a_row_stride = bytes(block_of_a.row_stride);
-        copy.tile.a_column_stride = bytes(block_of_a.column_stride);
-        let end = self.ic + rows;
-        while self.ic < end {
-            let height = mr.min(end - self.ic);
-            copy.tile.a = block_of_a.at(self.ic - top);
-            let (mut j, mut index) = (0, 0);
-            while j < columns {
-                let width = panel_width(nr, lanes, columns - j);
-                let panel = panel(width);
-                let tile = &mut copy.tile;
-                tile.mask = panel.mask;
-                tile.b = self.workspace[packed_b + j * terms..].as_ptr();
-                tile.b_row_stride = bytes(width.next_multiple_of(lanes) as isize);
-                tile.c = c.at(self.ic, jc + j);
-                tile.a_ahead = self.distance_ahead(&a, &block_of_a, index);
-                let is_full = height == mr && width == nr;
-                let code = match (copying, streaming) {
-                    (Some(copying), _) if is_full && pieces >= terms / UNROLLED => {
-                        pieces -= terms / UNROLLED;
-                        self.copied += terms / UNROLLED;
-                        copying
-                    }
-                    (_, Some(codes)) if height == mr && width.is_multiple_of(lanes) => {
-                        codes[width / lanes - 1]
-                    }
-                    _ => panel.codes[height - 1],
-                };
-                // SAFETY: the tile lies within the blocks of A and C at hand, and the packed one
-                // of B; `pieces` counts what may be copied, and `is_aligned` what may be streamed.
-                unsafe { code((&raw mut copy).cast()) };
-                (j, index) = (j + width, index + 1);
-            }
-            self.ic += height;
-        }
-        if streams {
-            finish_streaming();
-        }
-    }
-
-    /// The block of A in use, as it lies or packed.
-    fn block_of_a(&self, a: &Source<T>) -> BlockOfA<T> {
-        let Block { pc, top, .. } = self.block;
-        if !self.blocking.packs_a {
-            let Source { row_stride, column_stride, .. } = *a;
-            return BlockOfA { start: a.at(top, pc), step: row_stride, row_stride, column_stride };
-        }
-        let start = self.workspace[self.start_of(self.blocking.blocks)..].as_ptr();
-        let step = self.blocking.row_of_a::<T>() as isize;
-        if self.packs_rows_of_a(a) {
-            return BlockOfA { start, step, row_stride: step, column_stride: 1 };
-        }
-        BlockOfA { start, step, row_stride: 1, column_stride: self.kernel.mr as isize }
-    }
-
     /// Whether the block of A is packed as its rows lie, but close together. Else it is in
     /// micropanels of `mr` rows, column after column: where its rows aren't contiguous, and for
     /// narrow tiles.
@@ -341,78 +259,31 @@ impl<T: Element> FiveLoops<T> {
     }
 
     /// Packs some rows of the block of A.
-    fn pack_part_of_a(&mut self, a: Source<T>) {
-        let Block { pc, top, terms, rows, .. } = self.block;
+    fn pack_part_of_a(&mut self, a: &Source<T>) {
+        let Block { terms, rows, .. } = self.block;
         let mr = self.kernel.mr;
-        let row = self.blocking.row_of_a::<T>();
-        let start = self.start_of(self.blocking.blocks);
-        let packs_rows = self.packs_rows_of_a(&a);
         let at_once = ((SLICE_PACKED / terms).max(1)).next_multiple_of(mr);
         let end = rows.min(self.packed_rows_of_a + at_once);
-        for i in (self.packed_rows_of_a..end).step_by(mr) {
-            let height = mr.min(end - i);
-            let target = &mut self.workspace[start + i * row..];
-            let panel = a.from(top + i, pc);
-            // SAFETY: the micropanel is within the block, and the block within A.
-            unsafe {
-                match packs_rows {
-                    true => pack_panel(panel, (height, terms), row, target),
-                    false => pack_a(panel, (height, terms), mr, target),
-                }
-            }
+        while self.packed_rows_of_a < end {
+            self.pack_micropanel_of_a(a, mr.min(end - self.packed_rows_of_a));
         }
-        self.packed_rows_of_a = end;
     }
 
-    /// From a micropanel of A to rows of the next one, or of the next block's first, that are
-    /// fetched meanwhile: some of them with each of the first three tiles. Micropanels of columns
-    /// are read in the order of memory, a cache line at a time: narrow tiles need them sooner than
-    /// they come by themselves.
-    fn distance_ahead(&self, a: &Source<T>, block: &BlockOfA<T>, index: usize) -> isize {
-        let Block { pc, top, rows, .. } = self.block;
-        if index > 2 {
-            return 0;
-        }
-        if block.row_stride != block.step {
-            let micropanel = self.kernel.mr as isize * block.step * size_of::<T>() as isize;
-            let line = (index * CACHE_LINE_BYTES) as isize;
-            return if self.kernel.is_narrow() { micropanel + line } else { 0 };
-        }
-        let there = if self.ic + self.kernel.mr < top + rows {
-            block.at(self.ic + self.kernel.mr + index - top)
-        } else {
-            let next = self.next_block();
-            match self.blocking.packs_a {
-                false => a.at(next.top + index, next.pc),
-                true if (next.top, next.pc) == (top, pc) => block.at(index),
-                true => return 0,
+    /// Packs so many more rows of the block of A.
+    fn pack_micropanel_of_a(&mut self, a: &Source<T>, height: usize) {
+        let Block { pc, top, terms, .. } = self.block;
+        let (i, row) = (self.packed_rows_of_a, self.blocking.row_of_a::<T>());
+        let packs_rows = self.packs_rows_of_a(a);
+        let start = self.start_of(self.blocking.blocks) + i * row;
+        let target = &mut self.workspace[start..];
+        let micropanel = a.from(top + i, pc);
+        // SAFETY: the micropanel is within the block, and the block within A.
+        unsafe {
+            match packs_rows {
+                true => pack_panel(micropanel, (height, terms), row, target),
+                false => pack_a(micropanel, (height, terms), self.kernel.mr, target),
             }
-        };
-        (there.addr() as isize).wrapping_sub(block.at(self.ic - top).addr() as isize)
-    }
-
-    /// The pieces of the next block that are still to copy, and the code that copies them.
-    fn pieces(&mut self, b: &Source<T>, copy: &mut Copying<T>) -> (usize, Option<TileCode<T>>) {
-        let next = self.next_block();
-        let full = self.full_panels(&next, b);
-        let Some(code) = self.kernel.copying else { return (0, None) };
-        if full == 0 || self.blocking.blocks < 2 || self.block.terms < UNROLLED {
-            return (0, None);
         }
-        let bytes = |elements: usize| (elements * size_of::<T>()) as isize;
-        let row_stride = b.row_stride * size_of::<T>() as isize;
-        let nr = self.kernel.nr;
-        let (row, panel) = (self.copied / full, self.copied % full);
-        let start = self.start_of(1 - self.half);
-        let to = start + panel * nr * next.terms + row * nr;
-        copy.from = b.at(next.pc + row, next.jc + panel * nr);
-        // Where all is copied, there is no place to go on from.
-        copy.to = self.workspace.get_mut(to..).map_or(ptr::null_mut(), <[T]>::as_mut_ptr);
-        (copy.left, copy.per_row) = (full - panel, full);
-        copy.from_jump = row_stride - bytes(full * nr);
-        copy.to_jump = bytes(nr) - bytes(full * nr * next.terms);
-        copy.to_step = bytes(nr * next.terms);
-        copy.ahead = row_stride * (1 + PIECES_AHEAD / full) as isize;
-        (full * next.terms - self.copied, Some(code))
+        self.packed_rows_of_a += height;
     }
 }
