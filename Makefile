@@ -13,7 +13,7 @@ help:
 	@echo 'make run       build the image, boot it in QEMU, post a job, and serve on port $(PORT)'
 	@echo 'make demo      the same, then power off'
 	@echo 'make test      all tests, those of the booted image included'
-	@echo 'make test-avx512  the image on emulated processors with AVX-512, in Bochs'
+	@echo 'make test-avx512  the image and the multiply on emulated processors with AVX-512, in Bochs'
 	@echo 'make test-slow  the Linux server beside hundreds of clients that are slow on purpose'
 	@echo 'make test-upload  an upload over a link that breaks; BYTES=N BREAKS=N CHUNK=N'
 	@echo 'make test-openapi  the Linux server against its own description; SEED=N EXAMPLES=N'
@@ -53,6 +53,7 @@ test: image no-std
 test-avx512: image
 	tools/install avx512
 	tools/test-avx512
+	tools/test-avx512-multiply
 
 # Apart from the others: slow clients take a minute.
 test-slow:

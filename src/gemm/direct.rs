@@ -1,4 +1,5 @@
-//! Products whose operands are used as they lie: what fits the caches is not worth packing.
+//! Products whose operands are used as they lie: what fits the caches is not worth packing, but for
+//! rows of B that lie so that they crowd in the first-level cache.
 #![allow(unsafe_code)]
 
 use core::mem::MaybeUninit;
@@ -8,7 +9,7 @@ use super::matrix::{Source, Target};
 use super::plan::{full_panels, panel_width};
 use super::{Element, Operands, Shape};
 
-/// A product without packing, and where it stands.
+/// A product without a workspace, and where it stands.
 #[derive(Debug)]
 pub struct Direct<T: 'static> {
     kernel: &'static Microkernel<T>,

@@ -14,7 +14,7 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use super::passes::{RUN_BYTES, SUMS, vector_passes};
 use super::tile_asm::{
-    begin_asides, end_asides, end_packing, many_terms, next_ahead, next_piece, tile_asm,
+    begin_asides, end_asides, end_packing, four_terms, many_terms, next_ahead, next_piece, tile_asm,
 };
 use super::{
     Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
@@ -208,22 +208,6 @@ macro_rules! aside {
     };
     ($kind:tt, $at:tt, $load:tt) => {
         ""
-    };
-}
-
-/// Four terms, and what else is done meanwhile.
-macro_rules! four_terms {
-    ($kind:tt, $load:tt, $term:expr) => {
-        concat!(
-            $term,
-            aside!($kind, 0, $load),
-            $term,
-            aside!($kind, 1, $load),
-            $term,
-            aside!($kind, 2, $load),
-            $term,
-            aside!($kind, 3, $load),
-        )
     };
 }
 

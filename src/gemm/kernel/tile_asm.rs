@@ -149,6 +149,22 @@ macro_rules! tile_asm {
     };
 }
 
+/// Four terms, and what else is done meanwhile, by the `aside` of the instruction set.
+macro_rules! four_terms {
+    ($kind:tt, $load:tt, $term:expr) => {
+        concat!(
+            $term,
+            aside!($kind, 0, $load),
+            $term,
+            aside!($kind, 1, $load),
+            $term,
+            aside!($kind, 2, $load),
+            $term,
+            aside!($kind, 3, $load),
+        )
+    };
+}
+
 /// The loop over the terms, from the code for four of them, which is there once or twice: twice takes a
 /// cycle less now and then, but the same place again.
 macro_rules! many_terms {
@@ -235,5 +251,5 @@ macro_rules! next_piece {
 }
 
 pub(super) use {
-    begin_asides, end_asides, end_packing, many_terms, next_ahead, next_piece, tile_asm,
+    begin_asides, end_asides, end_packing, four_terms, many_terms, next_ahead, next_piece, tile_asm,
 };

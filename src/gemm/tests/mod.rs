@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::io::Write as _;
+use std::sync::OnceLock;
 
 use ndarray::Array2;
 
@@ -187,15 +188,27 @@ impl<T: Number> Case<T> {
     }
 }
 
-/// Checks one case of many: under Miri, which is a thousand times slower, every 41st.
+/// Whether a case of many is checked. Under Miri, which is a thousand times slower, every 41st is; and
+/// where the environment says `GEMMULE_TEST_EVERY=N`, as on an emulated processor, every Nth.
+fn is_taken() -> bool {
+    static CASES: AtomicUsize = AtomicUsize::new(0);
+    static EVERY: OnceLock<usize> = OnceLock::new();
+    let every = *EVERY.get_or_init(|| match std::env::var("GEMMULE_TEST_EVERY") {
+        Ok(every) => every.parse().expect("GEMMULE_TEST_EVERY is a number"),
+        Err(_) if cfg!(miri) => 41,
+        Err(_) => 1,
+    });
+    CASES.fetch_add(1, Ordering::Relaxed).is_multiple_of(every)
+}
+
+/// Checks a case, if it is taken.
 fn check<T: Number>(
     shape: Shape,
     strides: [Strides; 3],
     scale: (f64, f64),
     plan: impl FnOnce(Layout) -> Parts<T>,
 ) {
-    static CHECKED: AtomicUsize = AtomicUsize::new(0);
-    if !cfg!(miri) || CHECKED.fetch_add(1, Ordering::Relaxed).is_multiple_of(41) {
+    if is_taken() {
         Case::new(shape, strides, scale).check(plan);
     }
 }
