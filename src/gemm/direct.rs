@@ -4,9 +4,9 @@
 
 use core::mem::MaybeUninit;
 
-use super::kernel::{Microkernel, Panel, Scale, Steps, Tile, caches};
+use super::kernel::{Microkernel, Packing, Panel, Scale, Steps, Tile, TileCode, caches};
 use super::matrix::{Source, Target};
-use super::plan::{full_panels, panel_width};
+use super::plan::{full_panels, panel_width, rows_crowd};
 use super::{Element, Operands, Shape};
 
 /// A product without a workspace, and where it stands.
@@ -97,7 +97,7 @@ pub unsafe fn multiply_block<T: Element>(
     let bytes = |elements: isize| elements * size_of::<T>() as isize;
     (tile.a_row_stride, tile.a_column_stride) = (bytes(a.row_stride), bytes(a.column_stride));
     (tile.b_row_stride, tile.c_row_stride) = (bytes(b.row_stride), bytes(c.row_stride));
-    let block = BlockAsItLies { kernel, a, b, c, first };
+    let block = BlockAsItLies { kernel, a, c, first };
     match order {
         Order::Down => {
             let (full, rest) = divided(rows, mr);
@@ -106,21 +106,24 @@ pub unsafe fn multiply_block<T: Element>(
             tile.steps = Steps { a: a_step, c: c_step, ..Steps::default() };
             // Some rows of the next tile's.
             tile.a_ahead = a_step;
-            let packs = full >= PACKED_TILES
-                && tile.terms >= PACKED_TERMS
-                && kernel.packing.is_some()
-                && tile.terms * nr * size_of::<T>() <= PACKED_BYTES
-                && rows_crowd(tile.b_row_stride, tile.terms);
+            let packing = kernel.packing.filter(|_| {
+                full >= PACKED_TILES
+                    && tile.terms >= PACKED_TERMS
+                    && tile.terms * nr * size_of::<T>() <= PACKED_BYTES
+                    && rows_crowd(caches().l1_bytes, tile.terms, tile.b_row_stride.unsigned_abs())
+            });
             let mut j = 0;
             while j < columns {
                 let width = panel_width(nr, lanes, columns - j);
-                // SAFETY: all tiles lie within the block: the caller's promise.
+                tile.b = b.at(0, j);
+                // SAFETY: all tiles lie within the block: the caller's promise; the micropanel that
+                // is packed is of full width, and has room.
                 unsafe {
-                    if packs && width == nr {
-                        block.run_packed(tile, j, (full, rest));
-                    } else {
-                        block.run(tile, (0, j), width, (mr, full));
-                        block.run(tile, (full * mr, j), width, (rest, usize::from(rest > 0)));
+                    match packing {
+                        Some(packing) if width == nr => {
+                            block.run_packed(tile, packing, j, (full, rest));
+                        }
+                        _ => block.run_down(tile, (0, j), width, (full, rest)),
                     }
                 }
                 j += width;
@@ -131,24 +134,18 @@ pub unsafe fn multiply_block<T: Element>(
             tile.steps = Steps { b: step, c: step, ..Steps::default() };
             for i in (0..rows).step_by(mr) {
                 let height = mr.min(rows - i);
-                // SAFETY: as above.
-                unsafe { block.run(tile, (i, 0), nr, (height, full)) };
-                let mut j = full * nr;
+                let mut j = 0;
                 while j < columns {
                     let width = panel_width(nr, lanes, columns - j);
+                    let tiles = if j == 0 { full.max(1) } else { 1 };
+                    tile.b = b.at(0, j);
                     // SAFETY: as above.
-                    unsafe { block.run(tile, (i, j), width, (height, 1)) };
-                    j += width;
+                    unsafe { block.run(tile, (i, j), width, (height, tiles)) };
+                    j += tiles * width;
                 }
             }
         }
     }
-}
-
-/// Whether so many rows meet in so few places of the first-level cache that they have more than half
-/// of those: of rows that a power of two apart are, only so many find one.
-fn rows_crowd(row_stride: isize, terms: usize) -> bool {
-    terms << row_stride.trailing_zeros().min(u32::BITS) > caches().l1_bytes / 2
 }
 
 /// How many units a length has, and what is left. Small products ask often, and small divisions are
@@ -161,69 +158,99 @@ fn divided(length: usize, unit: usize) -> (usize, usize) {
     }
 }
 
-/// Operands and result of a block, whose first row is in row `first` of C.
+/// A and the result of a block, whose first row is in row `first` of C.
 struct BlockAsItLies<'a, T: 'static> {
     kernel: &'a Microkernel<T>,
     a: Source<T>,
-    b: Source<T>,
     c: Target<T>,
     first: usize,
 }
 
 impl<T: Element> BlockAsItLies<'_, T> {
-    /// Multiplies so many tiles of one size from a row and a column on, by the steps of `tile`.
+    /// Multiplies so many tiles of one size from a row and a column on, by `b` and the steps of `tile`.
     ///
     /// # Safety
     ///
-    /// They lie within the block.
+    /// They lie within the block, and so does what `b` leads to.
     #[inline]
     unsafe fn run(
         &self,
         tile: &mut Tile<T>,
-        (i, j): (usize, usize),
+        from: (usize, usize),
         width: usize,
         (height, tiles): (usize, usize),
     ) {
-        if tiles == 0 {
-            return;
-        }
         let Panel { mask, codes } = (self.kernel.panel)(width);
-        (tile.mask, tile.tiles) = (mask, tiles);
-        (tile.a, tile.b) = (self.a.at(i, 0), self.b.at(0, j));
-        tile.c = self.c.at(self.first + i, j);
+        tile.mask = mask;
         // SAFETY: the caller's promise.
-        unsafe { codes[height - 1](tile) };
+        unsafe { self.run_code(tile, codes[height - 1], from, tiles) };
     }
 
-    /// Multiplies all tiles from a column on, so many of full height and one of the rest, by a
-    /// micropanel of B which the first of them packs.
+    /// The same from a row down: so many tiles of full height, and one of the rest.
     ///
     /// # Safety
     ///
-    /// They lie within the block, and are of full width; the micropanel has room in `PACKED_BYTES`.
-    #[inline(never)]
-    unsafe fn run_packed(&self, tile: &mut Tile<T>, j: usize, (full, rest): (usize, usize)) {
-        let Microkernel { mr, nr, panel, packing, .. } = *self.kernel;
-        let Some(packing) = packing else { return };
-        let mut room = MaybeUninit::<Room>::uninit();
-        let micropanel: *mut T = room.as_mut_ptr().cast();
-        let Panel { mask, codes } = panel(nr);
-        let b_row_stride = tile.b_row_stride;
-        (tile.mask, tile.tiles, tile.packed) = (mask, 1, micropanel);
-        (tile.a, tile.b) = (self.a.at(0, 0), self.b.at(0, j));
-        tile.c = self.c.at(self.first, j);
+    /// As above.
+    #[inline]
+    unsafe fn run_down(
+        &self,
+        tile: &mut Tile<T>,
+        (i, j): (usize, usize),
+        width: usize,
+        (full, rest): (usize, usize),
+    ) {
+        let mr = self.kernel.mr;
         // SAFETY: the caller's promise.
-        unsafe { (packing.b)(tile) };
-        tile.b_row_stride = (nr * size_of::<T>()) as isize;
-        for (i, height, tiles) in [(mr, mr, full - 1), (full * mr, rest, usize::from(rest > 0))] {
-            if tiles > 0 {
-                tile.tiles = tiles;
-                (tile.a, tile.b) = (self.a.at(i, 0), micropanel);
-                tile.c = self.c.at(self.first + i, j);
-                // SAFETY: the caller's promise.
-                unsafe { codes[height - 1](tile) };
+        unsafe {
+            if full > 0 {
+                self.run(tile, (i, j), width, (mr, full));
+            }
+            if rest > 0 {
+                self.run(tile, (i + full * mr, j), width, (rest, 1));
             }
         }
+    }
+
+    /// The same from the first row down, by a micropanel of B which the first tile packs.
+    ///
+    /// # Safety
+    ///
+    /// As above; the tiles are of full width, and the micropanel has room in `PACKED_BYTES`.
+    #[inline(never)]
+    unsafe fn run_packed(
+        &self,
+        tile: &mut Tile<T>,
+        packing: Packing<T>,
+        j: usize,
+        (full, rest): (usize, usize),
+    ) {
+        let Microkernel { mr, nr, panel, .. } = *self.kernel;
+        let mut room = MaybeUninit::<Room>::uninit();
+        let micropanel: *mut T = room.as_mut_ptr().cast();
+        (tile.mask, tile.packed) = (panel(nr).mask, micropanel);
+        // SAFETY: the caller's promise.
+        unsafe { self.run_code(tile, packing.b, (0, j), 1) };
+        let b_row_stride = tile.b_row_stride;
+        (tile.b, tile.b_row_stride) = (micropanel, (nr * size_of::<T>()) as isize);
+        // SAFETY: the caller's promise; the micropanel is packed.
+        unsafe { self.run_down(tile, (mr, j), nr, (full - 1, rest)) };
         tile.b_row_stride = b_row_stride;
+    }
+
+    /// # Safety
+    ///
+    /// As above; the code is for tiles of this size.
+    #[inline]
+    unsafe fn run_code(
+        &self,
+        tile: &mut Tile<T>,
+        code: TileCode<T>,
+        (i, j): (usize, usize),
+        tiles: usize,
+    ) {
+        tile.tiles = tiles;
+        (tile.a, tile.c) = (self.a.at(i, 0), self.c.at(self.first + i, j));
+        // SAFETY: the caller's promise.
+        unsafe { code(tile) };
     }
 }

@@ -88,7 +88,8 @@ impl Choice {
         }
         let kc = block_terms(kernel, caches, shape);
         let part = Layout { shape: Shape { m, n, ..shape }, ..whole };
-        let crowds = n < shape.n && rows_crowd::<T>(caches, shape);
+        let row_bytes = shape.n * size_of::<T>();
+        let crowds = n < shape.n && rows_crowd(caches.l2_bytes, shape.k, row_bytes);
         if crowds || !is_direct::<T>(caches, part) {
             return Self::FiveLoops(Blocking::new(kernel, caches, (kc, shape.n), part));
         }
@@ -255,12 +256,11 @@ pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
         && !is_streamed::<T>(layout.shape)
 }
 
-/// Whether some columns of all rows of B meet in so few places of the second-level cache that they
-/// have more than half of those: they lose them to each other and to what else is in use. Whole rows
-/// that fit spread over all places; but of those whose length a large power of two divides, a column
-/// finds one in so many only.
-fn rows_crowd<T>(caches: Caches, Shape { n, k, .. }: Shape) -> bool {
-    k << (n * size_of::<T>()).trailing_zeros() > caches.l2_bytes / 2
+/// Whether some columns of so many rows meet in so few places of a cache that they have more than half
+/// of those: they lose them to each other and to what else is in use. Whole rows that fit spread over all
+/// places; but of those whose distance a large power of two divides, a column finds one in so many only.
+pub fn rows_crowd(cache_bytes: usize, rows: usize, row_bytes: usize) -> bool {
+    rows << row_bytes.trailing_zeros().min(u32::BITS) > cache_bytes / 2
 }
 
 /// Whether B fits the second-level cache with room to spare; of few terms, writing C takes longer than
