@@ -8,6 +8,11 @@ use super::cursor::{Cursor, is_white_space};
 use super::decimal::Number;
 use super::error::{Error, Kind};
 use super::number::number;
+use super::vectors;
+
+/// Numbers that are read one by one where many at once were few: so that what this costs is little where
+/// it never succeeds.
+const SINGLES: usize = 64;
 
 /// Arrays of numbers within each other.
 pub const RANK_MAX: usize = 8;
@@ -28,6 +33,8 @@ pub struct NumberArray {
     /// The length of the first array of each depth, once it has ended.
     lengths: [Option<usize>; RANK_MAX],
     next: Next,
+    /// Numbers to be read one by one before another attempt to read many at once.
+    singles: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +62,7 @@ impl NumberArray {
             counts: [0; RANK_MAX],
             lengths: [None; RANK_MAX],
             next: Next::Value,
+            singles: 0,
         }
     }
 
@@ -124,7 +132,11 @@ impl NumberArray {
             return Err(self.mismatch(cursor));
         }
         let before = elements.len();
-        let (ended, is_behind_comma) = run(cursor, elements, tokens);
+        // Where the array ends if it is as long as the first of its depth.
+        let left =
+            self.lengths[self.open - 1].map(|first| first - self.counts[self.open - 1].min(first));
+        let end = left.map_or(usize::MAX, |left| before.saturating_add(left));
+        let (ended, is_behind_comma) = run(cursor, elements, tokens, end, &mut self.singles);
         let count = elements.len() - before;
         self.next = if is_behind_comma { Next::Value } else { Next::Separator };
         self.counts[self.open - 1] += count;
@@ -185,11 +197,15 @@ fn run<T: Number>(
     cursor: &mut Cursor,
     elements: &mut Vec<T>,
     numbers_max: usize,
+    length_expected: usize,
+    singles: &mut usize,
 ) -> (Result<(), Error>, bool) {
     let text = cursor.text();
     let mut at = cursor.position();
     let mut ended = (Ok(()), true);
-    for _ in 0..numbers_max {
+    let mut left = numbers_max;
+    while left > 0 {
+        left -= 1;
         match number::<T>(text, at) {
             Ok((element, _)) if !element.is_finite() => {
                 ended.0 = Err(Error::OutOfRange);
@@ -212,6 +228,15 @@ fn run<T: Number>(
         // Most write nothing behind a comma, or one space.
         while text.get(at) == Some(&b' ') {
             at += 1;
+        }
+        if let Some(still) = singles.checked_sub(1) {
+            *singles = still;
+        } else if length_expected.saturating_sub(elements.len()) >= vectors::APPENDED_MIN {
+            let before = elements.len();
+            at = vectors::append(text, at, elements, left);
+            let count = elements.len() - before;
+            left -= count;
+            *singles = if count < vectors::APPENDED_MIN { SINGLES } else { 0 };
         }
         // Two ranges, so that there is no branch on the sign, which no processor foresees.
         let next = text.get(at);

@@ -23,6 +23,12 @@ pub trait Number: Copy + FromStr {
     /// The number with these bits, which fit.
     fn of_bits(bits: u64) -> Self;
 
+    /// The nearest to a number.
+    fn nearest(number: f64) -> Self;
+
+    /// Whether a number is in the middle of two of these, or may be.
+    fn is_middle(number: f64) -> bool;
+
     /// `significand` times ten to the `exponent`, where both are exact and so is one operation.
     fn exact(significand: u64, exponent: i64) -> Option<Self>;
 
@@ -44,6 +50,18 @@ macro_rules! impl_number {
             #[inline(always)]
             fn of_bits(bits: u64) -> Self {
                 Self::from_bits(bits as $bits)
+            }
+
+            #[inline(always)]
+            fn nearest(number: f64) -> Self {
+                number as $number
+            }
+
+            #[inline(always)]
+            fn is_middle(number: f64) -> bool {
+                const DROPPED_BITS: u32 = 52 - $mantissa_bits;
+                const HALF: u64 = (1 << DROPPED_BITS) >> 1;
+                HALF > 0 && number.to_bits() & ((1 << DROPPED_BITS) - 1) == HALF
             }
 
             #[inline(always)]

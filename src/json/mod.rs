@@ -19,6 +19,16 @@ mod print;
 mod read;
 mod skip;
 mod string;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod vectors;
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+mod vectors {
+    /// None, for want of vectors.
+    pub fn append<T>(_: &[u8], at: usize, _: &mut alloc::vec::Vec<T>, _: usize) -> usize {
+        at
+    }
+}
 
 pub use array::{NumberArray, RANK_MAX};
 pub use cursor::{Cursor, is_white_space};

@@ -58,6 +58,7 @@ impl Caches {
 /// What was found, zero before. CPUID traps in a virtual machine and costs microseconds there, so
 /// it is asked once; threads that ask at the same time write the same.
 static FOUND_ISA: AtomicUsize = AtomicUsize::new(0);
+static FOUND_BIT_COUNTS: AtomicUsize = AtomicUsize::new(0);
 static FOUND_L1_BYTES: AtomicUsize = AtomicUsize::new(0);
 static FOUND_L2_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -70,6 +71,20 @@ pub fn isa() -> Isa {
     let isa = detect::isa();
     FOUND_ISA.store(isa as usize + 1, Ordering::Relaxed);
     isa
+}
+
+/// Whether one instruction finds a word's lowest bit, and one counts its bits: BMI1 and POPCNT. Every
+/// processor with AVX2 has them, but a hypervisor may hide them.
+pub fn has_bit_counts() -> bool {
+    const UNKNOWN: usize = 0;
+    const YES: usize = 2;
+    let known = FOUND_BIT_COUNTS.load(Ordering::Relaxed);
+    if known != UNKNOWN {
+        return known == YES;
+    }
+    let has = detect::has_bit_counts();
+    FOUND_BIT_COUNTS.store(YES - usize::from(!has), Ordering::Relaxed);
+    has
 }
 
 /// The caches here.
@@ -104,9 +119,11 @@ mod detect {
 
     // Leaf 1, ECX.
     const FMA: u32 = 12;
+    const POPCNT: u32 = 23;
     const OSXSAVE: u32 = 27;
     const AVX: u32 = 28;
     // Leaf 7, EBX.
+    const BMI1: u32 = 3;
     const AVX2: u32 = 5;
     const AVX512F: u32 = 16;
     // Leaf 0x8000_0001, ECX: leaf 0x8000_001D is there.
@@ -132,6 +149,12 @@ mod detect {
         } else {
             Isa::Portable
         }
+    }
+
+    pub fn has_bit_counts() -> bool {
+        __cpuid(0).eax >= 7
+            && __cpuid(1).ecx & bits(&[POPCNT]) != 0
+            && __cpuid_count(7, 0).ebx & bits(&[BMI1]) != 0
     }
 
     /// XCR0: the register state that the operating system saves. Call it where OSXSAVE is set.
@@ -184,6 +207,10 @@ mod detect {
 
     pub fn isa() -> Isa {
         Isa::Portable
+    }
+
+    pub fn has_bit_counts() -> bool {
+        false
     }
 
     pub fn caches() -> Caches {

@@ -1,0 +1,443 @@
+//! Many numbers at once, by the vectors of AVX2.
+//!
+//! One number after the other waits to be told where the one before ends, and branches on how many
+//! digits there are, which no processor foresees. Here three passes go over a few hundred bytes, and
+//! none of them does either: where the points and commas are; the digits of each number, moved to one
+//! place of a vector and joined to integers of eight digits; and, for four numbers at a time, the
+//! quotients by powers of ten.
+//!
+//! A number is S / P, where S is the integer of its digits, below 10^19, and P is 10^f for the f digits
+//! behind the point, at most 18. With operations of `f64`
+//!
+//! ```text
+//! high + low = S             exact: sums of two terms, the larger first (Dekker, 1971)
+//! q = high (1 / P)           within two units in its last place
+//! r = high - q P             exact, in one fused operation: a multiple of 2^f by less than 2^44
+//! c = (r + low) (1 / P)      at most four units of q, and within 2^-51 of itself
+//! sum = q + c
+//! ```
+//!
+//! so that `sum` is rounded from what is within 2^-49 units of S / P. That makes it the nearest number.
+//! For what S / P is away from the middle of two, if it is not the middle, is at least 1 / (2 5^f) units,
+//! or 2^-43: a multiple of 2^f, or of a lower power where units are larger, by P and by the power of two
+//! that the middle is a fraction of. And if it is the middle, it is an odd number of 54 bits or more by
+//! 2^f at most, so that 5^f is below 10^19 / 2^53 and f at most 4; for these powers c is exact where it is
+//! a few halves of a unit, and the sum goes to even as it should.
+//!
+//! The nearest `f64` rounded to `f32` is right unless that is the middle of two: then the numbers of the
+//! batch are read one by one.
+
+use alloc::vec::Vec;
+use core::arch::x86_64::*;
+
+use super::decimal::Number;
+use super::digits::has_point;
+use super::number::number;
+use crate::gemm::{Isa, has_bit_counts, isa};
+
+/// Numbers that go through the second and the third pass together.
+const BATCH: usize = 16;
+/// Bytes that go through the first pass together: a batch of numbers of 14 digits.
+const SPAN: usize = 256;
+/// Bytes in front of a span that are loaded with a number at its start, and behind it at its end.
+const AROUND: usize = 33;
+/// Digits of a number, and its point: an integer below 10^19 fits a `u64` and is exact in two `f64`.
+const LENGTH_MAX: usize = 20;
+/// Fewer numbers than this at once cost more than one by one, and so do shorter runs between others.
+pub const APPENDED_MIN: usize = 12;
+const RUN_MIN: usize = 4;
+/// Entries of marks that are written at a time.
+const OCTET: usize = 8;
+
+type Window = [u8; AROUND + SPAN + AROUND];
+/// Where in a span points and commas are.
+type Marks = [u8; SPAN + OCTET];
+
+/// The integers of digits, and how many of these are behind the point.
+#[repr(align(64))]
+struct Batch {
+    /// Of each number eight integers of up to eight digits, of which the second, the fifth and the
+    /// sixth are in use, the last digits in the last; the first has the sign in its upper bit.
+    eights: [[u32; 8]; BATCH],
+    fractions: [u32; BATCH],
+}
+
+/// What stands between two numbers.
+#[derive(Clone, Copy)]
+struct Separator {
+    bytes: usize,
+    text: u16,
+    mask: u16,
+}
+
+/// As many bytes without a bit as with all, so that a load from within is a mask.
+#[repr(align(64))]
+struct Ramp([u8; 64]);
+
+static RAMP: Ramp = Ramp({
+    let mut ramp = [0; 64];
+    let (_, all) = ramp.split_at_mut(32);
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = 0xff;
+        at += 1;
+    }
+    ramp
+});
+
+/// A power of ten, exact, and one by it.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Power([f64; 2]);
+
+/// By their exponents; those above the largest that is in use are there for the index to need no check.
+static POWERS: [Power; 32] = {
+    let mut powers = [Power([1.0; 2]); 32];
+    let mut power = 1_u64;
+    let mut at = 0;
+    while at < LENGTH_MAX {
+        powers[at] = Power([power as f64, 1.0 / power as f64]);
+        power = power.wrapping_mul(10);
+        at += 1;
+    }
+    powers
+};
+
+/// Appends numbers of an array from a place on, as long as a comma stands behind each and no more than
+/// so many; the place behind the last comma. The place is where a number starts, behind another.
+///
+/// It appends none where the first has no point, near either end of the text, and where the processor
+/// lacks the instructions.
+#[inline]
+pub fn append<T: Number>(
+    text: &[u8],
+    at: usize,
+    elements: &mut Vec<T>,
+    numbers_max: usize,
+) -> usize {
+    if window(text, at).is_none() || !has_point(text, at) || isa() > Isa::Avx2 || !has_bit_counts()
+    {
+        return at;
+    }
+    // SAFETY: the processor has what it takes, as just asked.
+    #[allow(unsafe_code)]
+    unsafe {
+        append_spans(text, at, elements, numbers_max)
+    }
+}
+
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn append_spans<T: Number>(
+    text: &[u8],
+    mut at: usize,
+    elements: &mut Vec<T>,
+    numbers_max: usize,
+) -> usize {
+    let separator = Separator::before(text, at);
+    let mut batch = Batch { eights: [[0; 8]; BATCH], fractions: [0; BATCH] };
+    let mut marks = [0; SPAN + OCTET];
+    let mut left = numbers_max;
+    while let Some(window) = window(text, at) {
+        let mark_count = mark(window, &mut marks);
+        let mut marks = &marks[..mark_count];
+        let start = at;
+        while left > 0 && marks.len() > 1 {
+            let batch_start = at;
+            let limit = left.min(BATCH);
+            let mut offset = at - start;
+            let count = read_digits(window, &mut offset, marks, separator, limit, &mut batch);
+            at = start + offset;
+            if !append_quotients(&batch, count, elements) {
+                append_each(text, batch_start, separator, count, elements);
+            }
+            left -= count;
+            marks = &marks[2 * count..];
+            if count == limit || marks.len() < 2 {
+                continue;
+            }
+            // One of another kind: without a point, with an exponent, of very many digits, or none.
+            if count < RUN_MIN {
+                return at;
+            }
+            let behind = append_each(text, at, separator, 1, elements);
+            if behind == at {
+                return at;
+            }
+            left -= 1;
+            at = behind;
+            let passed = marks.iter().take_while(|mark| start + usize::from(**mark) < at);
+            marks = &marks[passed.count()..];
+        }
+        if left == 0 || at == start {
+            break;
+        }
+    }
+    at
+}
+
+/// The span from a place on, and what is around it.
+#[inline(always)]
+fn window(text: &[u8], at: usize) -> Option<&Window> {
+    text.get(at.checked_sub(AROUND)?..)?.first_chunk()
+}
+
+impl Separator {
+    /// What stands before a place is expected between all numbers that follow.
+    fn before(text: &[u8], at: usize) -> Self {
+        match text[..at].last() {
+            Some(b' ') => Self { bytes: 2, text: u16::from_le_bytes(*b", "), mask: 0xffff },
+            _ => Self { bytes: 1, text: u16::from(b','), mask: 0xff },
+        }
+    }
+
+    #[inline(always)]
+    fn is_at(self, text: &[u8], at: usize) -> bool {
+        let Some(found) = text.get(at..).and_then(|text| text.first_chunk()) else { return false };
+        u16::from_le_bytes(*found) & self.mask == self.text
+    }
+}
+
+/// Appends so many numbers, or those before the first that is none or has no separator behind it, one
+/// after the other; the place behind the last separator.
+#[cold]
+#[inline(never)]
+fn append_each<T: Number>(
+    text: &[u8],
+    mut at: usize,
+    separator: Separator,
+    count: usize,
+    elements: &mut Vec<T>,
+) -> usize {
+    for _ in 0..count {
+        match number::<T>(text, at) {
+            Ok((number, end)) if number.is_finite() && separator.is_at(text, end) => {
+                elements.push(number);
+                at = end + separator.bytes;
+            }
+            _ => break,
+        }
+    }
+    at
+}
+
+/// Where the points and commas of a span are; how many.
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+#[inline]
+fn mark(window: &Window, marks: &mut Marks) -> usize {
+    /// A point is a comma but for this bit.
+    const POINT: u8 = b',' ^ b'.';
+    let mut count = 0;
+    for start in (0..SPAN).step_by(64) {
+        let [lower, upper] = [start, start + 32].map(|start| {
+            let bytes = load(window, AROUND + start);
+            let bytes = _mm256_or_si256(bytes, _mm256_set1_epi8(POINT as i8));
+            let is_mark = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'.' as i8));
+            u64::from(_mm256_movemask_epi8(is_mark).cast_unsigned())
+        });
+        let mut bits = lower | upper << 32;
+        let count_before = count;
+        count += bits.count_ones() as usize;
+        // All entries of an octet are written, those behind the last mark with whatever comes, so that only the number of octets is branched on.
+        for octet in (count_before..count).step_by(OCTET) {
+            let Some(entries) = marks[octet..].first_chunk_mut::<OCTET>() else { break };
+            for entry in entries {
+                *entry = (start as u8).wrapping_add(bits.trailing_zeros() as u8);
+                bits &= bits.wrapping_sub(1);
+            }
+        }
+    }
+    count
+}
+
+/// Puts numbers of digits with a point, and a separator behind, from an offset in the span on into a
+/// batch, up to a limit or before the first that is not such; how many. It goes by the marks from the
+/// offset on, and moves that behind the last separator.
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+#[inline]
+fn read_digits(
+    window: &Window,
+    offset: &mut usize,
+    marks: &[u8],
+    separator: Separator,
+    limit: usize,
+    batch: &mut Batch,
+) -> usize {
+    let mut start = AROUND + *offset;
+    let mut count = 0;
+    let places = batch.eights.iter_mut().zip(&mut batch.fractions);
+    let marks = marks.as_chunks::<2>().0.iter().take(limit);
+    for ([point, end], (eights, fraction_digits)) in marks.zip(places) {
+        let [point, end] = [point, end].map(|mark| AROUND + usize::from(*mark));
+        let is_negative = usize::from(window[start] == b'-');
+        let first = start + is_negative;
+        let whole_count = point.wrapping_sub(first);
+        let fraction_count = end - point - 1;
+        let length = end - first;
+        // The first byte is a digit where the point is right behind it; else, one of 1 to 9.
+        let is_other = (window[point] != b'.')
+            | ((window[first] <= b'0') & (whole_count != 1))
+            | (fraction_count == 0)
+            | (length > LENGTH_MAX)
+            | !separator.is_at(window, end);
+        if is_other {
+            break;
+        }
+        // What ends where the fraction does, and what ends one byte before: behind the point of the
+        // one and before the point of the other, digits are where they are to be.
+        let (behind, before) = (load(window, end - 32), load(window, end - 33));
+        let is_behind = load(&RAMP.0, fraction_count % 32);
+        let is_digit = load(&RAMP.0, (length - 1) % 32);
+        let bytes = _mm256_blendv_epi8(before, behind, is_behind);
+        let values = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
+        let digits = _mm256_and_si256(values, is_digit);
+        let others = _mm256_subs_epu8(digits, _mm256_set1_epi8(9));
+        if _mm256_testz_si256(others, others) == 0 {
+            break;
+        }
+        let pairs = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x01_0a));
+        let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x0001_0064));
+        let fours = _mm256_packus_epi32(fours, fours);
+        let integers = _mm256_madd_epi16(fours, _mm256_set1_epi32(0x0001_2710));
+        let sign = _mm256_zextsi128_si256(_mm_cvtsi32_si128((is_negative as i32) << 31));
+        *eights = bytemuck::cast(_mm256_or_si256(integers, sign));
+        *fraction_digits = fraction_count as u32;
+        start = end + separator.bytes;
+        count += 1;
+    }
+    *offset = start - AROUND;
+    count
+}
+
+/// Appends the first numbers of a batch, unless one of them would have to be rounded twice.
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+#[inline]
+fn append_quotients<T: Number>(batch: &Batch, count: usize, elements: &mut Vec<T>) -> bool {
+    let mut numbers = [[0.0; 4]; BATCH / 4];
+    let fours = batch.eights.as_chunks().0.iter().zip(batch.fractions.as_chunks().0);
+    for (numbers, (eights, fractions)) in numbers.iter_mut().zip(fours).take(count.div_ceil(4)) {
+        *numbers = bytemuck::cast(quotients(eights, fractions));
+    }
+    let numbers: [f64; BATCH] = bytemuck::cast(numbers);
+    if numbers.iter().any(|number| T::is_middle(*number)) {
+        return false;
+    }
+    let numbers = numbers.map(T::nearest);
+    // Copying all of them takes no loop, where there is room.
+    if elements.capacity() - elements.len() >= BATCH {
+        elements.extend_from_slice(&numbers);
+        elements.truncate(elements.len() - (BATCH - count));
+    } else {
+        elements.extend_from_slice(&numbers[..count]);
+    }
+    true
+}
+
+/// Four numbers.
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+#[inline]
+fn quotients(eights: &[[u32; 8]; 4], fractions: &[u32; 4]) -> __m256d {
+    // Transposed: signs and the middle digits of all four, and the upper and lower digits.
+    let [first, second, third, fourth] = eights.map(bytemuck::cast::<_, __m256>);
+    let two = _mm256_shuffle_ps::<0b01_00_01_00>(first, second);
+    let others = _mm256_shuffle_ps::<0b01_00_01_00>(third, fourth);
+    let even = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(two, others));
+    let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(two, others));
+    let upper = _mm256_cvtepi32_pd(_mm256_castsi256_si128(odd));
+    let middle = _mm256_cvtepi32_pd(_mm256_extracti128_si256::<1>(even));
+    let lower = _mm256_cvtepi32_pd(_mm256_extracti128_si256::<1>(odd));
+    let signs = _mm256_slli_epi64::<32>(_mm256_cvtepu32_epi64(_mm256_castsi256_si128(even)));
+
+    let powers = fractions.map(|fraction| bytemuck::cast(POWERS[fraction as usize % 32].0));
+    let [first, second, third, fourth] = powers.map(|power| _mm256_castpd128_pd256(power));
+    let low = |pair: __m256d| _mm256_castpd256_pd128(pair);
+    let (two, others) = (
+        _mm256_insertf128_pd::<1>(first, low(third)),
+        _mm256_insertf128_pd::<1>(second, low(fourth)),
+    );
+    let power = _mm256_unpacklo_pd(two, others);
+    let inverse = _mm256_unpackhi_pd(two, others);
+
+    // Both products and the first rest are exact.
+    let upper = _mm256_mul_pd(upper, _mm256_set1_pd(1e16));
+    let middle = _mm256_mul_pd(middle, _mm256_set1_pd(1e8));
+    let most = _mm256_add_pd(upper, middle);
+    let rest = _mm256_sub_pd(middle, _mm256_sub_pd(most, upper));
+    let rest = _mm256_add_pd(rest, lower);
+    let high = _mm256_add_pd(most, rest);
+    let low = _mm256_sub_pd(rest, _mm256_sub_pd(high, most));
+
+    let quotient = _mm256_mul_pd(high, inverse);
+    let remainder = _mm256_fnmadd_pd(quotient, power, high);
+    let correction = _mm256_mul_pd(_mm256_add_pd(remainder, low), inverse);
+    let sum = _mm256_add_pd(quotient, correction);
+    _mm256_xor_pd(sum, _mm256_castsi256_pd(signs))
+}
+
+/// 32 bytes from a place on.
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+#[inline]
+fn load<const LENGTH: usize>(bytes: &[u8; LENGTH], at: usize) -> __m256i {
+    let bytes: &[u8; 32] = bytes[at..].first_chunk().expect("places are within a window");
+    bytemuck::cast(*bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::*;
+
+    const NUMBER: &str = "-0.12345678901234567";
+
+    /// So many numbers, behind which there is enough for all of them to be within a window.
+    fn row(count: usize) -> String {
+        let mut row = String::from("[");
+        for _ in 0..count {
+            row.push_str(NUMBER);
+            row.push(',');
+        }
+        row.push_str(&" ".repeat(SPAN + AROUND));
+        row
+    }
+
+    #[test]
+    fn all_but_those_at_the_ends_are_read_where_the_processor_can() {
+        let (text, first) = (row(1000), 1 + 2 * (NUMBER.len() + 1));
+        let mut elements = Vec::with_capacity(1000);
+        let at = append::<f64>(text.as_bytes(), first, &mut elements, usize::MAX);
+        if isa() > Isa::Avx2 || !has_bit_counts() {
+            // tests/json_rows.rs passes without them.
+            assert_eq!((at, elements.len()), (first, 0));
+            return;
+        }
+        assert_eq!(at, 1 + 1000 * (NUMBER.len() + 1));
+        let expected: f64 = NUMBER.parse().expect("a number");
+        assert_eq!(elements, [expected; 998]);
+        assert_eq!(elements.capacity(), 1000);
+    }
+
+    #[test]
+    fn no_more_are_read_than_are_wanted() {
+        let text = row(100);
+        for wanted in [0, 1, 15, 16, 17, 40] {
+            let first = 1 + 2 * (NUMBER.len() + 1);
+            let mut elements = Vec::with_capacity(wanted);
+            let at = append::<f32>(text.as_bytes(), first, &mut elements, wanted);
+            assert!(elements.len() == wanted || at == first, "{wanted}");
+            assert_eq!((at - first) / (NUMBER.len() + 1), elements.len());
+        }
+    }
+
+    #[test]
+    fn powers_are_exact_and_so_are_halves_by_those_that_make_middles() {
+        for (exponent, Power([power, inverse])) in POWERS.iter().enumerate().take(LENGTH_MAX) {
+            assert_eq!(*power as u128, 10_u128.pow(exponent as u32));
+            assert_eq!(*inverse, 1.0 / power);
+        }
+        for Power([power, inverse]) in &POWERS[..=4] {
+            for halves in 1..=16 {
+                assert_eq!(f64::from(halves) * power * inverse, f64::from(halves));
+            }
+        }
+    }
+}
