@@ -5,16 +5,12 @@ use alloc::vec::Vec;
 use core::array;
 
 use crate::gemm::{Dtype, Element, Shape};
-use crate::json::{PRINTED_BYTES_MAX, eight_digits, print_plain};
+use crate::json::{GROUP, PRINTED_BYTES_MAX, append_text, eight_digits, print_any};
 use crate::limits::JSON_NUMBER_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 
 /// Elements written between two chances to pause; about 20 microseconds.
 const ELEMENTS_PER_SLICE: usize = 1024;
-
-/// Elements that are printed before the first of them is copied: a copy right behind would wait for
-/// the stores of the printing, which are of other sizes.
-const PRINTED_AHEAD: usize = 8;
 
 /// Room kept behind the matrix for the bill, so that adding it moves nothing.
 const BILL_BYTES: usize = 640;
@@ -147,18 +143,18 @@ fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), 
     if !all_finite && let Some(index) = elements.iter().position(|element| !element.is_finite()) {
         return Err(index);
     }
-    let (groups, rest) = elements.as_chunks::<PRINTED_AHEAD>();
-    for group in groups {
+    let (groups, rest) = elements.as_chunks();
+    let mut first = 0;
+    for (index, group) in groups.iter().enumerate() {
         if let Some(integers) = short_integers(group) {
+            append_groups(&groups[first..index], text);
+            first = index + 1;
             for integer in integers {
                 append_integer(integer, text);
             }
-        } else if T::DTYPE == Dtype::F64 {
-            append_f64(bytemuck::cast_slice(group), text);
-        } else {
-            append_any(group, text);
         }
     }
+    append_groups(&groups[first..], text);
     if T::DTYPE == Dtype::F64 {
         append_f64(bytemuck::cast_slice(rest), text);
         return Ok(());
@@ -169,32 +165,36 @@ fn write_elements<T: Element>(elements: &[T], text: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-/// Appends up to [`PRINTED_AHEAD`] elements, a comma behind each.
+/// Appends the elements of groups, a comma behind each.
+fn append_groups<T: Element>(groups: &[[T; GROUP]], text: &mut Vec<u8>) {
+    if T::DTYPE == Dtype::F32 {
+        groups.iter().for_each(|group| append_any(group, text));
+        return;
+    }
+    let groups: &[[f64; GROUP]] = bytemuck::cast_slice(groups);
+    let appended_count = append_text(groups, text);
+    groups[appended_count..].iter().for_each(|group| append_f64(group, text));
+}
+
+/// Appends the elements of a group or less, a comma behind each. They are printed before the first of
+/// them is copied: a copy right behind would wait for the stores of the printing, which are of other sizes.
 #[inline(never)]
 fn append_f64(elements: &[f64], text: &mut Vec<u8>) {
-    let mut printed = [0; PRINTED_AHEAD * (PRINTED_BYTES_MAX + 1)];
+    let mut printed = [0; GROUP * (PRINTED_BYTES_MAX + 1)];
     let mut end = 0;
     for element in elements {
         let Some(place) = printed[end..].first_chunk_mut() else { break };
-        let length = print_plain(*element, place).unwrap_or_else(|| print_any(*element, place));
+        let length = print_any(*element, place);
         printed[end + length] = b',';
         end += length + 1;
     }
     text.extend_from_slice(&printed[..end]);
 }
 
-#[cold]
-fn print_any(element: f64, place: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
-    let mut number = zmij::Buffer::new();
-    let number = number.format_finite(element).as_bytes();
-    place[..number.len()].copy_from_slice(number);
-    number.len()
-}
-
 /// Appends elements of any type, a comma behind each.
 #[inline(always)]
-fn append_any<T: Element>(elements: &[T; PRINTED_AHEAD], text: &mut Vec<u8>) {
-    let mut numbers: [zmij::Buffer; PRINTED_AHEAD] = array::from_fn(|_| zmij::Buffer::new());
+fn append_any<T: Element>(elements: &[T; GROUP], text: &mut Vec<u8>) {
+    let mut numbers: [zmij::Buffer; GROUP] = array::from_fn(|_| zmij::Buffer::new());
     let mut elements = elements.iter();
     let printed = numbers.each_mut().map(|number| {
         let element = elements.next().expect("an element for each buffer");
@@ -208,13 +208,13 @@ fn append_any<T: Element>(elements: &[T; PRINTED_AHEAD], text: &mut Vec<u8>) {
 /// The integers that elements are, if all of them are, and have up to eight digits: then those are the
 /// fewest that read back as the same number.
 #[inline(always)]
-fn short_integers<T: Element>(elements: &[T; PRINTED_AHEAD]) -> Option<[i64; PRINTED_AHEAD]> {
+fn short_integers<T: Element>(elements: &[T; GROUP]) -> Option<[i64; GROUP]> {
     // Beyond 2^24 fewer digits may do for an `f32`.
     let end = match T::DTYPE {
         Dtype::F64 => 100_000_000,
         Dtype::F32 => 1 << 24,
     };
-    let mut integers = [0; PRINTED_AHEAD];
+    let mut integers = [0; GROUP];
     for (integer, element) in integers.iter_mut().zip(elements) {
         *integer = element.to_i64();
         // By their bits, because -0 is another text than 0.

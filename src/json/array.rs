@@ -233,7 +233,7 @@ fn run<T: Number>(
             *singles = still;
         } else if length_expected.saturating_sub(elements.len()) >= vectors::APPENDED_MIN {
             let before = elements.len();
-            at = vectors::append(text, at, elements, left);
+            at = vectors::append_numbers(text, at, elements, left);
             let count = elements.len() - before;
             left -= count;
             *singles = if count < vectors::APPENDED_MIN { SINGLES } else { 0 };

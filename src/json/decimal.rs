@@ -59,9 +59,8 @@ macro_rules! impl_number {
 
             #[inline(always)]
             fn is_middle(number: f64) -> bool {
-                const DROPPED_BITS: u32 = 52 - $mantissa_bits;
-                const HALF: u64 = (1 << DROPPED_BITS) >> 1;
-                HALF > 0 && number.to_bits() & ((1 << DROPPED_BITS) - 1) == HALF
+                // Of the bits that are dropped, only the first is set.
+                number.to_bits().trailing_zeros() + 1 == 52 - $mantissa_bits
             }
 
             #[inline(always)]

@@ -23,18 +23,15 @@ mod string;
 mod vectors;
 
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
-mod vectors {
-    /// None, for want of vectors.
-    pub fn append<T>(_: &[u8], at: usize, _: &mut alloc::vec::Vec<T>, _: usize) -> usize {
-        at
-    }
-}
+#[path = "no_vectors.rs"]
+mod vectors;
 
 pub use array::{NumberArray, RANK_MAX};
 pub use cursor::{Cursor, is_white_space};
 pub use decimal::Number;
 pub use digits::commas_before_quote;
 pub use error::{Error, Kind};
-pub(crate) use print::{PRINTED_BYTES_MAX, eight_digits, print_plain};
+pub(crate) use print::{PRINTED_BYTES_MAX, eight_digits, print_any};
 pub use read::{Fault, ReadError, read};
 pub use skip::{NESTING_MAX, Skip};
+pub(crate) use vectors::{GROUP, append_text};

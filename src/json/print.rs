@@ -38,10 +38,24 @@ const POWERS_OF_TEN: [u64; 28] = {
     powers
 };
 
+/// Prints a number, and returns its length. It must not be infinite or NaN.
+#[inline(always)]
+pub fn print_any(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
+    print_plain(number, out).unwrap_or_else(|| print_rare(number, out))
+}
+
+#[cold]
+fn print_rare(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
+    let mut text = zmij::Buffer::new();
+    let text = text.format_finite(number).as_bytes();
+    out[..text.len()].copy_from_slice(text);
+    text.len()
+}
+
 /// Prints a number, and returns its length, if it is one that this is for: none of the numbers without
 /// an exponent of ten in [`EXPONENTS`], and no power of two.
 #[inline(always)]
-pub fn print_plain(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> Option<usize> {
+fn print_plain(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> Option<usize> {
     let Decimal { digits, last, has_last, exponent } = shortest(number.abs().to_bits())?;
     if !EXPONENTS.contains(&exponent) {
         return None;
@@ -161,19 +175,36 @@ pub fn eight_digits(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use core::str;
 
-    /// Of so many numbers, how many were printed here; those must be what zmij prints.
+    use super::*;
+    use crate::json::append_text;
+
+    /// Of so many numbers, how many were printed here; those must be what zmij prints, and so must all of
+    /// them where they are printed by groups.
     fn printed_count(numbers: impl Iterator<Item = f64>) -> usize {
+        let numbers: Vec<f64> = numbers.collect();
         let mut expected = zmij::Buffer::new();
         let mut out = [b'x'; PRINTED_BYTES_MAX];
         let mut count = 0;
-        for number in numbers {
-            if let Some(length) = print_plain(number, &mut out) {
-                assert_eq!(&out[..length], expected.format_finite(number).as_bytes(), "{number:e}");
+        for number in &numbers {
+            if let Some(length) = print_plain(*number, &mut out) {
+                let expected = expected.format_finite(*number).as_bytes();
+                assert_eq!(&out[..length], expected, "{number:e}");
                 count += 1;
             }
         }
+        let (groups, _) = numbers.as_chunks();
+        let mut text = b"text before".to_vec();
+        let group_count = append_text(groups, &mut text);
+        let text = str::from_utf8(&text).ok().and_then(|text| text.strip_prefix("text before"));
+        let mut texts = text.expect("text behind the text before").split(',');
+        for number in groups[..group_count].as_flattened() {
+            assert_eq!(texts.next(), Some(expected.format_finite(*number)));
+        }
+        assert_eq!(texts.collect::<String>(), "");
         count
     }
 

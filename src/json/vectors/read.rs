@@ -1,4 +1,4 @@
-//! Many numbers at once, by the vectors of AVX2.
+//! Many numbers read at once.
 //!
 //! One number after the other waits to be told where the one before ends, and branches on how many
 //! digits there are, which no processor foresees. Here three passes go over a few hundred bytes, and
@@ -30,10 +30,10 @@
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
 
-use super::decimal::Number;
-use super::digits::has_point;
-use super::number::number;
-use crate::gemm::{Isa, has_bit_counts, isa};
+use super::are_here;
+use crate::json::decimal::Number;
+use crate::json::digits::has_point;
+use crate::json::number::number;
 
 /// Numbers that go through the second and the third pass together.
 const BATCH: usize = 16;
@@ -109,14 +109,13 @@ static POWERS: [Power; 32] = {
 /// It appends none where the first has no point, near either end of the text, and where the processor
 /// lacks the instructions.
 #[inline]
-pub fn append<T: Number>(
+pub fn append_numbers<T: Number>(
     text: &[u8],
     at: usize,
     elements: &mut Vec<T>,
     numbers_max: usize,
 ) -> usize {
-    if window(text, at).is_none() || !has_point(text, at) || isa() > Isa::Avx2 || !has_bit_counts()
-    {
+    if window(text, at).is_none() || !has_point(text, at) || !are_here() {
         return at;
     }
     // SAFETY: the processor has what it takes, as just asked.
@@ -404,8 +403,8 @@ mod tests {
     fn all_but_those_at_the_ends_are_read_where_the_processor_can() {
         let (text, first) = (row(1000), 1 + 2 * (NUMBER.len() + 1));
         let mut elements = Vec::with_capacity(1000);
-        let at = append::<f64>(text.as_bytes(), first, &mut elements, usize::MAX);
-        if isa() > Isa::Avx2 || !has_bit_counts() {
+        let at = append_numbers::<f64>(text.as_bytes(), first, &mut elements, usize::MAX);
+        if !are_here() {
             // tests/json_rows.rs passes without them.
             assert_eq!((at, elements.len()), (first, 0));
             return;
@@ -422,7 +421,7 @@ mod tests {
         for wanted in [0, 1, 15, 16, 17, 40] {
             let first = 1 + 2 * (NUMBER.len() + 1);
             let mut elements = Vec::with_capacity(wanted);
-            let at = append::<f32>(text.as_bytes(), first, &mut elements, wanted);
+            let at = append_numbers::<f32>(text.as_bytes(), first, &mut elements, wanted);
             assert!(elements.len() == wanted || at == first, "{wanted}");
             assert_eq!((at - first) / (NUMBER.len() + 1), elements.len());
         }
