@@ -63,7 +63,7 @@ fn other(random: &mut Random) -> String {
 
 fn text_of(rows: &[Vec<String>], separator: &str) -> String {
     let rows: Vec<String> = rows.iter().map(|row| format!("[{}]", row.join(separator))).collect();
-    format!("[{}]{TAIL}", rows.join(","))
+    format!("[{}]{TAIL}", rows.join(separator))
 }
 
 fn read<T: Number>(text: &str, tokens: usize) -> Result<Vec<T>, Error> {
@@ -94,18 +94,63 @@ fn numbers_are_what_they_are_alone() {
     for round in 0..2000 {
         // From rows without others to rows of little else.
         let per_mille = [0, 0, 5, 100, 500, 950][round % 6];
-        let columns = [COLUMNS, 37, 13, 500][round % 4];
+        let columns = [COLUMNS, 37, 13, 500, 8, 2, 1][round % 7];
         let mut number = || match random.chance(per_mille) {
             true => other(&mut random),
             false => decimal(&mut random),
         };
         let rows: Vec<Vec<String>> =
-            (0..3).map(|_| (0..columns).map(|_| number()).collect()).collect();
+            (0..3 + 200 / columns).map(|_| (0..columns).map(|_| number()).collect()).collect();
         let separator = [",", ", ", ",  "][round % 3];
         check::<f64>(&rows, separator, [2048, 50][round % 2]);
         let is_f32 = |text: &String| text.parse::<f32>().is_ok_and(f32::is_finite);
         if rows.iter().flatten().all(is_f32) {
             check::<f32>(&rows, separator, 2048);
+        }
+    }
+}
+
+#[test]
+fn rows_of_other_lengths_are_refused_where_they_are() {
+    let mut random = Random::new(15);
+    for round in 0..3000 {
+        let columns = 1 + random.below(30) as usize;
+        let count = 2 + 300 / columns;
+        let wrong = 1 + random.below(count as u64 - 1) as usize;
+        let mut rows: Vec<Vec<String>> =
+            (0..count).map(|_| (0..columns).map(|_| decimal(&mut random)).collect()).collect();
+        let length = match random.chance(500) {
+            true => columns + 1 + random.below(3) as usize,
+            false => random.below(columns as u64) as usize,
+        };
+        rows[wrong] = (0..length).map(|_| decimal(&mut random)).collect();
+        let text = text_of(&rows, [",", ", "][round % 2]);
+        let (mut array, mut elements) = (NumberArray::new(2..=2, usize::MAX), Vec::<f64>::new());
+        let mut cursor = Cursor::new(text.as_bytes());
+        let found = loop {
+            if let found @ (Ok(true) | Err(_)) = array.advance(&mut cursor, &mut elements, 500) {
+                break found;
+            }
+        };
+        let expected = Error::Ragged { index: wrong, length, first: columns };
+        assert_eq!(found, Err(expected), "{text}");
+        assert_eq!((array.place(), elements.len()), (&[wrong][..], wrong * columns + length));
+    }
+}
+
+#[test]
+fn no_more_rows_are_read_than_there_may_be() {
+    let mut random = Random::new(16);
+    for columns in [1, 3, 20] {
+        let rows: Vec<Vec<String>> =
+            (0..200).map(|_| (0..columns).map(|_| decimal(&mut random)).collect()).collect();
+        let text = text_of(&rows, ",");
+        for (length_max, expected) in [(199, Err(Error::TooLong)), (200, Ok(true))] {
+            let mut array = NumberArray::new(2..=2, length_max);
+            let mut elements = Vec::<f64>::new();
+            let mut cursor = Cursor::new(text.as_bytes());
+            let found = array.advance(&mut cursor, &mut elements, usize::MAX);
+            assert_eq!((found, elements.len()), (expected, 200 * columns));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::cursor::{Cursor, is_white_space};
 use super::decimal::Number;
 use super::error::{Error, Kind};
 use super::number::number;
-use super::vectors;
+use super::vectors::{self, Rows};
 
 /// Numbers that are read one by one where many at once were few: so that what this costs is little where
 /// it never succeeds.
@@ -132,19 +132,36 @@ impl NumberArray {
             return Err(self.mismatch(cursor));
         }
         let before = elements.len();
-        // Where the array ends if it is as long as the first of its depth.
-        let left =
-            self.lengths[self.open - 1].map(|first| first - self.counts[self.open - 1].min(first));
-        let end = left.map_or(usize::MAX, |left| before.saturating_add(left));
-        let (ended, is_behind_comma) = run(cursor, elements, tokens, end, &mut self.singles);
+        let mut rows = self.rows();
+        let (ended, is_behind_comma) = run(cursor, elements, tokens, &mut rows, &mut self.singles);
         let count = elements.len() - before;
+        let depth = self.open - 1;
+        self.counts[depth] += count;
         self.next = if is_behind_comma { Next::Value } else { Next::Separator };
-        self.counts[self.open - 1] += count;
+        if rows.ended > 0 {
+            self.counts[depth - 1] += rows.ended;
+            self.counts[depth] -= rows.ended * rows.length;
+            self.next = if self.counts[depth] == 0 { Next::ValueOrEnd } else { Next::Value };
+        }
         ended?;
         if self.counts[self.open - 1] > self.length_max {
             return Err(Error::TooLong);
         }
         Ok(tokens.saturating_sub(count))
+    }
+
+    /// The rows that the next numbers stand in, if it is known how long they are.
+    fn rows(&self) -> Rows {
+        let depth = self.open - 1;
+        let position = self.counts[depth];
+        match self.lengths[depth] {
+            // Only an array within another can have one before it.
+            Some(length) if position < length => {
+                let left = (self.length_max - self.counts[depth - 1]).saturating_mul(length);
+                Rows { length, position, left: left.saturating_sub(position), ended: 0 }
+            }
+            _ => Rows { length: usize::MAX, position, left: usize::MAX, ended: 0 },
+        }
     }
 
     /// An array within the one that is open, or the outermost.
@@ -190,21 +207,39 @@ impl NumberArray {
     }
 }
 
-/// Reads numbers with commas between them, at least one unless that fails and at most so many;
-/// and whether it stopped behind a comma. On an error the cursor stands before what is wrong.
+/// Reads numbers with commas between them, and maybe on into further rows, at least one unless that
+/// fails and at most so many; and whether it stopped behind a comma, or where a row starts. On an error the cursor stands before what is wrong.
 #[inline]
 fn run<T: Number>(
     cursor: &mut Cursor,
     elements: &mut Vec<T>,
     numbers_max: usize,
-    length_expected: usize,
+    rows: &mut Rows,
     singles: &mut usize,
 ) -> (Result<(), Error>, bool) {
     let text = cursor.text();
     let mut at = cursor.position();
     let mut ended = (Ok(()), true);
     let mut left = numbers_max;
+    let mut left_singles = *singles;
+    // Elements that the place within the rows accounts for.
+    let mut noted = elements.len();
     while left > 0 {
+        if left_singles > 0 {
+            left_singles -= 1;
+        } else if rows.length != usize::MAX || !text[..at].ends_with(b"[") {
+            rows.pass_within(elements.len() - noted);
+            let before = elements.len();
+            at = vectors::append_numbers(text, at, elements, left, rows);
+            noted = elements.len();
+            let count = noted - before;
+            left -= count;
+            // What they stopped at is none for them.
+            left_singles = if count < vectors::APPENDED_MIN { SINGLES } else { 1 };
+            if rows.ended > 0 || left == 0 || !starts_number(text, at) {
+                break;
+            }
+        }
         left -= 1;
         match number::<T>(text, at) {
             Ok((element, _)) if !element.is_finite() => {
@@ -229,21 +264,19 @@ fn run<T: Number>(
         while text.get(at) == Some(&b' ') {
             at += 1;
         }
-        if let Some(still) = singles.checked_sub(1) {
-            *singles = still;
-        } else if length_expected.saturating_sub(elements.len()) >= vectors::APPENDED_MIN {
-            let before = elements.len();
-            at = vectors::append_numbers(text, at, elements, left);
-            let count = elements.len() - before;
-            left -= count;
-            *singles = if count < vectors::APPENDED_MIN { SINGLES } else { 0 };
-        }
-        // Two ranges, so that there is no branch on the sign, which no processor foresees.
-        let next = text.get(at);
-        if !matches!(next, Some(b'-'..=b'9')) || matches!(next, Some(b'.' | b'/')) {
+        if !starts_number(text, at) {
             break;
         }
     }
+    *singles = left_singles;
     *cursor = Cursor::from(text, at);
     ended
+}
+
+/// Whether a minus or a digit stands at a place: two ranges, so that there is no branch on the sign, which
+/// no processor foresees.
+#[inline(always)]
+fn starts_number(text: &[u8], at: usize) -> bool {
+    let byte = text.get(at);
+    matches!(byte, Some(b'-'..=b'9')) && !matches!(byte, Some(b'.' | b'/'))
 }

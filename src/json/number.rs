@@ -25,8 +25,9 @@ pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error>
     }
 }
 
-/// The number that starts at a place, and where it ends, if it has no exponent, its point within
-/// eight digits, no more digits than a `u64` holds, and something behind it.
+/// The number that starts at a place, and where it ends, if it has its point or its end within eight
+/// digits, no more digits than a `u64` holds, no exponent unless there are many digits, and something
+/// behind it.
 #[inline(always)]
 fn common<T: Number>(text: &[u8], start: usize) -> Option<(T, usize)> {
     // Both words are read before the sign is known, and one is taken by a mask made of the bit that
@@ -45,13 +46,29 @@ fn common<T: Number>(text: &[u8], start: usize) -> Option<(T, usize)> {
         at = many_digits(text, at, &mut significand);
         let digit_count = at - whole_start - 1;
         let is_point_last = at == open_end && begins.whole_digits == 7;
-        if is_point_last || digit_count > DIGITS_MAX || byte(text, at) | 0x20 == b'e' {
+        if is_point_last || digit_count > DIGITS_MAX {
             return None;
         }
     }
     let exponent = (whole_start + begins.whole_digits + point) as i64 - at as i64;
+    if begins.is_open && byte(text, at) | 0x20 == b'e' {
+        let (number, at) = scaled::<T>(text, at, significand, exponent)?;
+        return Some((number.negated_if(is_negative), at));
+    }
     let number: T = decimal::round(significand, exponent)?;
     Some((number.negated_if(is_negative), at))
+}
+
+/// A number with an exponent, the letter of which is at a place, and where it ends, if both are in order.
+#[inline(never)]
+fn scaled<T: Number>(
+    text: &[u8],
+    at: usize,
+    significand: u64,
+    exponent: i64,
+) -> Option<(T, usize)> {
+    let (written, at) = written_exponent(text, at + 1).ok()?;
+    Some((decimal::round(significand, exponent + written)?, at))
 }
 
 /// Reads any number there is.

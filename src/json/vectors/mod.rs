@@ -4,7 +4,7 @@ mod print;
 mod read;
 
 pub use print::{GROUP, append_text};
-pub use read::{APPENDED_MIN, append_numbers};
+pub use read::{APPENDED_MIN, Rows, append_numbers};
 
 use crate::gemm::{Isa, has_bit_counts, isa};
 

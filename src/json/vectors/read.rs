@@ -29,6 +29,7 @@
 
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
+use core::array;
 
 use super::are_here;
 use crate::json::decimal::Number;
@@ -62,12 +63,49 @@ struct Batch {
     fractions: [u32; BATCH],
 }
 
-/// What stands between two numbers.
+/// Rows of one length that numbers stand in.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// Of each; more than there can be where it is not known, or for an array that has no rows.
+    pub length: usize,
+    /// Of the next number in its row.
+    pub position: usize,
+    /// Numbers that may follow.
+    pub left: usize,
+    /// Rows that have ended.
+    pub ended: usize,
+}
+
+impl Rows {
+    /// Notes numbers of one row that were read otherwise; the row may go on too long.
+    pub fn pass_within(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count);
+        self.position += count;
+    }
+
+    /// Notes numbers that another or another row stands behind.
+    fn pass(&mut self, count: usize) {
+        self.left -= count;
+        self.position += count;
+        while self.position >= self.length {
+            self.position -= self.length;
+            self.ended += 1;
+        }
+    }
+}
+
+/// What stands between two numbers of a row, and between two rows.
+#[derive(Clone, Copy)]
+struct Separators {
+    within: Separator,
+    between: Separator,
+}
+
 #[derive(Clone, Copy)]
 struct Separator {
     bytes: usize,
-    text: u16,
-    mask: u16,
+    text: u32,
+    mask: u32,
 }
 
 /// As many bytes without a bit as with all, so that a load from within is a mask.
@@ -103,8 +141,9 @@ static POWERS: [Power; 32] = {
     powers
 };
 
-/// Appends numbers of an array from a place on, as long as a comma stands behind each and no more than
-/// so many; the place behind the last comma. The place is where a number starts, behind another.
+/// Appends numbers of an array from a place on, as long as another or a row of them follows and no more
+/// than so many; the place where what follows starts. The place is where a number starts, behind another or
+/// another row.
 ///
 /// It appends none where the first has no point, near either end of the text, and where the processor
 /// lacks the instructions.
@@ -114,15 +153,19 @@ pub fn append_numbers<T: Number>(
     at: usize,
     elements: &mut Vec<T>,
     numbers_max: usize,
+    rows: &mut Rows,
 ) -> usize {
-    if window(text, at).is_none() || !has_point(text, at) || !are_here() {
+    let is_too_long = rows.position >= rows.length;
+    if is_too_long || window(text, at).is_none() || !has_point(text, at) || !are_here() {
         return at;
     }
+    let more = rows.left.saturating_sub(numbers_max);
+    rows.left -= more;
     // SAFETY: the processor has what it takes, as just asked.
     #[allow(unsafe_code)]
-    unsafe {
-        append_spans(text, at, elements, numbers_max)
-    }
+    let at = unsafe { append_spans(text, at, elements, rows) };
+    rows.left += more;
+    at
 }
 
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
@@ -130,44 +173,41 @@ fn append_spans<T: Number>(
     text: &[u8],
     mut at: usize,
     elements: &mut Vec<T>,
-    numbers_max: usize,
+    rows: &mut Rows,
 ) -> usize {
-    let separator = Separator::before(text, at);
+    let separators = Separators::before(text, at);
     let mut batch = Batch { eights: [[0; 8]; BATCH], fractions: [0; BATCH] };
     let mut marks = [0; SPAN + OCTET];
-    let mut left = numbers_max;
     while let Some(window) = window(text, at) {
         let mark_count = mark(window, &mut marks);
         let mut marks = &marks[..mark_count];
         let start = at;
-        while left > 0 && marks.len() > 1 {
-            let batch_start = at;
-            let limit = left.min(BATCH);
+        while rows.left > 0 && marks.len() > 1 {
+            let (batch_start, batch_rows) = (at, *rows);
             let mut offset = at - start;
-            let count = read_digits(window, &mut offset, marks, separator, limit, &mut batch);
+            let count = read_digits(window, &mut offset, marks, separators, rows, &mut batch);
             at = start + offset;
             if !append_quotients(&batch, count, elements) {
-                append_each(text, batch_start, separator, count, elements);
+                *rows = batch_rows;
+                append_each(text, batch_start, separators, rows, count, elements);
             }
-            left -= count;
             marks = &marks[2 * count..];
-            if count == limit || marks.len() < 2 {
+            if count == BATCH || rows.left == 0 || marks.len() < 2 {
                 continue;
             }
             // One of another kind: without a point, with an exponent, of very many digits, or none.
             if count < RUN_MIN {
                 return at;
             }
-            let behind = append_each(text, at, separator, 1, elements);
+            let behind = append_each(text, at, separators, rows, 1, elements);
             if behind == at {
                 return at;
             }
-            left -= 1;
             at = behind;
             let passed = marks.iter().take_while(|mark| start + usize::from(**mark) < at);
             marks = &marks[passed.count()..];
         }
-        if left == 0 || at == start {
+        if rows.left == 0 || at == start {
             break;
         }
     }
@@ -180,19 +220,37 @@ fn window(text: &[u8], at: usize) -> Option<&Window> {
     text.get(at.checked_sub(AROUND)?..)?.first_chunk()
 }
 
-impl Separator {
+impl Separators {
     /// What stands before a place is expected between all numbers that follow.
     fn before(text: &[u8], at: usize) -> Self {
-        match text[..at].last() {
-            Some(b' ') => Self { bytes: 2, text: u16::from_le_bytes(*b", "), mask: 0xffff },
-            _ => Self { bytes: 1, text: u16::from(b','), mask: 0xff },
+        match &text[..at] {
+            [.., b' '] | [.., b' ', b'['] => {
+                Self { within: Separator::new(b", "), between: Separator::new(b"], [") }
+            }
+            _ => Self { within: Separator::new(b","), between: Separator::new(b"],[") },
         }
+    }
+
+    /// What is expected behind the next number.
+    #[inline(always)]
+    fn next(self, rows: &Rows) -> Separator {
+        if rows.position + 1 == rows.length { self.between } else { self.within }
+    }
+}
+
+impl Separator {
+    fn new(text: &[u8]) -> Self {
+        let word = |bytes: &mut dyn Iterator<Item = u8>| {
+            u32::from_le_bytes(array::from_fn(|_| bytes.next().unwrap_or(0)))
+        };
+        let mask = word(&mut text.iter().map(|_| 0xff));
+        Self { bytes: text.len(), text: word(&mut text.iter().copied()), mask }
     }
 
     #[inline(always)]
     fn is_at(self, text: &[u8], at: usize) -> bool {
         let Some(found) = text.get(at..).and_then(|text| text.first_chunk()) else { return false };
-        u16::from_le_bytes(*found) & self.mask == self.text
+        u32::from_le_bytes(*found) & self.mask == self.text
     }
 }
 
@@ -203,14 +261,17 @@ impl Separator {
 fn append_each<T: Number>(
     text: &[u8],
     mut at: usize,
-    separator: Separator,
+    separators: Separators,
+    rows: &mut Rows,
     count: usize,
     elements: &mut Vec<T>,
 ) -> usize {
     for _ in 0..count {
+        let separator = separators.next(rows);
         match number::<T>(text, at) {
             Ok((number, end)) if number.is_finite() && separator.is_at(text, end) => {
                 elements.push(number);
+                rows.pass(1);
                 at = end + separator.bytes;
             }
             _ => break,
@@ -236,7 +297,8 @@ fn mark(window: &Window, marks: &mut Marks) -> usize {
         let mut bits = lower | upper << 32;
         let count_before = count;
         count += bits.count_ones() as usize;
-        // All entries of an octet are written, those behind the last mark with whatever comes, so that only the number of octets is branched on.
+        // All entries of an octet are written, those behind the last mark with whatever comes, so that
+        // only the number of octets is branched on.
         for octet in (count_before..count).step_by(OCTET) {
             let Some(entries) = marks[octet..].first_chunk_mut::<OCTET>() else { break };
             for entry in entries {
@@ -249,62 +311,95 @@ fn mark(window: &Window, marks: &mut Marks) -> usize {
 }
 
 /// Puts numbers of digits with a point, and a separator behind, from an offset in the span on into a
-/// batch, up to a limit or before the first that is not such; how many. It goes by the marks from the
-/// offset on, and moves that behind the last separator.
+/// batch, as long as there is room and they are such; how many. It goes by the marks from the offset
+/// on, and moves that behind the last separator.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
 fn read_digits(
     window: &Window,
     offset: &mut usize,
     marks: &[u8],
-    separator: Separator,
-    limit: usize,
+    separators: Separators,
+    rows: &mut Rows,
     batch: &mut Batch,
 ) -> usize {
+    let marks = marks.as_chunks::<2>().0;
+    let limit = BATCH.min(rows.left).min(marks.len());
     let mut start = AROUND + *offset;
+    let mut row_left = rows.length - rows.position;
     let mut count = 0;
-    let places = batch.eights.iter_mut().zip(&mut batch.fractions);
-    let marks = marks.as_chunks::<2>().0.iter().take(limit);
-    for ([point, end], (eights, fraction_digits)) in marks.zip(places) {
-        let [point, end] = [point, end].map(|mark| AROUND + usize::from(*mark));
-        let is_negative = usize::from(window[start] == b'-');
-        let first = start + is_negative;
-        let whole_count = point.wrapping_sub(first);
-        let fraction_count = end - point - 1;
-        let length = end - first;
-        // The first byte is a digit where the point is right behind it; else, one of 1 to 9.
-        let is_other = (window[point] != b'.')
-            | ((window[first] <= b'0') & (whole_count != 1))
-            | (fraction_count == 0)
-            | (length > LENGTH_MAX)
-            | !separator.is_at(window, end);
-        if is_other {
-            break;
+    'batch: while count < limit {
+        // All but the last of a row, which has something else behind it.
+        let end = limit.min(count + row_left.min(BATCH + 1) - 1);
+        let places = batch.eights[count..end].iter_mut().zip(&mut batch.fractions[count..end]);
+        for ((eights, fraction), [point, comma]) in places.zip(&marks[count..end]) {
+            let (point, end) = (AROUND + usize::from(*point), AROUND + usize::from(*comma));
+            let within = separators.within;
+            let Some(digits) = digits(window, start, point, end, within) else { break 'batch };
+            (*eights, *fraction) = digits;
+            start = end + within.bytes;
+            row_left -= 1;
+            count += 1;
         }
-        // What ends where the fraction does, and what ends one byte before: behind the point of the
-        // one and before the point of the other, digits are where they are to be.
-        let (behind, before) = (load(window, end - 32), load(window, end - 33));
-        let is_behind = load(&RAMP.0, fraction_count % 32);
-        let is_digit = load(&RAMP.0, (length - 1) % 32);
-        let bytes = _mm256_blendv_epi8(before, behind, is_behind);
-        let values = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
-        let digits = _mm256_and_si256(values, is_digit);
-        let others = _mm256_subs_epu8(digits, _mm256_set1_epi8(9));
-        if _mm256_testz_si256(others, others) == 0 {
-            break;
+        if row_left == 1 && count < limit {
+            let [point, comma] = marks[count].map(|mark| AROUND + usize::from(mark));
+            // Behind the bracket.
+            let (end, between) = (comma - 1, separators.between);
+            let Some(digits) = digits(window, start, point, end, between) else { break };
+            (batch.eights[count], batch.fractions[count]) = digits;
+            start = end + between.bytes;
+            row_left = rows.length;
+            count += 1;
         }
-        let pairs = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x01_0a));
-        let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x0001_0064));
-        let fours = _mm256_packus_epi32(fours, fours);
-        let integers = _mm256_madd_epi16(fours, _mm256_set1_epi32(0x0001_2710));
-        let sign = _mm256_zextsi128_si256(_mm_cvtsi32_si128((is_negative as i32) << 31));
-        *eights = bytemuck::cast(_mm256_or_si256(integers, sign));
-        *fraction_digits = fraction_count as u32;
-        start = end + separator.bytes;
-        count += 1;
     }
+    rows.pass(count);
     *offset = start - AROUND;
     count
+}
+
+/// The integers of a number's digits, and how many of these are behind the point, which is given and where
+/// the number ends; none if it is not such a number, or has no separator behind it.
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+#[inline]
+fn digits(
+    window: &Window,
+    start: usize,
+    point: usize,
+    end: usize,
+    separator: Separator,
+) -> Option<([u32; 8], u32)> {
+    let is_negative = usize::from(window[start] == b'-');
+    let first = start + is_negative;
+    let whole_count = point.wrapping_sub(first);
+    let fraction_count = end.wrapping_sub(point + 1);
+    let length = end.wrapping_sub(first);
+    // The first byte is a digit where the point is right behind it; else, one of 1 to 9.
+    let is_other = (window[point] != b'.')
+        | ((window[first] <= b'0') & (whole_count != 1))
+        | (fraction_count == 0)
+        | (length > LENGTH_MAX)
+        | !separator.is_at(window, end);
+    if is_other {
+        return None;
+    }
+    // What ends where the fraction does, and what ends one byte before: behind the point of the one and
+    // before the point of the other, digits are where they are to be.
+    let (behind, before) = (load(window, end - 32), load(window, end - 33));
+    let is_behind = load(&RAMP.0, fraction_count % 32);
+    let is_digit = load(&RAMP.0, (length - 1) % 32);
+    let bytes = _mm256_blendv_epi8(before, behind, is_behind);
+    let values = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
+    let digits = _mm256_and_si256(values, is_digit);
+    let others = _mm256_subs_epu8(digits, _mm256_set1_epi8(9));
+    if _mm256_testz_si256(others, others) == 0 {
+        return None;
+    }
+    let pairs = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x01_0a));
+    let fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x0001_0064));
+    let fours = _mm256_packus_epi32(fours, fours);
+    let integers = _mm256_madd_epi16(fours, _mm256_set1_epi32(0x0001_2710));
+    let sign = _mm256_zextsi128_si256(_mm_cvtsi32_si128((is_negative as i32) << 31));
+    Some((bytemuck::cast(_mm256_or_si256(integers, sign)), fraction_count as u32))
 }
 
 /// Appends the first numbers of a batch, unless one of them would have to be rounded twice.
@@ -388,6 +483,10 @@ mod tests {
 
     const NUMBER: &str = "-0.12345678901234567";
 
+    fn flat() -> Rows {
+        Rows { length: usize::MAX, position: 2, left: usize::MAX, ended: 0 }
+    }
+
     /// So many numbers, behind which there is enough for all of them to be within a window.
     fn row(count: usize) -> String {
         let mut row = String::from("[");
@@ -403,7 +502,8 @@ mod tests {
     fn all_but_those_at_the_ends_are_read_where_the_processor_can() {
         let (text, first) = (row(1000), 1 + 2 * (NUMBER.len() + 1));
         let mut elements = Vec::with_capacity(1000);
-        let at = append_numbers::<f64>(text.as_bytes(), first, &mut elements, usize::MAX);
+        let at =
+            append_numbers::<f64>(text.as_bytes(), first, &mut elements, usize::MAX, &mut flat());
         if !are_here() {
             // tests/json_rows.rs passes without them.
             assert_eq!((at, elements.len()), (first, 0));
@@ -421,7 +521,8 @@ mod tests {
         for wanted in [0, 1, 15, 16, 17, 40] {
             let first = 1 + 2 * (NUMBER.len() + 1);
             let mut elements = Vec::with_capacity(wanted);
-            let at = append_numbers::<f32>(text.as_bytes(), first, &mut elements, wanted);
+            let at =
+                append_numbers::<f32>(text.as_bytes(), first, &mut elements, wanted, &mut flat());
             assert!(elements.len() == wanted || at == first, "{wanted}");
             assert_eq!((at - first) / (NUMBER.len() + 1), elements.len());
         }
