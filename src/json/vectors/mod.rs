@@ -1,10 +1,13 @@
 //! Numbers read and printed many at once, where the processor has AVX2.
 
 mod print;
+mod quotients;
 mod read;
+mod rows;
 
 pub use print::{GROUP, append_text};
-pub use read::{APPENDED_MIN, Rows, append_numbers};
+pub use read::{APPENDED_MIN, append_numbers};
+pub use rows::Rows;
 
 use crate::gemm::{Isa, has_bit_counts, isa};
 

@@ -4,34 +4,14 @@
 //! digits there are, which no processor foresees. Here three passes go over a few hundred bytes, and
 //! none of them does either: where the points and commas are; the digits of each number, moved to one
 //! place of a vector and joined to integers of eight digits; and, for four numbers at a time, the
-//! quotients by powers of ten.
-//!
-//! A number is S / P, where S is the integer of its digits, below 10^19, and P is 10^f for the f digits
-//! behind the point, at most 18. With operations of `f64`
-//!
-//! ```text
-//! high + low = S             exact: sums of two terms, the larger first (Dekker, 1971)
-//! q = high (1 / P)           within two units in its last place
-//! r = high - q P             exact, in one fused operation: a multiple of 2^f by less than 2^44
-//! c = (r + low) (1 / P)      at most four units of q, and within 2^-51 of itself
-//! sum = q + c
-//! ```
-//!
-//! so that `sum` is rounded from what is within 2^-49 units of S / P. That makes it the nearest number.
-//! For what S / P is away from the middle of two, if it is not the middle, is at least 1 / (2 5^f) units,
-//! or 2^-43: a multiple of 2^f, or of a lower power where units are larger, by P and by the power of two
-//! that the middle is a fraction of. And if it is the middle, it is an odd number of 54 bits or more by
-//! 2^f at most, so that 5^f is below 10^19 / 2^53 and f at most 4; for these powers c is exact where it is
-//! a few halves of a unit, and the sum goes to even as it should.
-//!
-//! The nearest `f64` rounded to `f32` is right unless that is the middle of two: then the numbers of the
-//! batch are read one by one.
+//! [`quotients`] by powers of ten.
 
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
-use core::array;
 
 use super::are_here;
+use super::quotients::{DIGITS_MAX, quotients};
+use super::rows::{Rows, Separator, Separators};
 use crate::json::decimal::Number;
 use crate::json::digits::has_point;
 use crate::json::number::number;
@@ -42,8 +22,8 @@ const BATCH: usize = 16;
 const SPAN: usize = 256;
 /// Bytes in front of a span that are loaded with a number at its start, and behind it at its end.
 const AROUND: usize = 33;
-/// Digits of a number, and its point: an integer below 10^19 fits a `u64` and is exact in two `f64`.
-const LENGTH_MAX: usize = 20;
+/// Bytes of a number behind its sign: its digits, and its point.
+const LENGTH_MAX: usize = DIGITS_MAX + 1;
 /// Fewer numbers than this at once cost more than one by one, and so do shorter runs between others.
 pub const APPENDED_MIN: usize = 12;
 const RUN_MIN: usize = 4;
@@ -63,51 +43,6 @@ struct Batch {
     fractions: [u32; BATCH],
 }
 
-/// Rows of one length that numbers stand in.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    /// Of each; more than there can be where it is not known, or for an array that has no rows.
-    pub length: usize,
-    /// Of the next number in its row.
-    pub position: usize,
-    /// Numbers that may follow.
-    pub left: usize,
-    /// Rows that have ended.
-    pub ended: usize,
-}
-
-impl Rows {
-    /// Notes numbers of one row that were read otherwise; the row may go on too long.
-    pub fn pass_within(&mut self, count: usize) {
-        self.left = self.left.saturating_sub(count);
-        self.position += count;
-    }
-
-    /// Notes numbers that another or another row stands behind.
-    fn pass(&mut self, count: usize) {
-        self.left -= count;
-        self.position += count;
-        while self.position >= self.length {
-            self.position -= self.length;
-            self.ended += 1;
-        }
-    }
-}
-
-/// What stands between two numbers of a row, and between two rows.
-#[derive(Clone, Copy)]
-struct Separators {
-    within: Separator,
-    between: Separator,
-}
-
-#[derive(Clone, Copy)]
-struct Separator {
-    bytes: usize,
-    text: u32,
-    mask: u32,
-}
-
 /// As many bytes without a bit as with all, so that a load from within is a mask.
 #[repr(align(64))]
 struct Ramp([u8; 64]);
@@ -122,24 +57,6 @@ static RAMP: Ramp = Ramp({
     }
     ramp
 });
-
-/// A power of ten, exact, and one by it.
-#[derive(Clone, Copy)]
-#[repr(align(16))]
-struct Power([f64; 2]);
-
-/// By their exponents; those above the largest that is in use are there for the index to need no check.
-static POWERS: [Power; 32] = {
-    let mut powers = [Power([1.0; 2]); 32];
-    let mut power = 1_u64;
-    let mut at = 0;
-    while at < LENGTH_MAX {
-        powers[at] = Power([power as f64, 1.0 / power as f64]);
-        power = power.wrapping_mul(10);
-        at += 1;
-    }
-    powers
-};
 
 /// Appends numbers of an array from a place on, as long as another or a row of them follows and no more
 /// than so many; the place where what follows starts. The place is where a number starts, behind another or
@@ -218,40 +135,6 @@ fn append_spans<T: Number>(
 #[inline(always)]
 fn window(text: &[u8], at: usize) -> Option<&Window> {
     text.get(at.checked_sub(AROUND)?..)?.first_chunk()
-}
-
-impl Separators {
-    /// What stands before a place is expected between all numbers that follow.
-    fn before(text: &[u8], at: usize) -> Self {
-        match &text[..at] {
-            [.., b' '] | [.., b' ', b'['] => {
-                Self { within: Separator::new(b", "), between: Separator::new(b"], [") }
-            }
-            _ => Self { within: Separator::new(b","), between: Separator::new(b"],[") },
-        }
-    }
-
-    /// What is expected behind the next number.
-    #[inline(always)]
-    fn next(self, rows: &Rows) -> Separator {
-        if rows.position + 1 == rows.length { self.between } else { self.within }
-    }
-}
-
-impl Separator {
-    fn new(text: &[u8]) -> Self {
-        let word = |bytes: &mut dyn Iterator<Item = u8>| {
-            u32::from_le_bytes(array::from_fn(|_| bytes.next().unwrap_or(0)))
-        };
-        let mask = word(&mut text.iter().map(|_| 0xff));
-        Self { bytes: text.len(), text: word(&mut text.iter().copied()), mask }
-    }
-
-    #[inline(always)]
-    fn is_at(self, text: &[u8], at: usize) -> bool {
-        let Some(found) = text.get(at..).and_then(|text| text.first_chunk()) else { return false };
-        u32::from_le_bytes(*found) & self.mask == self.text
-    }
 }
 
 /// Appends so many numbers, or those before the first that is none or has no separator behind it, one
@@ -426,47 +309,6 @@ fn append_quotients<T: Number>(batch: &Batch, count: usize, elements: &mut Vec<T
     true
 }
 
-/// Four numbers.
-#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
-#[inline]
-fn quotients(eights: &[[u32; 8]; 4], fractions: &[u32; 4]) -> __m256d {
-    // Transposed: signs and the middle digits of all four, and the upper and lower digits.
-    let [first, second, third, fourth] = eights.map(bytemuck::cast::<_, __m256>);
-    let two = _mm256_shuffle_ps::<0b01_00_01_00>(first, second);
-    let others = _mm256_shuffle_ps::<0b01_00_01_00>(third, fourth);
-    let even = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(two, others));
-    let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(two, others));
-    let upper = _mm256_cvtepi32_pd(_mm256_castsi256_si128(odd));
-    let middle = _mm256_cvtepi32_pd(_mm256_extracti128_si256::<1>(even));
-    let lower = _mm256_cvtepi32_pd(_mm256_extracti128_si256::<1>(odd));
-    let signs = _mm256_slli_epi64::<32>(_mm256_cvtepu32_epi64(_mm256_castsi256_si128(even)));
-
-    let powers = fractions.map(|fraction| bytemuck::cast(POWERS[fraction as usize % 32].0));
-    let [first, second, third, fourth] = powers.map(|power| _mm256_castpd128_pd256(power));
-    let low = |pair: __m256d| _mm256_castpd256_pd128(pair);
-    let (two, others) = (
-        _mm256_insertf128_pd::<1>(first, low(third)),
-        _mm256_insertf128_pd::<1>(second, low(fourth)),
-    );
-    let power = _mm256_unpacklo_pd(two, others);
-    let inverse = _mm256_unpackhi_pd(two, others);
-
-    // Both products and the first rest are exact.
-    let upper = _mm256_mul_pd(upper, _mm256_set1_pd(1e16));
-    let middle = _mm256_mul_pd(middle, _mm256_set1_pd(1e8));
-    let most = _mm256_add_pd(upper, middle);
-    let rest = _mm256_sub_pd(middle, _mm256_sub_pd(most, upper));
-    let rest = _mm256_add_pd(rest, lower);
-    let high = _mm256_add_pd(most, rest);
-    let low = _mm256_sub_pd(rest, _mm256_sub_pd(high, most));
-
-    let quotient = _mm256_mul_pd(high, inverse);
-    let remainder = _mm256_fnmadd_pd(quotient, power, high);
-    let correction = _mm256_mul_pd(_mm256_add_pd(remainder, low), inverse);
-    let sum = _mm256_add_pd(quotient, correction);
-    _mm256_xor_pd(sum, _mm256_castsi256_pd(signs))
-}
-
 /// 32 bytes from a place on.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
@@ -525,19 +367,6 @@ mod tests {
                 append_numbers::<f32>(text.as_bytes(), first, &mut elements, wanted, &mut flat());
             assert!(elements.len() == wanted || at == first, "{wanted}");
             assert_eq!((at - first) / (NUMBER.len() + 1), elements.len());
-        }
-    }
-
-    #[test]
-    fn powers_are_exact_and_so_are_halves_by_those_that_make_middles() {
-        for (exponent, Power([power, inverse])) in POWERS.iter().enumerate().take(LENGTH_MAX) {
-            assert_eq!(*power as u128, 10_u128.pow(exponent as u32));
-            assert_eq!(*inverse, 1.0 / power);
-        }
-        for Power([power, inverse]) in &POWERS[..=4] {
-            for halves in 1..=16 {
-                assert_eq!(f64::from(halves) * power * inverse, f64::from(halves));
-            }
         }
     }
 }
