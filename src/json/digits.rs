@@ -71,14 +71,6 @@ pub fn eight_digits(text: &[u8], at: usize) -> Option<u64> {
     (!is_other).then(|| joined(values))
 }
 
-/// Whether one of the eight bytes from a place on is a point.
-#[inline(always)]
-pub fn has_point(text: &[u8], at: usize) -> bool {
-    // Of the bytes that are zero then, the lowest borrows from its upper bit.
-    let others = word(text, at).unwrap_or(0) ^ (u64::from(b'.') * BYTES);
-    others.wrapping_sub(BYTES) & !others & (0x80 * BYTES) != 0
-}
-
 /// Eight bytes, the first in the lowest, unless the text ends before.
 #[inline(always)]
 pub fn word(text: &[u8], at: usize) -> Option<u64> {

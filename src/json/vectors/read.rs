@@ -13,7 +13,7 @@ use super::are_here;
 use super::quotients::{DIGITS_MAX, quotients};
 use super::rows::{Rows, Separator, Separators};
 use crate::json::decimal::Number;
-use crate::json::digits::has_point;
+use crate::json::digits::word;
 use crate::json::number::number;
 
 /// Numbers that go through the second and the third pass together.
@@ -129,6 +129,15 @@ fn append_spans<T: Number>(
         }
     }
     at
+}
+
+/// Whether one of the eight bytes from a place on is a point.
+#[inline(always)]
+fn has_point(text: &[u8], at: usize) -> bool {
+    const BYTES: u64 = 0x0101_0101_0101_0101;
+    // Of the bytes that are zero then, the lowest borrows from its upper bit.
+    let others = word(text, at).unwrap_or(0) ^ (u64::from(b'.') * BYTES);
+    others.wrapping_sub(BYTES) & !others & (0x80 * BYTES) != 0
 }
 
 /// The span from a place on, and what is around it.
