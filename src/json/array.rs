@@ -8,7 +8,8 @@ use super::cursor::{Cursor, is_white_space};
 use super::decimal::Number;
 use super::error::{Error, Kind};
 use super::number::number;
-use super::vectors::{self, Rows};
+use super::rows::Rows;
+use super::vectors;
 
 /// Numbers that are read one by one where many at once were few: so that what this costs is little where
 /// it never succeeds.

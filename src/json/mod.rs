@@ -6,7 +6,8 @@
 //! [`commas_before_quote`] says beforehand how many numbers there can be. What is short is read at
 //! once by [`read`], into any type that serde knows.
 //!
-//! Numbers are rounded once, from their decimal text to the type that is wanted.
+//! Numbers are rounded once, from their decimal text to the type that is wanted. Where the processor has
+//! AVX2, long rows of them are read and printed many at once, by `vectors`.
 
 mod array;
 mod cursor;
@@ -17,11 +18,12 @@ mod number;
 mod powers;
 mod print;
 mod read;
+mod rows;
 mod skip;
 mod string;
+
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod vectors;
-
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
 #[path = "no_vectors.rs"]
 mod vectors;

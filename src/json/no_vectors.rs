@@ -2,20 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::rows::Rows;
+
 pub const APPENDED_MIN: usize = 1;
 pub const GROUP: usize = 8;
-
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    pub length: usize,
-    pub position: usize,
-    pub left: usize,
-    pub ended: usize,
-}
-
-impl Rows {
-    pub fn pass_within(&mut self, _: usize) {}
-}
 
 pub fn append_numbers<T>(_: &[u8], at: usize, _: &mut Vec<T>, _: usize, _: &mut Rows) -> usize {
     at

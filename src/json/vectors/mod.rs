@@ -3,11 +3,10 @@
 mod print;
 mod quotients;
 mod read;
-mod rows;
+mod separators;
 
 pub use print::{GROUP, append_text};
 pub use read::{APPENDED_MIN, append_numbers};
-pub use rows::Rows;
 
 use crate::gemm::{Isa, has_bit_counts, isa};
 

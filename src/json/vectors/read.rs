@@ -11,10 +11,11 @@ use core::arch::x86_64::*;
 
 use super::are_here;
 use super::quotients::{DIGITS_MAX, quotients};
-use super::rows::{Rows, Separator, Separators};
+use super::separators::{Separator, Separators};
 use crate::json::decimal::Number;
 use crate::json::digits::word;
 use crate::json::number::number;
+use crate::json::rows::Rows;
 
 /// Numbers that go through the second and the third pass together.
 const BATCH: usize = 16;
@@ -41,6 +42,18 @@ struct Batch {
     /// sixth are in use, the last digits in the last; the first has the sign in its upper bit.
     eights: [[u32; 8]; BATCH],
     fractions: [u32; BATCH],
+}
+
+impl Rows {
+    /// Notes numbers that another or another row stands behind.
+    fn pass(&mut self, count: usize) {
+        self.left -= count;
+        self.position += count;
+        while self.position >= self.length {
+            self.position -= self.length;
+            self.ended += 1;
+        }
+    }
 }
 
 /// As many bytes without a bit as with all, so that a load from within is a mask.

@@ -1,37 +1,8 @@
-//! Rows of numbers, and what stands between them.
+//! What stands between numbers.
 
 use core::array;
 
-/// Rows of one length that numbers stand in.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    /// Of each; more than there can be where it is not known, or for an array that has no rows.
-    pub length: usize,
-    /// Of the next number in its row.
-    pub position: usize,
-    /// Numbers that may follow.
-    pub left: usize,
-    /// Rows that have ended.
-    pub ended: usize,
-}
-
-impl Rows {
-    /// Notes numbers of one row that were read otherwise; the row may go on too long.
-    pub fn pass_within(&mut self, count: usize) {
-        self.left = self.left.saturating_sub(count);
-        self.position += count;
-    }
-
-    /// Notes numbers that another or another row stands behind.
-    pub fn pass(&mut self, count: usize) {
-        self.left -= count;
-        self.position += count;
-        while self.position >= self.length {
-            self.position -= self.length;
-            self.ended += 1;
-        }
-    }
-}
+use crate::json::rows::Rows;
 
 /// What stands between two numbers of a row, and between two rows.
 #[derive(Clone, Copy)]
