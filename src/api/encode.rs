@@ -9,7 +9,7 @@ use crate::json::{GROUP, PRINTED_BYTES_MAX, append_text, eight_digits, print_any
 use crate::limits::JSON_NUMBER_BYTES_MAX;
 use crate::problem::{Problem, ProblemKind};
 
-/// Elements written between two chances to pause; about 20 microseconds.
+/// Elements written between two chances to pause; 10 to 20 microseconds.
 const ELEMENTS_PER_SLICE: usize = 1024;
 
 /// Room kept behind the matrix for the bill, so that adding it moves nothing.
