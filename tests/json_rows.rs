@@ -1,5 +1,5 @@
-//! Long rows of numbers, which are read many at once: every number must be what the standard library
-//! makes of it, and every row taken or refused as its end is, which is read one by one.
+//! Long rows of numbers, which are read many at once: every number must be what the standard
+//! library makes of it, and every row taken or refused as its end is, which is read one by one.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;

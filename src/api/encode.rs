@@ -176,8 +176,9 @@ fn append_groups<T: Element>(groups: &[[T; GROUP]], text: &mut Vec<u8>) {
     groups[appended_count..].iter().for_each(|group| append_f64(group, text));
 }
 
-/// Appends the elements of a group or less, a comma behind each. They are printed before the first of
-/// them is copied: a copy right behind would wait for the stores of the printing, which are of other sizes.
+/// Appends the elements of a group or less, a comma behind each. They are printed before the first
+/// of them is copied: a copy right behind would wait for the stores of the printing, which are of
+/// other sizes.
 #[inline(never)]
 fn append_f64(elements: &[f64], text: &mut Vec<u8>) {
     let mut printed = [0; GROUP * (PRINTED_BYTES_MAX + 1)];

@@ -11,8 +11,8 @@ use super::number::number;
 use super::rows::Rows;
 use super::vectors;
 
-/// Numbers that are read one by one where many at once were few: so that what this costs is little where
-/// it never succeeds.
+/// Numbers that are read one by one where many at once were few: so that what this costs is little
+/// where it never succeeds.
 const SINGLES: usize = 64;
 
 /// Arrays of numbers within each other.
@@ -133,7 +133,7 @@ impl NumberArray {
             return Err(self.mismatch(cursor));
         }
         let before = elements.len();
-        let mut rows = self.rows();
+        let mut rows = self.rows(tokens);
         let (ended, is_behind_comma) = run(cursor, elements, tokens, &mut rows, &mut self.singles);
         let count = elements.len() - before;
         let depth = self.open - 1;
@@ -151,17 +151,18 @@ impl NumberArray {
         Ok(tokens.saturating_sub(count))
     }
 
-    /// The rows that the next numbers stand in, if it is known how long they are.
-    fn rows(&self) -> Rows {
+    /// The rows that up to so many next numbers stand in, if it is known how long they are.
+    fn rows(&self, numbers_max: usize) -> Rows {
         let depth = self.open - 1;
         let position = self.counts[depth];
         match self.lengths[depth] {
             // Only an array within another can have one before it.
             Some(length) if position < length => {
                 let left = (self.length_max - self.counts[depth - 1]).saturating_mul(length);
-                Rows { length, position, left: left.saturating_sub(position), ended: 0 }
+                let left = left.saturating_sub(position).min(numbers_max);
+                Rows { length, position, left, ended: 0 }
             }
-            _ => Rows { length: usize::MAX, position, left: usize::MAX, ended: 0 },
+            _ => Rows { length: usize::MAX, position, left: numbers_max, ended: 0 },
         }
     }
 
@@ -209,7 +210,8 @@ impl NumberArray {
 }
 
 /// Reads numbers with commas between them, and maybe on into further rows, at least one unless that
-/// fails and at most so many; and whether it stopped behind a comma, or where a row starts. On an error the cursor stands before what is wrong.
+/// fails and at most so many; and whether it stopped behind a comma, or where a row starts. On an
+/// error the cursor stands before what is wrong.
 #[inline]
 fn run<T: Number>(
     cursor: &mut Cursor,
@@ -231,7 +233,7 @@ fn run<T: Number>(
         } else if rows.length != usize::MAX || !text[..at].ends_with(b"[") {
             rows.pass_within(elements.len() - noted);
             let before = elements.len();
-            at = vectors::append_numbers(text, at, elements, left, rows);
+            at = vectors::append_numbers(text, at, elements, rows);
             noted = elements.len();
             let count = noted - before;
             left -= count;
@@ -274,8 +276,8 @@ fn run<T: Number>(
     ended
 }
 
-/// Whether a minus or a digit stands at a place: two ranges, so that there is no branch on the sign, which
-/// no processor foresees.
+/// Whether a minus or a digit stands at a place: two ranges, so that there is no branch on the
+/// sign, which no processor foresees.
 #[inline(always)]
 fn starts_number(text: &[u8], at: usize) -> bool {
     let byte = text.get(at);

@@ -6,8 +6,8 @@
 //! [`commas_before_quote`] says beforehand how many numbers there can be. What is short is read at
 //! once by [`read`], into any type that serde knows.
 //!
-//! Numbers are rounded once, from their decimal text to the type that is wanted. Where the processor has
-//! AVX2, long rows of them are read and printed many at once, by `vectors`.
+//! Numbers are rounded once, from their decimal text to the type that is wanted. Where the
+//! processor has AVX2, long rows of them are read and printed many at once, by `vectors`.
 
 mod array;
 mod cursor;

@@ -1,4 +1,5 @@
-//! What stands for [`vectors`](super::vectors) where there are none: nothing is read or printed at once.
+//! What stands for [`vectors`](super::vectors) where there are none: nothing is read or printed at
+//! once.
 
 use alloc::vec::Vec;
 
@@ -7,7 +8,7 @@ use super::rows::Rows;
 pub const APPENDED_MIN: usize = 1;
 pub const GROUP: usize = 8;
 
-pub fn append_numbers<T>(_: &[u8], at: usize, _: &mut Vec<T>, _: usize, _: &mut Rows) -> usize {
+pub fn append_numbers<T>(_: &[u8], at: usize, _: &mut Vec<T>, _: &mut Rows) -> usize {
     at
 }
 

@@ -25,9 +25,9 @@ pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error>
     }
 }
 
-/// The number that starts at a place, and where it ends, if it has its point or its end within eight
-/// digits, no more digits than a `u64` holds, no exponent unless there are many digits, and something
-/// behind it.
+/// The number that starts at a place, and where it ends, if it has its point or its end within
+/// eight digits, no more digits than a `u64` holds, no exponent unless there are many digits, and
+/// something behind it.
 #[inline(always)]
 fn common<T: Number>(text: &[u8], start: usize) -> Option<(T, usize)> {
     // Both words are read before the sign is known, and one is taken by a mask made of the bit that
@@ -59,7 +59,8 @@ fn common<T: Number>(text: &[u8], start: usize) -> Option<(T, usize)> {
     Some((number.negated_if(is_negative), at))
 }
 
-/// A number with an exponent, the letter of which is at a place, and where it ends, if both are in order.
+/// A number with an exponent, the letter of which is at a place, and where it ends, if both are in
+/// order.
 #[inline(never)]
 fn scaled<T: Number>(
     text: &[u8],

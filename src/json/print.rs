@@ -12,11 +12,14 @@ pub const PRINTED_BYTES_MAX: usize = 32;
 
 /// The exponents of ten of numbers that are printed here. What is smaller has an exponent in its text;
 /// of what is larger, more than a word is in front of the point.
-const EXPONENTS: core::ops::RangeInclusive<i32> = -5..=6;
+pub const EXPONENTS: core::ops::RangeInclusive<i32> = -5..=6;
 
-const MANTISSA_BITS: u32 = 52;
+pub const MANTISSA_BITS: u32 = 52;
 /// The exponent of two of the last bit of a number whose exponent is stored as zero, negated.
-const EXPONENT_BIAS: i32 = 1075;
+pub const EXPONENT_BIAS: i32 = 1075;
+/// The logarithm of two to the base of ten, by 2^20: near enough for every exponent to be rounded
+/// down as it should be.
+pub const LOG10_OF_2: i32 = 315_653;
 
 /// Bits between the upper word of a scaled number and its whole part.
 const EXTRA_BITS: i32 = 6;
@@ -44,8 +47,10 @@ pub fn print_any(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
     print_plain(number, out).unwrap_or_else(|| print_rare(number, out))
 }
 
+/// Prints a number that is not for [`print_plain`].
 #[cold]
-fn print_rare(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
+#[inline(never)]
+pub fn print_rare(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
     let mut text = zmij::Buffer::new();
     let text = text.format_finite(number).as_bytes();
     out[..text.len()].copy_from_slice(text);
@@ -106,6 +111,12 @@ fn put(out: &mut [u8; UNSIGNED_BYTES], at: usize, word: u64) {
     }
 }
 
+/// The exponent of the greatest power of ten that is no more than this one of two.
+#[inline(always)]
+pub const fn decimal_exponent(binary: i32) -> i32 {
+    (binary * LOG10_OF_2) >> 20
+}
+
 struct Decimal {
     /// Sixteen digits, the first of which is not zero.
     digits: u64,
@@ -128,11 +139,10 @@ fn shortest(bits: u64) -> Option<Decimal> {
         return None;
     }
     let binary = (bits >> MANTISSA_BITS) as i32 - EXPONENT_BIAS;
-    // The logarithms of two to the base of ten, and of ten to the base of two, are near enough for
-    // every exponent to be rounded down as it should be.
-    let decimal = (binary * 315_653) >> 20;
+    let decimal = decimal_exponent(binary);
     let scale = (-decimal - 1) as usize;
     let power = *POWERS_OF_TEN.get(scale)?;
+    // The logarithm of ten to the base of two, as near.
     let shift = (binary + ((scale as i32 * 217_707) >> 16) + 1 + EXTRA_BITS) as u32;
     let significand = (mantissa | 1 << MANTISSA_BITS) << (shift & 63);
     let product = u128::from(significand) * u128::from(power);
@@ -182,8 +192,8 @@ mod tests {
     use super::*;
     use crate::json::append_text;
 
-    /// Of so many numbers, how many were printed here; those must be what zmij prints, and so must all of
-    /// them where they are printed by groups.
+    /// Of so many numbers, how many were printed here; those must be what zmij prints, and so must
+    /// all of them where they are printed by groups.
     fn printed_count(numbers: impl Iterator<Item = f64>) -> usize {
         let numbers: Vec<f64> = numbers.collect();
         let mut expected = zmij::Buffer::new();

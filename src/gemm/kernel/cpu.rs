@@ -73,8 +73,8 @@ pub fn isa() -> Isa {
     isa
 }
 
-/// Whether one instruction finds a word's lowest bit, and one counts its bits: BMI1 and POPCNT. Every
-/// processor with AVX2 has them, but a hypervisor may hide them.
+/// Whether one instruction finds a word's lowest bit, and one counts its bits: BMI1 and POPCNT.
+/// Every processor with AVX2 has them, but a hypervisor may hide them.
 pub fn has_bit_counts() -> bool {
     const UNKNOWN: usize = 0;
     const YES: usize = 2;

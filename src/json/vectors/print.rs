@@ -1,40 +1,44 @@
 //! Eight numbers of `f64` printed at a time, with the fewest digits that read back.
 //!
 //! The decimal of a number x > 0 whose last bit is worth 2^b comes as it does in
-//! [`print_plain`](crate::json::print_plain): with the power P = 10^s for which 2^b P is from 0.1 to 1,
+//! [`print_plain`](crate::json::print_plain): with the power P = 10^s for which 2^b P is from 0.1
+//! to 1,
 //!
 //! ```text
 //! V = x P = p + e            exact: the product of `f64` and, by a fused operation, its rest
-//! V = whole + fraction       exact: V is below 2^53, and a multiple of 2^(b + s), which is 2^-49 or more
+//! V = whole + fraction       exact: V is below 2^53, and a multiple of 2^(b + s), 2^-49 at least
 //! ```
 //!
-//! `whole` or `whole + 1` are the decimal if they are within half a unit of x, which is 2^(b - 1) P;
-//! one that is just there counts where x is even. Otherwise `fraction` takes the digit that is
+//! `whole` or `whole + 1` are the decimal if they are within half a unit of x, which is 2^(b - 1)
+//! P; one that is just there counts where x is even. Otherwise `fraction` takes the digit that is
 //! nearest to its tenths, a half to even. As 2^b P is more than a tenth, that is none of 0 and 10.
 //!
-//! Where the point is, and how many zeros stand before the digits, is looked up by the exponent of ten,
-//! without a branch. Zero, powers of two, and what has an exponent in its text are printed by themselves.
+//! Where the point is, and how many zeros stand before the digits, is looked up by the exponent of
+//! ten, without a branch. Zero, powers of two, and what has an exponent in its text are printed by
+//! themselves.
 
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
 
 use super::are_here;
-use crate::json::print::{PRINTED_BYTES_MAX, print_any};
+use crate::json::print::{
+    EXPONENT_BIAS, EXPONENTS, LOG10_OF_2, MANTISSA_BITS, PRINTED_BYTES_MAX, decimal_exponent,
+    print_rare,
+};
+use crate::limits::JSON_NUMBER_BYTES_MAX;
 
 /// Numbers of a group.
 pub const GROUP: usize = 8;
 /// Groups that room is made for at a time.
 const GROUPS_MAX: usize = 16;
-/// The longest text of a number, with the comma behind it.
-const TEXT_BYTES_MAX: usize = crate::limits::JSON_NUMBER_BYTES_MAX;
 
-/// The exponent of two of numbers from 2^-17 on, as it is stored, and for how many of them there are
-/// powers: more than for any exponent in [`EXPONENTS`](crate::json::print).
+/// The exponent of two of numbers from 2^-17 on, as it is stored, and for how many of them there
+/// are powers: more than for any exponent in [`EXPONENTS`].
 const BIASED_MIN: i32 = 1023 - 17;
 const BIASED_COUNT: usize = 48;
 /// The least exponent of ten that is in [`FORMS`], and how many there are.
-const EXPONENT_MIN: i32 = -5;
-const EXPONENT_COUNT: usize = 12;
+const EXPONENT_MIN: i32 = *EXPONENTS.start();
+const EXPONENT_COUNT: usize = (*EXPONENTS.end() - EXPONENT_MIN) as usize + 1;
 
 /// Powers of ten by the exponent of two that they scale.
 static POWERS: [f64; 64] = {
@@ -48,16 +52,6 @@ static POWERS: [f64; 64] = {
     powers
 };
 
-/// What is added to an exponent of two as it is stored, for that of the last bit.
-const EXPONENT_BIAS: i32 = 1075;
-/// The logarithm of two to the base of ten, by 2^20; products with small exponents are rounded down right.
-const LOG10_OF_2: i32 = 315_653;
-
-/// The exponent of the greatest power of ten that is no more than this one of two.
-const fn decimal_exponent(binary: i32) -> i32 {
-    (binary * LOG10_OF_2) >> 20
-}
-
 /// How the digits of a number stand in its text, by the exponent of ten of the first.
 #[derive(Clone, Copy)]
 #[repr(align(32))]
@@ -69,7 +63,8 @@ struct Form {
     /// The bytes that the first digits come to by being shifted, and by how many bits.
     shifted: u64,
     shift: u8,
-    /// Where the digits start that are behind the first eight bytes of the text, and behind the point.
+    /// Where the digits start that are behind the first eight bytes of the text, and behind the
+    /// point.
     start: u8,
     /// Digits that are written at least: a point has one behind it.
     digits_min: u8,
@@ -114,15 +109,15 @@ struct Decimals {
     others: u32,
 }
 
-/// Appends groups of numbers, none of which is infinite or NaN, to a text, a comma behind each; how many
-/// groups: none where the processor lacks the instructions.
+/// Appends groups of numbers, none of which is infinite or NaN, to a text, a comma behind each; how
+/// many groups: none where the processor lacks the instructions.
 pub fn append_text(groups: &[[f64; GROUP]], text: &mut Vec<u8>) -> usize {
     if !are_here() {
         return 0;
     }
     for groups in groups.chunks(GROUPS_MAX) {
         let start = text.len();
-        let end = start + groups.len() * GROUP * TEXT_BYTES_MAX;
+        let end = start + groups.len() * GROUP * JSON_NUMBER_BYTES_MAX;
         text.resize(end + PRINTED_BYTES_MAX, 0);
         // SAFETY: the processor has what it takes, as just asked.
         #[allow(unsafe_code)]
@@ -142,19 +137,13 @@ fn print(groups: &[[f64; GROUP]], out: &mut [u8]) -> usize {
             let place = out[end..].first_chunk_mut().expect("room for the longest texts");
             let length = match decimals.text(index, number.is_sign_negative(), place) {
                 Some(length) => length,
-                None => print_one(*number, place),
+                None => print_rare(*number, place.first_chunk_mut().expect("the shorter array")),
             };
             place[length] = b',';
             end += length + 1;
         }
     }
     end
-}
-
-#[cold]
-#[inline(never)]
-fn print_one(number: f64, place: &mut [u8; PRINTED_BYTES_MAX + 1]) -> usize {
-    print_any(number, place.first_chunk_mut().expect("the shorter array"))
 }
 
 impl Decimals {
@@ -210,8 +199,8 @@ fn decimals(group: &[f64; GROUP]) -> Decimals {
     decimals
 }
 
-/// The decimals of four numbers: the lanes have the first eight and the next eight digits, one more digit
-/// and whether that is written, and the exponent of ten of the first digit.
+/// The decimals of four numbers: the lanes have the first eight and the next eight digits, one more
+/// digit and whether that is written, and the exponent of ten of the first digit.
 struct Four {
     upper: __m128i,
     lower: __m128i,
@@ -225,13 +214,13 @@ struct Four {
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
 fn four_decimals(numbers: &[f64; 4]) -> Four {
-    const MANTISSA_BITS: i32 = 52;
+    const STORED_BITS: i32 = MANTISSA_BITS as i32;
     let (zero, one, ten) = (_mm256_setzero_pd(), _mm256_set1_pd(1.0), _mm256_set1_pd(10.0));
     let bits: __m256i = bytemuck::cast(*numbers);
     let mantissa = _mm256_and_si256(bits, _mm256_set1_epi64x((1 << MANTISSA_BITS) - 1));
     // Zero, and powers of two, to which the number below is nearer than the one above.
     let is_power = _mm256_cmpeq_epi64(mantissa, _mm256_setzero_si256());
-    let biased = narrowed(_mm256_srli_epi64::<MANTISSA_BITS>(_mm256_slli_epi64::<1>(bits)));
+    let biased = narrowed(_mm256_srli_epi64::<STORED_BITS>(_mm256_slli_epi64::<1>(bits)));
     let biased = _mm_srli_epi32::<1>(biased);
     let is_small = _mm_cmpgt_epi32(_mm_set1_epi32(BIASED_MIN), biased);
     let is_large = _mm_cmpgt_epi32(biased, _mm_set1_epi32(BIASED_MIN + BIASED_COUNT as i32 - 1));
@@ -245,7 +234,7 @@ fn four_decimals(numbers: &[f64; 4]) -> Four {
     };
     let power = _mm256_setr_pd(power(0), power(1), power(2), power(3));
     let exponent_bits = _mm256_and_si256(bits, _mm256_set1_epi64x(0x7ff << MANTISSA_BITS));
-    let bits_of_half = _mm256_set1_epi64x(((MANTISSA_BITS + 1) as i64) << MANTISSA_BITS);
+    let bits_of_half = _mm256_set1_epi64x(i64::from(MANTISSA_BITS + 1) << MANTISSA_BITS);
     let half_unit = _mm256_castsi256_pd(_mm256_sub_epi64(exponent_bits, bits_of_half));
     let half_unit = _mm256_mul_pd(half_unit, power);
     // The next below excludes what is just there, and no other.
@@ -306,9 +295,9 @@ fn narrowed(lanes: __m256i) -> __m128i {
     _mm_castps_si128(_mm_shuffle_ps::<0b10_00_10_00>(first, second))
 }
 
-/// The digits of two numbers of sixteen, each given by two of eight: these are split into fours, pairs and
-/// ones, each with one multiplication for all. 3518437209 / 2^45 is a ten thousandth, 5243 / 2^19 a
-/// hundredth, and 6554 / 2^16 a tenth, exact enough for the numbers that are divided.
+/// The digits of two numbers of sixteen, each given by two of eight: these are split into fours,
+/// pairs and ones, each with one multiplication for all. 3518437209 / 2^45 is a ten thousandth,
+/// 5243 / 2^19 a hundredth, and 6554 / 2^16 a tenth, exact enough for the numbers that are divided.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
 fn sixteen_digits(eights: __m128i) -> __m256i {
@@ -352,7 +341,7 @@ mod tests {
     #[test]
     fn room_is_made_once_and_given_back() {
         let longest = [[-1.234_567_890_123_456_7e-5; GROUP]; GROUPS_MAX + 1];
-        let longest_bytes = longest.as_flattened().len() * TEXT_BYTES_MAX;
+        let longest_bytes = longest.as_flattened().len() * JSON_NUMBER_BYTES_MAX;
         let mut text = Vec::with_capacity(longest_bytes + PRINTED_BYTES_MAX);
         let capacity = text.capacity();
         let count = append_text(&longest, &mut text);

@@ -1,7 +1,7 @@
 //! Decimals of up to nineteen digits as quotients of `f64`, four at a time.
 //!
-//! A number is S / P, where S is the integer of its digits, below 10^19, and P is 10^f for the f digits
-//! behind the point, at most 18. With operations of `f64`
+//! A number is S / P, where S is the integer of its digits, below 10^19, and P is 10^f for the f
+//! digits behind the point, at most 18. With operations of `f64`
 //!
 //! ```text
 //! high + low = S             exact: sums of two terms, the larger first (Dekker, 1971)
@@ -11,12 +11,13 @@
 //! sum = q + c
 //! ```
 //!
-//! so that `sum` is rounded from what is within 2^-49 units of S / P. That makes it the nearest number.
-//! For what S / P is away from the middle of two, if it is not the middle, is at least 1 / (2 5^f) units,
-//! or 2^-43: a multiple of 2^f, or of a lower power where units are larger, by P and by the power of two
-//! that the middle is a fraction of. And if it is the middle, it is an odd number of 54 bits or more by
-//! 2^f at most, so that 5^f is below 10^19 / 2^53 and f at most 4; for these powers c is exact where it is
-//! a few halves of a unit, and the sum goes to even as it should.
+//! so that `sum` is rounded from what is within 2^-49 units of S / P. That makes it the nearest
+//! number. For what S / P is away from the middle of two, if it is not the middle, is at least 1 /
+//! (2 5^f) units, or 2^-43: a multiple of 2^f, or of a lower power where units are larger, by P and
+//! by the power of two that the middle is a fraction of. And if it is the middle, it is an odd
+//! number of 54 bits or more by 2^f at most, so that 5^f is below 10^19 / 2^53 and f at most 4; for
+//! these powers c is exact where it is a few halves of a unit, and the sum goes to even as it
+//! should.
 //!
 //! The nearest `f64` rounded to `f32` is right unless that is the middle of two.
 
@@ -30,14 +31,14 @@ pub const DIGITS_MAX: usize = 19;
 #[repr(align(16))]
 struct Power([f64; 2]);
 
-/// By their exponents; those above the largest that is in use are there for the index to need no check.
+/// By their exponents; those above the largest that is in use are there for the index to need no
+/// check.
 static POWERS: [Power; 32] = {
     let mut powers = [Power([1.0; 2]); 32];
-    let mut power = 1_u64;
     let mut at = 0;
     while at <= DIGITS_MAX {
-        powers[at] = Power([power as f64, 1.0 / power as f64]);
-        power = power.wrapping_mul(10);
+        let power = 10_u64.pow(at as u32) as f64;
+        powers[at] = Power([power, 1.0 / power]);
         at += 1;
     }
     powers

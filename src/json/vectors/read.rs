@@ -1,10 +1,10 @@
 //! Many numbers read at once.
 //!
 //! One number after the other waits to be told where the one before ends, and branches on how many
-//! digits there are, which no processor foresees. Here three passes go over a few hundred bytes, and
-//! none of them does either: where the points and commas are; the digits of each number, moved to one
-//! place of a vector and joined to integers of eight digits; and, for four numbers at a time, the
-//! [`quotients`] by powers of ten.
+//! digits there are, which no processor foresees. Here three passes go over a few hundred bytes,
+//! and none of them does either: where the points and commas are; the digits of each number, moved
+//! to one place of a vector and joined to integers of eight digits; and, for four numbers at a
+//! time, the [`quotients`] by powers of ten.
 
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
@@ -13,7 +13,6 @@ use super::are_here;
 use super::quotients::{DIGITS_MAX, quotients};
 use super::separators::{Separator, Separators};
 use crate::json::decimal::Number;
-use crate::json::digits::word;
 use crate::json::number::number;
 use crate::json::rows::Rows;
 
@@ -25,7 +24,8 @@ const SPAN: usize = 256;
 const AROUND: usize = 33;
 /// Bytes of a number behind its sign: its digits, and its point.
 const LENGTH_MAX: usize = DIGITS_MAX + 1;
-/// Fewer numbers than this at once cost more than one by one, and so do shorter runs between others.
+/// Fewer numbers than this at once cost more than one by one, and so do shorter runs between
+/// others.
 pub const APPENDED_MIN: usize = 12;
 const RUN_MIN: usize = 4;
 /// Entries of marks that are written at a time.
@@ -71,31 +71,28 @@ static RAMP: Ramp = Ramp({
     ramp
 });
 
-/// Appends numbers of an array from a place on, as long as another or a row of them follows and no more
-/// than so many; the place where what follows starts. The place is where a number starts, behind another or
-/// another row.
+/// Appends numbers of an array from a place on, as long as another or a row of them follows and as
+/// many as may; the place where what follows starts. The place is where a number starts, behind
+/// another or another row.
 ///
-/// It appends none where the first has no point, near either end of the text, and where the processor
-/// lacks the instructions.
+/// It appends none where the first has no point, near either end of the text, and where the
+/// processor lacks the instructions.
 #[inline]
 pub fn append_numbers<T: Number>(
     text: &[u8],
     at: usize,
     elements: &mut Vec<T>,
-    numbers_max: usize,
     rows: &mut Rows,
 ) -> usize {
     let is_too_long = rows.position >= rows.length;
     if is_too_long || window(text, at).is_none() || !has_point(text, at) || !are_here() {
         return at;
     }
-    let more = rows.left.saturating_sub(numbers_max);
-    rows.left -= more;
     // SAFETY: the processor has what it takes, as just asked.
     #[allow(unsafe_code)]
-    let at = unsafe { append_spans(text, at, elements, rows) };
-    rows.left += more;
-    at
+    unsafe {
+        append_spans(text, at, elements, rows)
+    }
 }
 
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
@@ -145,12 +142,8 @@ fn append_spans<T: Number>(
 }
 
 /// Whether one of the eight bytes from a place on is a point.
-#[inline(always)]
 fn has_point(text: &[u8], at: usize) -> bool {
-    const BYTES: u64 = 0x0101_0101_0101_0101;
-    // Of the bytes that are zero then, the lowest borrows from its upper bit.
-    let others = word(text, at).unwrap_or(0) ^ (u64::from(b'.') * BYTES);
-    others.wrapping_sub(BYTES) & !others & (0x80 * BYTES) != 0
+    text[at..].first_chunk::<8>().is_some_and(|bytes| bytes.contains(&b'.'))
 }
 
 /// The span from a place on, and what is around it.
@@ -159,8 +152,8 @@ fn window(text: &[u8], at: usize) -> Option<&Window> {
     text.get(at.checked_sub(AROUND)?..)?.first_chunk()
 }
 
-/// Appends so many numbers, or those before the first that is none or has no separator behind it, one
-/// after the other; the place behind the last separator.
+/// Appends so many numbers, or those before the first that is none or has no separator behind it,
+/// one after the other; the place behind the last separator.
 #[cold]
 #[inline(never)]
 fn append_each<T: Number>(
@@ -202,8 +195,8 @@ fn mark(window: &Window, marks: &mut Marks) -> usize {
         let mut bits = lower | upper << 32;
         let count_before = count;
         count += bits.count_ones() as usize;
-        // All entries of an octet are written, those behind the last mark with whatever comes, so that
-        // only the number of octets is branched on.
+        // All entries of an octet are written, those behind the last mark with whatever comes, so
+        // that only the number of octets is branched on.
         for octet in (count_before..count).step_by(OCTET) {
             let Some(entries) = marks[octet..].first_chunk_mut::<OCTET>() else { break };
             for entry in entries {
@@ -215,9 +208,9 @@ fn mark(window: &Window, marks: &mut Marks) -> usize {
     count
 }
 
-/// Puts numbers of digits with a point, and a separator behind, from an offset in the span on into a
-/// batch, as long as there is room and they are such; how many. It goes by the marks from the offset
-/// on, and moves that behind the last separator.
+/// Puts numbers of digits with a point, and a separator behind, from an offset in the span on into
+/// a batch, as long as there is room and they are such; how many. It goes by the marks from the
+/// offset on, and moves that behind the last separator.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
 fn read_digits(
@@ -262,8 +255,8 @@ fn read_digits(
     count
 }
 
-/// The integers of a number's digits, and how many of these are behind the point, which is given and where
-/// the number ends; none if it is not such a number, or has no separator behind it.
+/// The integers of a number's digits, and how many of these are behind the point, which is given
+/// and where the number ends; none if it is not such a number, or has no separator behind it.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
 fn digits(
@@ -287,8 +280,8 @@ fn digits(
     if is_other {
         return None;
     }
-    // What ends where the fraction does, and what ends one byte before: behind the point of the one and
-    // before the point of the other, digits are where they are to be.
+    // What ends where the fraction does, and what ends one byte before: behind the point of the one
+    // and before the point of the other, digits are where they are to be.
     let (behind, before) = (load(window, end - 32), load(window, end - 33));
     let is_behind = load(&RAMP.0, fraction_count % 32);
     let is_digit = load(&RAMP.0, (length - 1) % 32);
@@ -347,8 +340,8 @@ mod tests {
 
     const NUMBER: &str = "-0.12345678901234567";
 
-    fn flat() -> Rows {
-        Rows { length: usize::MAX, position: 2, left: usize::MAX, ended: 0 }
+    fn flat(left: usize) -> Rows {
+        Rows { length: usize::MAX, position: 2, left, ended: 0 }
     }
 
     /// So many numbers, behind which there is enough for all of them to be within a window.
@@ -367,7 +360,7 @@ mod tests {
         let (text, first) = (row(1000), 1 + 2 * (NUMBER.len() + 1));
         let mut elements = Vec::with_capacity(1000);
         let at =
-            append_numbers::<f64>(text.as_bytes(), first, &mut elements, usize::MAX, &mut flat());
+            append_numbers::<f64>(text.as_bytes(), first, &mut elements, &mut flat(usize::MAX));
         if !are_here() {
             // tests/json_rows.rs passes without them.
             assert_eq!((at, elements.len()), (first, 0));
@@ -386,7 +379,7 @@ mod tests {
             let first = 1 + 2 * (NUMBER.len() + 1);
             let mut elements = Vec::with_capacity(wanted);
             let at =
-                append_numbers::<f32>(text.as_bytes(), first, &mut elements, wanted, &mut flat());
+                append_numbers::<f32>(text.as_bytes(), first, &mut elements, &mut flat(wanted));
             assert!(elements.len() == wanted || at == first, "{wanted}");
             assert_eq!((at - first) / (NUMBER.len() + 1), elements.len());
         }

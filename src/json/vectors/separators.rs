@@ -1,7 +1,5 @@
 //! What stands between numbers.
 
-use core::array;
-
 use crate::json::rows::Rows;
 
 /// What stands between two numbers of a row, and between two rows.
@@ -38,11 +36,11 @@ impl Separators {
 
 impl Separator {
     fn new(text: &[u8]) -> Self {
-        let word = |bytes: &mut dyn Iterator<Item = u8>| {
-            u32::from_le_bytes(array::from_fn(|_| bytes.next().unwrap_or(0)))
-        };
-        let mask = word(&mut text.iter().map(|_| 0xff));
-        Self { bytes: text.len(), text: word(&mut text.iter().copied()), mask }
+        let (mut word, mut mask) = ([0; 4], [0; 4]);
+        word[..text.len()].copy_from_slice(text);
+        mask[..text.len()].fill(0xff);
+        let [text_word, mask] = [word, mask].map(u32::from_le_bytes);
+        Self { bytes: text.len(), text: text_word, mask }
     }
 
     #[inline(always)]
