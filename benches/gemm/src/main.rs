@@ -25,6 +25,10 @@ mod real;
 mod bars;
 mod table;
 
+#[allow(dead_code)]
+#[path = "../../../tests/support/random.rs"]
+mod random;
+
 /// The threads that the service computes with.
 #[allow(dead_code)]
 #[path = "../../../src/host/pool.rs"]

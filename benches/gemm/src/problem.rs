@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
+use crate::random::Random;
 use crate::real::Real;
 use crate::shape::Shape;
 
@@ -20,10 +21,10 @@ impl<T: Real> Problem<T> {
         let Shape { m, n, k, count } = shape;
         let sum_max = (1_u64 << (T::MANTISSA_BITS - 1)) as f64;
         let magnitude = (sum_max / k as f64).sqrt().min(1e6) as i64;
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::new(1);
         let width = 2 * magnitude as u64 + 1;
         let operands = (0..count * (m * k + k * n))
-            .map(|_| T::from_i64((random.next() % width) as i64 - magnitude))
+            .map(|_| T::from_i64((random.below(width)) as i64 - magnitude))
             .collect();
         Self { shape, operands, c: vec![T::NAN; count * m * n] }
     }
@@ -53,7 +54,7 @@ impl<T: Real> Problem<T> {
     /// element is always found, and any number of them all but surely.
     pub fn check(&mut self) -> Result<(), String> {
         let Shape { n, k, .. } = self.shape;
-        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let mut random = Random::new(2);
         let t: Vec<u64> = (0..n).map(|_| random.next() | 1).collect();
         for (product, (a, b, c)) in self.products().enumerate() {
             let b_t: Vec<u64> = b
@@ -76,18 +77,6 @@ fn dot<T: Real>(row: &[T], t: &[u64]) -> Option<u64> {
     row.iter().zip(t).try_fold(0_u64, |sum, (element, t)| {
         Some(sum.wrapping_add((element.to_integer()? as u64).wrapping_mul(*t)))
     })
-}
-
-/// Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
-    }
 }
 
 /// The system's allocator, but every block starts on a cache line, and matrices lie in large pages:

@@ -12,6 +12,7 @@ use crate::contestants::{Contestant, FIELD, Name, recruit};
 use crate::machine::Clock;
 use crate::options::Order;
 use crate::problem::Problem;
+use crate::random::Random;
 use crate::real::Real;
 
 /// Long enough that neither the clock nor an interrupt shows.
@@ -44,9 +45,16 @@ fn measure<T: Real>(order: &Order) {
     // The processes that take turns are the repetition where there is one contestant in each.
     let samples_min = if order.threads == 1 { 3 } else { 1 };
     let span = Duration::from_millis(order.span_ms).as_secs_f64();
+    let mut random = Random::new(1);
+    let mut turns: Vec<usize> = (0..runners.len()).collect();
     for round in 0..SAMPLES_MAX {
+        // Whoever was before leaves its own in the caches: that is somebody else every time.
+        for turn in (1..turns.len()).rev() {
+            turns.swap(turn, random.below(turn as u64 + 1) as usize);
+        }
         let mut is_done = true;
-        for runner in &mut runners {
+        for turn in &turns {
+            let runner = &mut runners[*turn];
             let spent: f64 = runner.seconds.iter().sum::<f64>() * runner.calls as f64;
             if round >= samples_min && spent >= span {
                 continue;
