@@ -107,7 +107,8 @@ pub unsafe fn multiply_block<T: Element>(
             // Some rows of the next tile's.
             tile.a_ahead = a_step;
             let packing = kernel.packing.filter(|_| {
-                full >= PACKED_TILES
+                kernel.is_narrow()
+                    && full >= PACKED_TILES
                     && tile.terms >= PACKED_TERMS
                     && tile.terms * nr * size_of::<T>() <= PACKED_BYTES
                     && rows_crowd(caches().l1_bytes, tile.terms, tile.b_row_stride.unsigned_abs())

@@ -24,12 +24,10 @@ const STREAMED_BYTES: usize = 16 << 20;
 /// it saves.
 pub const NEAR_BATCH_BYTES: usize = 4 << 20;
 
-/// Columns from which on a block of A that comes from far is read often enough to be packed.
-const PACKED_COLUMNS: usize = 2048;
-/// The same for narrow tiles, wherever the block comes from: they read A so often that it had better
-/// come in the order of memory. Rows of A that meet in the same places of the first-level cache are
-/// worth it sooner.
-const PACKED_COLUMNS_NARROW: usize = 1024;
+/// Columns from which on a block of A that comes from far is read often enough to be packed; for narrow
+/// tiles, wherever it comes from: they read A so often that it had better come in the order of memory.
+const PACKED_COLUMNS: usize = 1024;
+/// The same for narrow tiles where rows of A meet in the same places of the first-level cache.
 const PACKED_COLUMNS_MEETING: usize = 512;
 /// Rows this far apart, or a multiple of it, meet there: a way of that cache.
 const L1_WAY_BYTES: usize = 4096;
@@ -91,7 +89,7 @@ impl Choice {
         let row_bytes = shape.n * size_of::<T>();
         let crowds = n < shape.n && rows_crowd(caches.l2_bytes, shape.k, row_bytes);
         if crowds || !is_direct::<T>(caches, part) {
-            return Self::FiveLoops(Blocking::new(kernel, caches, (kc, shape.n), part));
+            return Self::FiveLoops(Blocking::new(kernel, caches, kc, part));
         }
         // A result that takes longer to write than to compute is written in the order of memory.
         let is_write_bound = shape.k <= FEW_TERMS && m * n * size_of::<T>() > caches.l2_bytes;
@@ -169,23 +167,16 @@ impl Blocking {
     /// on the way, there is one block at a time and takes three quarters. Blocks are of equal size,
     /// so that none is too thin to be worth its start, and bounded so that the rows of one microtile
     /// over a whole block are no more than a slice.
-    pub fn new<T>(
-        kernel: &Microkernel<T>,
-        caches: Caches,
-        (kc, whole_columns): (usize, usize),
-        layout: Layout,
-    ) -> Self {
+    pub fn new<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, layout: Layout) -> Self {
         let Shape { m, n, k } = layout.shape;
         let Microkernel { mr, nr, slice_flops, .. } = *kernel;
         let element_bytes = size_of::<T>();
-        // What parts side by side read of A, they find in the third-level cache as it lies.
-        let is_alone = n == whole_columns;
         let is_far = m * kc * element_bytes >= 4 * caches.l2_bytes;
-        let is_reused = is_alone && is_far && n >= PACKED_COLUMNS;
+        let is_reused = is_far && n >= PACKED_COLUMNS;
         let is_terms_first = m <= FEW_ROWS || m * k * element_bytes <= caches.l2_bytes;
         let packed_columns = match (k * element_bytes).is_multiple_of(L1_WAY_BYTES) {
             true => PACKED_COLUMNS_MEETING,
-            false => PACKED_COLUMNS_NARROW,
+            false => PACKED_COLUMNS,
         };
         let is_in_one_piece = kernel.is_narrow() && !is_terms_first && n >= packed_columns;
         let packs_a = is_reused || is_in_one_piece || (!layout.a_rows && n > 2 * nr);

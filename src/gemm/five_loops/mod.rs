@@ -9,7 +9,7 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
-use super::kernel::{Microkernel, Scale};
+use super::kernel::{Microkernel, Scale, UNROLLED};
 use super::matrix::Source;
 use super::pack::{pack_a, pack_panel};
 use super::plan::{Blocking, CACHE_LINE_BYTES, SLICE_PACKED, full_panels, panel_width};
@@ -256,6 +256,12 @@ impl<T: Element> FiveLoops<T> {
     /// narrow tiles.
     fn packs_rows_of_a(&self, a: &Source<T>) -> bool {
         a.column_stride == 1 && !self.kernel.is_narrow()
+    }
+
+    /// Whether tiles can pack the block of A: rows by four terms at a time.
+    fn tiles_pack_a(&self, a: &Source<T>) -> bool {
+        let is_by_fours = self.packs_rows_of_a(a) && self.block.terms.is_multiple_of(UNROLLED);
+        self.kernel.is_narrow() || is_by_fours
     }
 
     /// Packs some rows of the block of A.

@@ -95,7 +95,8 @@ impl<T: Element> FiveLoops<T> {
         let full = full_panels(nr, lanes, columns);
         let packs_b = !self.is_packed(&work.b);
         let mut packs_a = self.blocking.packs_a && self.packed_rows_of_a == self.ic - top;
-        if packs_a && (packs_b || full == 0 || height < mr) {
+        let is_packed_by_tile = !packs_b && full > 0 && height == mr && self.tiles_pack_a(&work.a);
+        if packs_a && !is_packed_by_tile {
             self.pack_micropanel_of_a(&work.a, height);
             packs_a = false;
         }
@@ -131,7 +132,7 @@ impl<T: Element> FiveLoops<T> {
                     packing.b
                 }
                 (Some(packing), ..) if packs_a => {
-                    tile.packed = tile.a.cast_mut();
+                    (tile.packed, tile.packed_row_stride) = (tile.a.cast_mut(), tile.a_row_stride);
                     tile.a = work.a.at(self.ic, pc);
                     tile.a_row_stride = bytes::<T>(work.a.row_stride);
                     tile.a_column_stride = bytes::<T>(work.a.column_stride);

@@ -266,6 +266,7 @@ macro_rules! tile {
                     fetch_c: rows!($m, fetch_c_row ($n)),
                     more_rows_of_a: "",
                     term: term!($kind $m $n $last $load $part $broadcast $fma $put),
+                    first_terms: "",
                     terms: terms!($m, $n, $last, four_terms!($kind, $load, term!($kind $m $n $last $load $part $broadcast $fma $put))),
                     spread: concat!($broadcast, " ymm3"),
                     scale_sum: rows!($m, scale_sum_row ($n $mul)),

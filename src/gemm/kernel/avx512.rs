@@ -17,8 +17,8 @@ use super::tile_asm::{
     begin_asides, end_asides, end_packing, four_terms, many_terms, next_ahead, next_piece, tile_asm,
 };
 use super::{
-    Copying, FETCHES_C, Microkernel, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM, STREAMS, Tile,
-    TileCode,
+    Copying, FETCHES_C, Microkernel, Packing, Panel, READS_C, RowsAt, SCALES_C, SCALES_SUM,
+    STREAMS, Tile, TileCode,
 };
 
 const MR: usize = 8;
@@ -161,14 +161,45 @@ macro_rules! stream_row {
     };
 }
 
+/// What a packing tile does with a row of B, which comes from far: it fetches a later one.
+macro_rules! pack_b {
+    (packing_far_b $load:tt) => {
+        concat!(
+            "prefetcht0 [{b}+{p}]\nprefetcht0 [{b}+{p}+64]\nprefetcht0 [{b}+{p}+128]\n",
+            $load,
+            " [{q}],zmm0\n",
+            $load,
+            " [{q}+64],zmm1\n",
+            $load,
+            " [{q}+128],zmm2\nadd {q},192\n",
+        )
+    };
+    ($kind:tt $load:tt) => {
+        ""
+    };
+}
+
 /// One term of all sums, and on to the next.
 macro_rules! term {
-    ($m:tt $n:tt ($load:tt $broadcast:tt $fma:tt)) => {
+    ($kind:tt $m:tt $n:tt ($load:tt $broadcast:tt $fma:tt)) => {
         concat!(
             vectors!($n, load_b ($load) "" "" ""),
+            pack_b!($kind $load),
             rows!($m, add_product_row ($n $broadcast $fma)),
             "add {b},{b_row}\n",
             "add {a},{a_column}\nadd {a3},{a_column}\nadd {a6},{a_column}\n",
+        )
+    };
+}
+
+/// Copies two pieces of rows of A, four elements each, by the instruction and the register for so many.
+macro_rules! two_pieces {
+    (($load:tt $part:tt), $from:tt $to:tt, $other_from:tt $other_to:tt) => {
+        concat!(
+            concat!($load, " ", $part, "4,[", $from, "]\n"),
+            concat!($load, " ", $part, "5,[", $other_from, "]\n"),
+            concat!($load, " [", $to, "],", $part, "4\n"),
+            concat!($load, " [", $other_to, "],", $part, "5\n"),
         )
     };
 }
@@ -177,9 +208,11 @@ macro_rules! term {
 ///
 /// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one
 /// copies a piece of B, from {p} to {q}, where {s} are left in its row. B itself comes from the
-/// second-level cache in good time: to fetch it as well would cost more than it brings.
+/// second-level cache in good time: to fetch it as well would cost more than it brings. One that packs
+/// rows of A copies these terms of two rows at a time, the first three of them to {q} and
+/// the others to {s}, and fetches the eight rows below, which are packed next.
 macro_rules! aside {
-    (copying, 0, $load:tt) => {
+    (copying, 0, ($load:tt $part:tt)) => {
         concat!(
             "mov {t},{p}\nadd {t},[{tile}+{COPY_AHEAD}]\n",
             $load,
@@ -188,25 +221,60 @@ macro_rules! aside {
             " [{q}],zmm4\n",
         )
     };
-    (copying, 1, $load:tt) => {
+    (copying, 1, ($load:tt $part:tt)) => {
         concat!($load, " zmm5,[{p}+64]\nprefetcht0 [{t}+64]\n", $load, " [{q}+64],zmm5\n",)
     };
-    (copying, 2, $load:tt) => {
+    (copying, 2, ($load:tt $part:tt)) => {
         concat!($load, " zmm6,[{p}+128]\nprefetcht0 [{t}+128]\n", $load, " [{q}+128],zmm6\n",)
     };
-    (copying, 3, $load:tt) => {
+    (copying, 3, $x:tt) => {
         next_piece!("192")
     };
-    ($kind:tt, 0, $load:tt) => {
+    (packing_rows_of_a, 0, $moves:tt) => {
+        concat!(
+            two_pieces!($moves, "{a}-{SIZE}" "{q}", "{a}+{a_row}-{SIZE}" "{q}+{p}"),
+            "lea {t},[{a6}+2*{a_row}]\nprefetcht1 [{t}]\nprefetcht1 [{t}+{a_row}]\n",
+        )
+    };
+    (packing_rows_of_a, 1, $moves:tt) => {
+        concat!(
+            two_pieces!($moves, "{a}+2*{a_row}-2*{SIZE}" "{q}+2*{p}", "{a3}-2*{SIZE}" "{s}"),
+            "lea {t},[{a6}+4*{a_row}]\nprefetcht1 [{t}]\nprefetcht1 [{t}+{a_row}]\n",
+            "add {q},4*{SIZE}\n",
+        )
+    };
+    (packing_rows_of_a, 2, $moves:tt) => {
+        concat!(
+            two_pieces!(
+                $moves,
+                "{a3}+{a_row}-3*{SIZE}" "{s}+{p}",
+                "{a3}+2*{a_row}-3*{SIZE}" "{s}+2*{p}"
+            ),
+            "lea {t},[{a6}+4*{a_row}]\nprefetcht1 [{t}+2*{a_row}]\n",
+            "add {t},{a_row}\nprefetcht1 [{t}+2*{a_row}]\n",
+        )
+    };
+    (packing_rows_of_a, 3, $moves:tt) => {
+        concat!(
+            "lea {t},[{s}+2*{p}]\n",
+            two_pieces!($moves, "{a6}-4*{SIZE}" "{t}+{p}", "{a6}+{a_row}-4*{SIZE}" "{t}+2*{p}"),
+            "lea {t},[{a6}+8*{a_row}]\nprefetcht1 [{t}]\nprefetcht1 [{t}+{a_row}]\n",
+            "add {s},4*{SIZE}\n",
+        )
+    };
+    (packing_far_b, $at:tt, $x:tt) => {
+        ""
+    };
+    ($kind:tt, 0, $x:tt) => {
         "prefetcht1 [{a}+{q}]\n"
     };
-    ($kind:tt, 1, $load:tt) => {
+    ($kind:tt, 1, $x:tt) => {
         "prefetcht1 [{a3}+{q}]\n"
     };
-    ($kind:tt, 2, $load:tt) => {
+    ($kind:tt, 2, $x:tt) => {
         "prefetcht1 [{a6}+{q}]\n"
     };
-    ($kind:tt, $at:tt, $load:tt) => {
+    ($kind:tt, $at:tt, $x:tt) => {
         ""
     };
 }
@@ -215,6 +283,9 @@ macro_rules! aside {
 macro_rules! fetch_rows {
     (streaming, $m:tt, $n:tt) => {
         ""
+    };
+    (plain, 8, 3) => {
+        concat!("cmp qword ptr [{tile}+{TERMS}],100\njae 8f\n", rows!(8, fetch_c_row(3)),)
     };
     ($kind:tt, $m:tt, $n:tt) => {
         rows!($m, fetch_c_row($n))
@@ -225,10 +296,30 @@ macro_rules! store_rows {
     ($kind:tt, $m:tt, $n:tt, $load:tt $stream:tt) => { rows!($m, store_row ($n $load)) };
 }
 
+/// The plain full tile, if it has a hundred terms, fetches C along with the first 96, a cache line every
+/// four: all at once would keep A and B waiting.
+macro_rules! first_terms {
+    (plain, 8, 3, $four:expr) => {
+        concat!(
+            "test byte ptr [{tile}+{FLAGS}],{FETCHES_C}\njz 31f\ncmp {terms},100\njb 31f\n",
+            "mov {p},[{tile}+{C}]\nmov {s},[{tile}+{C_ROW}]\nmov {t},8\n.p2align 5\n30:\n",
+            $four,
+            "prefetchw [{p}]\n",
+            $four,
+            "prefetchw [{p}+64]\n",
+            $four,
+            "prefetchw [{p}+128]\nadd {p},{s}\ndec {t}\njnz 30b\nsub {terms},96\n31:\n",
+        )
+    };
+    ($kind:tt, $m:tt, $n:tt, $four:expr) => {
+        ""
+    };
+}
+
 /// The code of a tile of `$m` rows and `$n` vectors.
 macro_rules! tile {
     ($kind:tt, $element:ty, $m:tt, $n:tt,
-     $load:tt $stream:tt $broadcast:tt $fma:tt $mul:tt $add:tt) => {{
+     $load:tt $stream:tt $broadcast:tt $fma:tt $mul:tt $add:tt $part:tt) => {{
         /// # Safety
         ///
         /// That of `TileCode`; the instruction set is AVX-512 F.
@@ -244,8 +335,9 @@ macro_rules! tile {
                     clear: rows!($m, clear_row ($n)),
                     fetch_c: fetch_rows!($kind, $m, $n),
                     more_rows_of_a: "lea {a6},[{a}+2*{a3}]",
-                    term: term!($m $n ($load $broadcast $fma)),
-                    terms: many_terms!(4, four_terms!($kind, $load, term!($m $n ($load $broadcast $fma)))),
+                    term: term!($kind $m $n ($load $broadcast $fma)),
+                    first_terms: first_terms!($kind, $m, $n, four_terms!($kind, ($load $part), term!($kind $m $n ($load $broadcast $fma)))),
+                    terms: many_terms!(4, four_terms!($kind, ($load $part), term!($kind $m $n ($load $broadcast $fma)))),
                     spread: concat!($broadcast, " zmm3"),
                     scale_sum: rows!($m, scale_sum_row ($n $mul)),
                     with_scaled_c: rows!($m, with_scaled_c_row ($n $fma)),
@@ -289,7 +381,7 @@ macro_rules! microkernel {
             slice_flops: SLICE_FLOPS,
             panel: $module::panel,
             copying: Some($module::COPYING),
-            packing: None,
+            packing: Some($module::PACKING),
             streaming: Some(&$module::STREAMING),
             dots: $module::dots,
             axpys: $module::axpys,
@@ -304,6 +396,10 @@ macro_rules! microkernel {
                 tiles!($element, 3, ($($i)*)),
             ];
             pub const COPYING: TileCode<$element> = tile!(copying, $element, 8, 3, $($i)*);
+            pub const PACKING: Packing<$element> = Packing {
+                a: tile!(packing_rows_of_a, $element, 8, 3, $($i)*),
+                b: tile!(packing_far_b, $element, 8, 3, $($i)*),
+            };
             pub static STREAMING: [TileCode<$element>; VECTORS] = [
                 tile!(streaming, $element, 8, 1, $($i)*),
                 tile!(streaming, $element, 8, 2, $($i)*),
@@ -326,7 +422,7 @@ macro_rules! microkernel {
 
 microkernel!(F64, f64_tiles, f64, 8,
     (_mm512_loadu_pd _mm512_storeu_pd _mm512_setzero_pd _mm512_set1_pd _mm512_fmadd_pd),
-    "vmovupd" "vmovntpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd");
+    "vmovupd" "vmovntpd" "vbroadcastsd" "vfmadd231pd" "vmulpd" "vaddpd" "ymm");
 microkernel!(F32, f32_tiles, f32, 16,
     (_mm512_loadu_ps _mm512_storeu_ps _mm512_setzero_ps _mm512_set1_ps _mm512_fmadd_ps),
-    "vmovups" "vmovntps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps");
+    "vmovups" "vmovntps" "vbroadcastss" "vfmadd231ps" "vmulps" "vaddps" "xmm");

@@ -74,6 +74,8 @@ pub struct Tile<T> {
     pub a_ahead: isize,
     /// Where a packing tile packs.
     pub packed: *mut T,
+    /// From one row to the next there, if it packs A by rows.
+    pub packed_row_stride: isize,
 }
 
 /// How far the next tile of a run is from the one before, in A, B and C, and what it adds to how far
@@ -142,6 +144,7 @@ impl<T: Copy + PartialEq + From<u8>> Tile<T> {
             beta: scale.beta,
             a_ahead: 0,
             packed: ptr::null_mut(),
+            packed_row_stride: 0,
         }
     }
 
@@ -182,7 +185,8 @@ pub struct Panel<T: 'static> {
 }
 
 /// The code of the largest tiles that write a micropanel, in the order in which it is packed, where
-/// `packed` of the tile says, which is then behind it: of A, column after column, or of B.
+/// `packed` of the tile says: of A, column after column where tiles are narrow, and else row by row; or of
+/// B, in which case `packed` is then behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing<T: 'static> {
     pub a: TileCode<T>,

@@ -12,6 +12,8 @@
 ///   of C, if it is needed, and `{s}` from one row to the next.
 /// - `fetch_c`: fetches these rows.
 /// - `more_rows_of_a`: addresses beyond `{a3}`, where that is still three rows, and `{a}` the first.
+/// - `first_terms`: adds some terms to all sums, and fetches C with them, where it is to be fetched and there
+///   are terms enough: where nothing is left for `fetch_c` to do.
 /// - `term`: adds one term to all sums, and goes on to the next.
 /// - `terms`: the same for four terms at a time, with what else is done meanwhile, by `many_terms`, behind
 ///   which `{terms}` is four less than the terms that are left.
@@ -25,6 +27,7 @@ macro_rules! tile_asm {
         fetch_c: $fetch_c:expr,
         more_rows_of_a: $more_rows_of_a:expr,
         term: $term:expr,
+        first_terms: $first_terms:expr,
         terms: $terms:expr,
         spread: $spread:expr,
         scale_sum: $scale_sum:expr,
@@ -36,7 +39,7 @@ macro_rules! tile_asm {
         asm!(
             // Not all kinds and sizes of tile need all of these.
             "/* {a_row} {a6} {p} {q} {A_AHEAD} {FROM} {TO} {LEFT} {PER_ROW} */",
-            "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} {MASK} {A_AHEAD_STEP} {PACKED} {SIZE} */",
+            "/* {FROM_JUMP} {TO_JUMP} {TO_STEP} {COPY_AHEAD} {MASK} {A_AHEAD_STEP} {PACKED} {PACKED_ROW} {SIZE} */",
             $mask,
             "mov {a_row},[{tile}+{A_ROW}]",
             "mov {a_column},[{tile}+{A_COLUMN}]",
@@ -56,6 +59,7 @@ macro_rules! tile_asm {
             $more_rows_of_a,
             "add {a3},{a}",
             begin_asides!($kind),
+            $first_terms,
             $terms,
             end_asides!($kind),
             "add {terms},4",
@@ -113,6 +117,7 @@ macro_rules! tile_asm {
             C = const offset_of!(Tile<$element>, c),
             C_ROW = const offset_of!(Tile<$element>, c_row_stride),
             PACKED = const offset_of!(Tile<$element>, packed),
+            PACKED_ROW = const offset_of!(Tile<$element>, packed_row_stride),
             SIZE = const size_of::<$element>(),
             MASK = const offset_of!(Tile<$element>, mask),
             FLAGS = const offset_of!(Tile<$element>, flags),
@@ -184,7 +189,8 @@ macro_rules! many_terms {
 }
 
 /// What a kind of tile loads before its loop: a copying one where it copies from and to, and how many
-/// pieces are left in the row; all others how far ahead they fetch.
+/// pieces are left in the row; a packing one where it packs, three rows further down in {s} if these are
+/// {p} apart, or how far ahead it fetches, 32 rows of B; all others how far ahead they fetch.
 macro_rules! begin_asides {
     (copying) => {
         "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"
@@ -192,8 +198,17 @@ macro_rules! begin_asides {
     (packing_a) => {
         "mov {q},[{tile}+{PACKED}]\n"
     };
+    (packing_rows_of_a) => {
+        concat!(
+            "mov {q},[{tile}+{PACKED}]\nmov {p},[{tile}+{PACKED_ROW}]\n",
+            "lea {s},[{p}+2*{p}]\nadd {s},{q}\n",
+        )
+    };
     (packing_b) => {
         "mov {q},[{tile}+{PACKED}]\n"
+    };
+    (packing_far_b) => {
+        "mov {q},[{tile}+{PACKED}]\nmov {p},{b_row}\nshl {p},5\n"
     };
     ($kind:tt) => {
         "mov {q},[{tile}+{A_AHEAD}]\n"
@@ -216,6 +231,9 @@ macro_rules! end_packing {
         "mov [{tile}+{PACKED}],{q}\n"
     };
     (packing_b) => {
+        "mov [{tile}+{PACKED}],{q}\n"
+    };
+    (packing_far_b) => {
         "mov [{tile}+{PACKED}],{q}\n"
     };
     ($kind:tt) => {

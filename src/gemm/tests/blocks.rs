@@ -87,6 +87,30 @@ fn blocks_are_packed_on_the_way_whole_or_in_part() {
     }
 }
 
+/// Where C is fetched, tiles of many terms do that with the first of them, and others before.
+#[test]
+fn sums_are_exact_where_c_is_fetched_with_their_terms() {
+    fn check_kernel<T: Number>(isa: Isa) {
+        let kernel = T::microkernel(isa);
+        let (m, n) = (2 * kernel.mr + 1, 3 * kernel.nr + 1);
+        for (kc, blocks) in
+            [92, 96, 97, 99, 100, 101, 104, 203].into_iter().flat_map(|kc| [(kc, 1), (kc, 2)])
+        {
+            let plan =
+                by_five_loops(kernel, Blocking { kc, nc: 2 * kernel.nr, blocks, ..BLOCKING });
+            for k in [kc, 2 * kc, 2 * kc + 99] {
+                let [rows, gaps] = [Strides::ROWS, Strides::GAPS];
+                check(Shape { m, n, k }, [rows, rows, rows], (1.0, 0.0), &plan);
+                check(Shape { m, n, k }, [rows.turned(), gaps, gaps], (-1.0, 2.0), &plan);
+            }
+        }
+    }
+    for isa in isas() {
+        check_kernel::<f64>(isa);
+        check_kernel::<f32>(isa);
+    }
+}
+
 /// C on boundaries of whole vectors is written past the caches. Where it isn't, such a store would
 /// fault.
 #[test]
@@ -186,8 +210,7 @@ fn blocks_are_sane_where_cpuid_is_not() {
                 {
                     let caches = Caches { l1_bytes, l2_bytes };
                     let kc = plan::block_terms(kernel, caches, shape);
-                    let blocking =
-                        Blocking::new(kernel, caches, (kc, shape.n), layout(shape, transposes));
+                    let blocking = Blocking::new(kernel, caches, kc, layout(shape, transposes));
                     let Blocking { mc, nc, blocks, .. } = blocking;
                     assert!(mc > 0 && (mc >= shape.m || mc % kernel.mr == 0));
                     assert!(kc > 0 && kc % 4 == 0 && nc > 0 && nc % kernel.nr == 0);
