@@ -11,7 +11,7 @@ mod disk;
 mod host;
 
 #[allow(dead_code, reason = "the host asks for more than this benchmark")]
-#[path = "../../src/linux/heap.rs"]
+#[path = "../../src/linux/heap/mod.rs"]
 mod heap;
 #[allow(dead_code, reason = "the host asks for more than this benchmark")]
 #[path = "../../src/linux/volume.rs"]
@@ -65,7 +65,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    heap::keep_blocks();
+    heap::keep_blocks(256 << 20);
     // `cargo bench` adds an argument of its own.
     let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |at: usize, default| {

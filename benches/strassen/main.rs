@@ -17,7 +17,7 @@ use std::time::Instant;
 use gemmule::gemm::{Algorithm, Alone, Crew, Element, Shape, Workspace, multiply, multiply_halved};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-#[path = "../../src/linux/heap.rs"]
+#[path = "../../src/linux/heap/mod.rs"]
 #[allow(dead_code)]
 mod heap;
 #[path = "../../src/host"]

@@ -9,7 +9,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 /// Reads from one client before others get their turn.
-const READS_PER_TURN: usize = 16;
+const READS_PER_TURN: usize = 4;
 
 pub struct Connection {
     pub id: SessionId,

@@ -32,14 +32,14 @@ const WAKER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 
 const EVENTS_PER_POLL: usize = 1024;
-/// One read from a socket.
-const SCRATCH_BYTES: usize = 64 * 1024;
+/// One read from a socket: each call of the system has the client's next bytes on their way, which
+/// costs less the fewer they are.
+const SCRATCH_BYTES: usize = 512 * 1024;
 /// How long to leave the listener alone when there is no session, or no file descriptor, left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves until SIGTERM or SIGINT, then drains; the exit status.
 pub fn serve(options: &ServeOptions) -> u8 {
-    heap::keep_blocks();
     match EventLoop::new(options).and_then(EventLoop::run) {
         Ok(()) => 0,
         Err(error) => {
@@ -83,8 +83,10 @@ impl EventLoop {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let wake = move || waker.wake().expect("an event counter takes a wake-up at any time");
         let threads = options.threads.unwrap_or_else(super::compute_threads_default);
+        let memory_bytes = options.memory_bytes.unwrap_or_else(super::memory_bytes_default);
+        heap::keep_blocks(memory_bytes);
         let config = Config {
-            memory_bytes: options.memory_bytes.unwrap_or_else(super::memory_bytes_default),
+            memory_bytes,
             sessions_max: options.sessions_max,
             tariff: Tariff::standard().into(),
             platform: super::NAME,

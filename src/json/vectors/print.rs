@@ -105,37 +105,47 @@ struct Decimals {
     counts: [[i32; 4]; GROUP / 4],
     /// The exponent of ten of the first digit, less [`EXPONENT_MIN`].
     exponents: [[i32; 4]; GROUP / 4],
-    /// A bit for each number that is none that this is for.
-    others: u32,
 }
 
 /// Appends groups of numbers, none of which is infinite or NaN, to a text, a comma behind each; how
 /// many groups: none where the processor lacks the instructions.
 pub fn append_text(groups: &[[f64; GROUP]], text: &mut Vec<u8>) -> usize {
-    if !are_here() {
+    if groups.is_empty() || !are_here() {
         return 0;
     }
+    let mut found = Default::default();
     for groups in groups.chunks(GROUPS_MAX) {
         let start = text.len();
         let end = start + groups.len() * GROUP * JSON_NUMBER_BYTES_MAX;
         text.resize(end + PRINTED_BYTES_MAX, 0);
         // SAFETY: the processor has what it takes, as just asked.
         #[allow(unsafe_code)]
-        let length = unsafe { print(groups, &mut text[start..]) };
+        let length = unsafe { print(groups, &mut found, &mut text[start..]) };
         text.truncate(start + length);
     }
     groups.len()
 }
 
-/// Prints groups, a comma behind each number; how many bytes that took.
+/// Prints up to so many groups, a comma behind each number; how many bytes that took. First the decimals
+/// of all of them are found: each takes long, but none waits for another.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
-fn print(groups: &[[f64; GROUP]], out: &mut [u8]) -> usize {
+fn print(
+    groups: &[[f64; GROUP]],
+    found: &mut [(Decimals, u32); GROUPS_MAX],
+    out: &mut [u8],
+) -> usize {
+    for (group, (decimals, others)) in groups.iter().zip(&mut *found) {
+        *others = decimals.find(group);
+    }
     let mut end = 0;
-    for group in groups {
-        let decimals = decimals(group);
+    for (group, (decimals, others)) in groups.iter().zip(&*found) {
         for (index, number) in group.iter().enumerate() {
             let place = out[end..].first_chunk_mut().expect("room for the longest texts");
-            let length = match decimals.text(index, number.is_sign_negative(), place) {
+            let text = match others >> index & 1 {
+                0 => decimals.text(index, number.is_sign_negative(), place),
+                _ => None,
+            };
+            let length = match text {
                 Some(length) => length,
                 None => print_rare(*number, place.first_chunk_mut().expect("the shorter array")),
             };
@@ -147,6 +157,27 @@ fn print(groups: &[[f64; GROUP]], out: &mut [u8]) -> usize {
 }
 
 impl Decimals {
+    /// Finds those of a group; a bit for each number that has to be printed otherwise.
+    #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+    #[inline]
+    fn find(&mut self, group: &[f64; GROUP]) -> u32 {
+        let mut all_others = 0;
+        for (index, four) in group.as_chunks::<4>().0.iter().enumerate() {
+            let Four { upper, lower, last, has_last, exponent, others } = four_decimals(four);
+            self.lasts[index] = bytemuck::cast(_mm_or_si128(last, _mm_set1_epi32(b'0'.into())));
+            self.counts[index] = bytemuck::cast(_mm_and_si128(has_last, _mm_set1_epi32(17)));
+            self.exponents[index] =
+                bytemuck::cast(_mm_sub_epi32(exponent, _mm_set1_epi32(EXPONENT_MIN)));
+            all_others |= others << (4 * index);
+            let pairs = [_mm_unpacklo_epi32(upper, lower), _mm_unpackhi_epi32(upper, lower)];
+            let digits = &mut self.digits.as_chunks_mut::<4>().0[index].as_chunks_mut::<2>().0;
+            for (digits, pair) in digits.iter_mut().zip(pairs) {
+                *digits = bytemuck::cast(sixteen_digits(pair));
+            }
+        }
+        all_others
+    }
+
     /// Writes a number; the length of its text, or nothing where it has to be printed otherwise.
     #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
     #[inline]
@@ -157,10 +188,7 @@ impl Decimals {
         place: &mut [u8; PRINTED_BYTES_MAX + 1],
     ) -> Option<usize> {
         let exponent = self.exponents.as_flattened()[index] as usize;
-        if self.others >> index & 1 != 0 || exponent >= EXPONENT_COUNT {
-            return None;
-        }
-        let form = &FORMS[exponent];
+        let form = FORMS[..EXPONENT_COUNT].get(exponent)?;
         let digits: __m128i = bytemuck::cast(self.digits[index]);
         let zeros = _mm_movemask_epi8(_mm_cmpeq_epi8(digits, _mm_setzero_si128()));
         let digit_count = u32::BITS - (!zeros & 0xffff).leading_zeros();
@@ -177,26 +205,6 @@ impl Decimals {
         *place.first_chunk_mut()? = word.to_le_bytes();
         Some(sign_bytes + start + digit_count.max(u32::from(form.digits_min)) as usize)
     }
-}
-
-#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
-#[inline]
-fn decimals(group: &[f64; GROUP]) -> Decimals {
-    let mut decimals = Decimals::default();
-    for (index, four) in group.as_chunks::<4>().0.iter().enumerate() {
-        let Four { upper, lower, last, has_last, exponent, others } = four_decimals(four);
-        decimals.lasts[index] = bytemuck::cast(_mm_or_si128(last, _mm_set1_epi32(b'0'.into())));
-        decimals.counts[index] = bytemuck::cast(_mm_and_si128(has_last, _mm_set1_epi32(17)));
-        decimals.exponents[index] =
-            bytemuck::cast(_mm_sub_epi32(exponent, _mm_set1_epi32(EXPONENT_MIN)));
-        decimals.others |= others << (4 * index);
-        let pairs = [_mm_unpacklo_epi32(upper, lower), _mm_unpackhi_epi32(upper, lower)];
-        let digits = &mut decimals.digits.as_chunks_mut::<4>().0[index].as_chunks_mut::<2>().0;
-        for (digits, pair) in digits.iter_mut().zip(pairs) {
-            *digits = bytemuck::cast(sixteen_digits(pair));
-        }
-    }
-    decimals
 }
 
 /// The decimals of four numbers: the lanes have the first eight and the next eight digits, one more
@@ -326,16 +334,17 @@ mod tests {
             return;
         }
         let sizes = [1.1e-5, 0.003, 0.3, -0.3, 3.0, 300.3, 123_456.7, 9.9e6];
+        let mut found = Decimals::default();
         // SAFETY: the processor has what it takes, as just asked.
         #[allow(unsafe_code)]
-        let found = unsafe { decimals(&sizes) };
-        assert_eq!(found.others, 0);
+        let others = unsafe { found.find(&sizes) };
+        assert_eq!(others, 0);
         let exponents = found.exponents.as_flattened();
         assert_eq!(exponents, [0, 2, 4, 4, 5, 7, 10, 11]);
         // SAFETY: as above.
         #[allow(unsafe_code)]
-        let found = unsafe { decimals(&[0.0, -0.0, 1.0, 0.25, 1e300, 1e-300, 5e-324, 0.3]) };
-        assert_eq!(found.others, 0b0111_1111);
+        let others = unsafe { found.find(&[0.0, -0.0, 1.0, 0.25, 1e300, 1e-300, 5e-324, 0.3]) };
+        assert_eq!(others, 0b0111_1111);
     }
 
     #[test]

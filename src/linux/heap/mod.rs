@@ -1,6 +1,8 @@
 //! The system's allocator, with matrices on boundaries of cache lines, and large ones in large pages:
 //! otherwise a product that passes from row to row spends much of its time on looking pages up.
 
+mod kept;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
@@ -11,23 +13,22 @@ static HEAP: Heap = Heap;
 
 struct Heap;
 
-/// Blocks up to this size, and as much free memory, are kept for the next job: to give them back
-/// and have the system clear them again takes as long as to fill them from the network.
+/// The most that is kept, whatever the memory.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+/// What the system's allocator keeps of small blocks.
 #[cfg(target_env = "gnu")]
-const KEPT_BYTES: libc::c_int = 32 << 20;
+const KEPT_SMALL_BYTES: libc::c_int = 32 << 20;
 
-/// Lets the allocator keep what jobs of usual sizes use.
-#[cfg(target_env = "gnu")]
-pub fn keep_blocks() {
+/// Keeps what jobs of usual sizes use, from now on: an eighth of the memory, at most.
+pub fn keep_blocks(memory_bytes: usize) {
+    kept::keep((memory_bytes / 8).min(KEPT_BYTES_MAX));
+    // Other allocators have their own ways.
+    #[cfg(target_env = "gnu")]
     for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
         // SAFETY: it takes two numbers; one that it does not accept changes nothing.
-        unsafe { libc::mallopt(parameter, KEPT_BYTES) };
+        unsafe { libc::mallopt(parameter, KEPT_SMALL_BYTES) };
     }
 }
-
-/// Other allocators have their own ways.
-#[cfg(not(target_env = "gnu"))]
-pub fn keep_blocks() {}
 
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 /// From here on, what is lost by rounding up is little.
@@ -35,6 +36,7 @@ const LARGE_BYTES_MIN: usize = 4 * LARGE_PAGE_BYTES;
 
 /// The layout that the system is asked for instead of `layout`, always the same for the same.
 fn aligned(layout: Layout) -> Layout {
+    let layout = kept::rounded(layout);
     if layout.size() < LARGE_BYTES_MIN {
         return lines::aligned(layout);
     }
@@ -52,23 +54,31 @@ fn advise(block: *mut u8, layout: Layout) -> *mut u8 {
 }
 
 // SAFETY: the system's allocator is asked for a block that is as large and at least as aligned, and
-// is given it back by the same layout, which follows from the caller's.
+// is given it back by the same layout, which follows from the caller's; what is kept meanwhile serves
+// for that layout only.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let layout = aligned(layout);
+        let block = kept::take(layout);
+        if !block.is_null() {
+            return block;
+        }
         // SAFETY: the caller promises a size that is not zero.
         advise(unsafe { System.alloc(layout) }, layout)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the block came from `alloc` with this layout.
-        unsafe { System.dealloc(block, aligned(layout)) }
+        unsafe { kept::put(block, aligned(layout)) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         let Ok(after) = Layout::from_size_align(bytes, layout.align()) else {
             return ptr::null_mut();
         };
+        if aligned(layout) == aligned(after) {
+            return block;
+        }
         if aligned(layout) == layout && aligned(after) == after {
             // SAFETY: the block came from `alloc` with this layout, and is given back by the other.
             return unsafe { System.realloc(block, layout, bytes) };
