@@ -8,6 +8,9 @@ use gemmule::time::Now;
 use mio::event::Event;
 use mio::net::TcpStream;
 
+/// Calls of the core with what was read at once, each of which does a bounded amount of work. So many
+/// take all of a read, unless it is compressed; what is left is kept apart.
+const CALLS_PER_READ: usize = 2;
 /// Reads from one client before others get their turn.
 const READS_PER_TURN: usize = 4;
 
@@ -117,7 +120,13 @@ impl Connection {
             Ok(bytes) => {
                 // A read that was not filled has emptied the socket: another would only say so.
                 self.readable = bytes == scratch.len() || self.is_ending;
-                let used = server.receive(self.id, &scratch[..bytes], now);
+                let mut used = 0;
+                for _ in 0..CALLS_PER_READ {
+                    used += server.receive(self.id, &scratch[used..bytes], now);
+                    if used == bytes {
+                        break;
+                    }
+                }
                 self.inbox.extend_from_slice(&scratch[used..bytes]);
                 Ok(true)
             }
