@@ -30,24 +30,28 @@ pub enum Name {
     FastApi,
     /// FastAPI again, with its body declared as a model.
     FastApiDeclared,
+    /// The same on what comes with FastAPI, uvicorn and NumPy: the event loop and the HTTP of Python.
+    FastApiPlain,
     Axum,
 }
 
 impl Name {
-    pub const ALL: [Self; 4] = [Self::Ours, Self::FastApi, Self::FastApiDeclared, Self::Axum];
+    pub const ALL: [Self; 5] =
+        [Self::Ours, Self::FastApi, Self::FastApiDeclared, Self::FastApiPlain, Self::Axum];
 
     pub fn text(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::FastApi => "FastAPI",
             Self::FastApiDeclared => "FastAPI, declared",
+            Self::FastApiPlain => "FastAPI, plain",
             Self::Axum => "axum",
         }
     }
 
     pub fn target(self) -> &'static str {
         match self {
-            Self::FastApiDeclared => "/declared",
+            Self::FastApiDeclared | Self::FastApiPlain => "/declared",
             _ => "/v1/multiply",
         }
     }
@@ -56,14 +60,16 @@ impl Name {
     pub fn takes(self, kind: Kind) -> bool {
         match self {
             Self::Ours | Self::FastApi => true,
-            Self::FastApiDeclared | Self::Axum => kind == Kind::SmallJson,
+            Self::FastApiDeclared | Self::FastApiPlain | Self::Axum => kind == Kind::SmallJson,
         }
     }
 
     fn command(self, port: u16, cores: Cores) -> Command {
         let program = match self {
             Self::Ours => target_dir().join("release/gemmule"),
-            Self::FastApi | Self::FastApiDeclared => peers_dir().join("bin/uvicorn"),
+            Self::FastApi | Self::FastApiDeclared | Self::FastApiPlain => {
+                peers_dir().join("bin/uvicorn")
+            }
             Self::Axum => std::env::current_exe().unwrap_or_default().with_file_name("axum-peer"),
         };
         let mut command = match cores {
@@ -83,8 +89,12 @@ impl Name {
                     command.args(["--threads", "0"]);
                 }
             }
-            Self::FastApi | Self::FastApiDeclared => {
-                command.args(["peer:app", "--loop", "uvloop", "--http", "httptools"]);
+            Self::FastApi | Self::FastApiDeclared | Self::FastApiPlain => {
+                let [event_loop, http] = match self {
+                    Self::FastApiPlain => ["asyncio", "h11"],
+                    _ => ["uvloop", "httptools"],
+                };
+                command.args(["peer:app", "--loop", event_loop, "--http", http]);
                 command.args(["--no-access-log", "--no-proxy-headers", "--log-level", "warning"]);
                 command.args(["--app-dir", env!("CARGO_MANIFEST_DIR")]);
                 command.args(["--port", &port.to_string()]);
