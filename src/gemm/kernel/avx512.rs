@@ -1,8 +1,8 @@
 //! Tiles of 8 rows by 3 vectors of 512 bits, in assembly: unrolled intrinsics end up with the loads
 //! hoisted and the sums spilled.
 //!
-//! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm4-6 a piece of B on its way
-//! into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last vector that are
+//! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm4-6 a piece of B or two of A
+//! on their way into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last vector that are
 //! within the tile. 24 independent sums cover the latency of the fused multiply-add (4 cycles, 2 a
 //! cycle) threefold.
 #![allow(unsafe_code)]
