@@ -19,6 +19,7 @@
 
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
+use core::array;
 
 use super::are_here;
 use crate::json::print::{
@@ -29,8 +30,9 @@ use crate::limits::JSON_NUMBER_BYTES_MAX;
 
 /// Numbers of a group.
 pub const GROUP: usize = 8;
-/// Groups that room is made for at a time.
+/// Groups that are printed at a time: so many, or where fewer are left so many, or one.
 const GROUPS_MAX: usize = 16;
+const GROUPS_SOME: usize = 4;
 
 /// The exponent of two of numbers from 2^-17 on, as it is stored, and for how many of them there
 /// are powers: more than for any exponent in [`EXPONENTS`].
@@ -105,6 +107,8 @@ struct Decimals {
     counts: [[i32; 4]; GROUP / 4],
     /// The exponent of ten of the first digit, less [`EXPONENT_MIN`].
     exponents: [[i32; 4]; GROUP / 4],
+    /// A bit for each number that is none that this is for.
+    others: u32,
 }
 
 /// Appends groups of numbers, none of which is infinite or NaN, to a text, a comma behind each; how
@@ -113,39 +117,39 @@ pub fn append_text(groups: &[[f64; GROUP]], text: &mut Vec<u8>) -> usize {
     if groups.is_empty() || !are_here() {
         return 0;
     }
-    let mut found = Default::default();
-    for groups in groups.chunks(GROUPS_MAX) {
-        let start = text.len();
-        let end = start + groups.len() * GROUP * JSON_NUMBER_BYTES_MAX;
-        text.resize(end + PRINTED_BYTES_MAX, 0);
-        // SAFETY: the processor has what it takes, as just asked.
-        #[allow(unsafe_code)]
-        let length = unsafe { print(groups, &mut found, &mut text[start..]) };
-        text.truncate(start + length);
-    }
+    // Narrow rows, and integers between others, leave few groups at a time.
+    let (many, rest) = groups.as_chunks::<GROUPS_MAX>();
+    let (some, rest) = rest.as_chunks::<GROUPS_SOME>();
+    many.iter().for_each(|groups| append_groups(groups, text));
+    some.iter().for_each(|groups| append_groups(groups, text));
+    rest.iter().for_each(|group| append_groups(array::from_ref(group), text));
     groups.len()
 }
 
-/// Prints up to so many groups, a comma behind each number; how many bytes that took. First the decimals
-/// of all of them are found: each takes long, but none waits for another.
+/// Appends groups where the processor has what it takes.
+fn append_groups<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], text: &mut Vec<u8>) {
+    let start = text.len();
+    let end = start + COUNT * GROUP * JSON_NUMBER_BYTES_MAX;
+    text.resize(end + PRINTED_BYTES_MAX, 0);
+    // SAFETY: the processor has what it takes: the caller has asked.
+    #[allow(unsafe_code)]
+    let length = unsafe { print(groups, &mut text[start..]) };
+    text.truncate(start + length);
+}
+
+/// Prints groups, a comma behind each number; how many bytes that took. First the decimals of all of
+/// them are found: each takes long, but none waits for another.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
-fn print(
-    groups: &[[f64; GROUP]],
-    found: &mut [(Decimals, u32); GROUPS_MAX],
-    out: &mut [u8],
-) -> usize {
-    for (group, (decimals, others)) in groups.iter().zip(&mut *found) {
-        *others = decimals.find(group);
+fn print<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], out: &mut [u8]) -> usize {
+    let mut found: [Decimals; COUNT] = array::from_fn(|_| Decimals::default());
+    for (group, decimals) in groups.iter().zip(&mut found) {
+        decimals.find(group);
     }
     let mut end = 0;
-    for (group, (decimals, others)) in groups.iter().zip(&*found) {
+    for (group, decimals) in groups.iter().zip(&found) {
         for (index, number) in group.iter().enumerate() {
             let place = out[end..].first_chunk_mut().expect("room for the longest texts");
-            let text = match others >> index & 1 {
-                0 => decimals.text(index, number.is_sign_negative(), place),
-                _ => None,
-            };
-            let length = match text {
+            let length = match decimals.text(index, number.is_sign_negative(), place) {
                 Some(length) => length,
                 None => print_rare(*number, place.first_chunk_mut().expect("the shorter array")),
             };
@@ -157,10 +161,10 @@ fn print(
 }
 
 impl Decimals {
-    /// Finds those of a group; a bit for each number that has to be printed otherwise.
+    /// Finds those of a group.
     #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
     #[inline]
-    fn find(&mut self, group: &[f64; GROUP]) -> u32 {
+    fn find(&mut self, group: &[f64; GROUP]) {
         let mut all_others = 0;
         for (index, four) in group.as_chunks::<4>().0.iter().enumerate() {
             let Four { upper, lower, last, has_last, exponent, others } = four_decimals(four);
@@ -175,7 +179,7 @@ impl Decimals {
                 *digits = bytemuck::cast(sixteen_digits(pair));
             }
         }
-        all_others
+        self.others = all_others;
     }
 
     /// Writes a number; the length of its text, or nothing where it has to be printed otherwise.
@@ -188,7 +192,10 @@ impl Decimals {
         place: &mut [u8; PRINTED_BYTES_MAX + 1],
     ) -> Option<usize> {
         let exponent = self.exponents.as_flattened()[index] as usize;
-        let form = FORMS[..EXPONENT_COUNT].get(exponent)?;
+        if self.others >> index & 1 != 0 || exponent >= EXPONENT_COUNT {
+            return None;
+        }
+        let form = &FORMS[exponent];
         let digits: __m128i = bytemuck::cast(self.digits[index]);
         let zeros = _mm_movemask_epi8(_mm_cmpeq_epi8(digits, _mm_setzero_si128()));
         let digit_count = u32::BITS - (!zeros & 0xffff).leading_zeros();
@@ -337,14 +344,19 @@ mod tests {
         let mut found = Decimals::default();
         // SAFETY: the processor has what it takes, as just asked.
         #[allow(unsafe_code)]
-        let others = unsafe { found.find(&sizes) };
-        assert_eq!(others, 0);
+        unsafe {
+            found.find(&sizes)
+        };
+        assert_eq!(found.others, 0);
         let exponents = found.exponents.as_flattened();
         assert_eq!(exponents, [0, 2, 4, 4, 5, 7, 10, 11]);
+        let mut found = Decimals::default();
         // SAFETY: as above.
         #[allow(unsafe_code)]
-        let others = unsafe { found.find(&[0.0, -0.0, 1.0, 0.25, 1e300, 1e-300, 5e-324, 0.3]) };
-        assert_eq!(others, 0b0111_1111);
+        unsafe {
+            found.find(&[0.0, -0.0, 1.0, 0.25, 1e300, 1e-300, 5e-324, 0.3]);
+        }
+        assert_eq!(found.others, 0b0111_1111);
     }
 
     #[test]
