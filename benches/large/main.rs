@@ -40,6 +40,8 @@ use host::pool::Pool;
 
 const LENGTH: usize = 20_000;
 const MEMORY_MIB: usize = 2048;
+/// An eighth of this is kept in blocks, within what the process has besides the product.
+const HEAP_MEMORY_BYTES: usize = 256 << 20;
 /// Of the process's memory, what is not the product's: the program, the volume's cache, the check.
 const OWN_BYTES: usize = 64 << 20;
 /// What fits memory is of this length at most, and is multiplied as often before, in between and
@@ -65,7 +67,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    heap::keep_blocks(256 << 20);
+    heap::keep_blocks(HEAP_MEMORY_BYTES);
     // `cargo bench` adds an argument of its own.
     let arguments: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |at: usize, default| {

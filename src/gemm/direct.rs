@@ -32,7 +32,8 @@ pub enum Order {
     Across,
 }
 
-/// Tiles and terms from which on a micropanel of B is worth packing.
+/// Tiles and terms from which on a micropanel of B is worth packing for narrow tiles. For wide ones, which
+/// wait for it less, it never is.
 const PACKED_TILES: usize = 4;
 const PACKED_TERMS: usize = 80;
 /// Room for it on the stack.

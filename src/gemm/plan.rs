@@ -158,8 +158,7 @@ pub fn block_terms_max<T>(kernel: &Microkernel<T>, caches: Caches) -> usize {
 }
 
 impl Blocking {
-    /// The blocks for a part of a product that has so many columns, whose sums are cut after `kc`
-    /// terms.
+    /// The blocks for a part of a product whose sums are cut after `kc` terms.
     ///
     /// Two blocks of B, the one in use and the next, fill the second-level cache: the next one is
     /// complete and no longer touched for most of the time. Where there are few rows of A it never

@@ -3,14 +3,12 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 
+use gemmule::formats::STRIDE_BYTES;
 use gemmule::server::{Server, SessionId};
 use gemmule::time::Now;
 use mio::event::Event;
 use mio::net::TcpStream;
 
-/// Calls of the core with what was read at once, each of which does a bounded amount of work. So many
-/// take all of a read, unless it is compressed; what is left is kept apart.
-const CALLS_PER_READ: usize = 2;
 /// Reads from one client before others get their turn.
 const READS_PER_TURN: usize = 4;
 
@@ -121,7 +119,9 @@ impl Connection {
                 // A read that was not filled has emptied the socket: another would only say so.
                 self.readable = bytes == scratch.len() || self.is_ending;
                 let mut used = 0;
-                for _ in 0..CALLS_PER_READ {
+                // Each call does a bounded amount of work. So many take all, unless it is compressed;
+                // what is left is kept apart.
+                for _ in 0..bytes.div_ceil(STRIDE_BYTES) {
                     used += server.receive(self.id, &scratch[used..bytes], now);
                     if used == bytes {
                         break;

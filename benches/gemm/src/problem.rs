@@ -24,7 +24,7 @@ impl<T: Real> Problem<T> {
         let mut random = Random::new(1);
         let width = 2 * magnitude as u64 + 1;
         let operands = (0..count * (m * k + k * n))
-            .map(|_| T::from_i64((random.below(width)) as i64 - magnitude))
+            .map(|_| T::from_i64(random.below(width) as i64 - magnitude))
             .collect();
         Self { shape, operands, c: vec![T::NAN; count * m * n] }
     }

@@ -2,9 +2,9 @@
 //! hoisted and the sums spilled.
 //!
 //! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm4-6 a piece of B or two of A
-//! on their way into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last vector that are
-//! within the tile. 24 independent sums cover the latency of the fused multiply-add (4 cycles, 2 a
-//! cycle) threefold.
+//! on their way into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last vector
+//! that are within the tile. 24 independent sums cover the latency of the fused multiply-add (4 cycles,
+//! 2 a cycle) threefold.
 #![allow(unsafe_code)]
 
 use core::arch::asm;

@@ -15,9 +15,9 @@ struct Heap;
 
 /// The most that is kept, whatever the memory.
 const KEPT_BYTES_MAX: usize = 256 << 20;
-/// What the system's allocator keeps of small blocks.
+/// Up to this size the system's allocator has blocks from its own heap, of which it keeps as much free.
 #[cfg(target_env = "gnu")]
-const KEPT_SMALL_BYTES: libc::c_int = 32 << 20;
+const SYSTEM_KEPT_BYTES: libc::c_int = 32 << 20;
 
 /// Keeps what jobs of usual sizes use, from now on: an eighth of the memory, at most.
 pub fn keep_blocks(memory_bytes: usize) {
@@ -26,7 +26,7 @@ pub fn keep_blocks(memory_bytes: usize) {
     #[cfg(target_env = "gnu")]
     for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
         // SAFETY: it takes two numbers; one that it does not accept changes nothing.
-        unsafe { libc::mallopt(parameter, KEPT_SMALL_BYTES) };
+        unsafe { libc::mallopt(parameter, SYSTEM_KEPT_BYTES) };
     }
 }
 
@@ -76,10 +76,11 @@ unsafe impl GlobalAlloc for Heap {
         let Ok(after) = Layout::from_size_align(bytes, layout.align()) else {
             return ptr::null_mut();
         };
-        if aligned(layout) == aligned(after) {
+        let (aligned_before, aligned_after) = (aligned(layout), aligned(after));
+        if aligned_before == aligned_after {
             return block;
         }
-        if aligned(layout) == layout && aligned(after) == after {
+        if aligned_before == layout && aligned_after == after {
             // SAFETY: the block came from `alloc` with this layout, and is given back by the other.
             return unsafe { System.realloc(block, layout, bytes) };
         }
