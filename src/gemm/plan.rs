@@ -17,8 +17,8 @@ const FEW_ROWS: usize = 64;
 
 /// Terms up to which writing C takes as long as computing it. No block has less of them to spare.
 const FEW_TERMS: usize = 64;
-/// A result of this size is not found in any cache again.
-const STREAMED_BYTES: usize = 16 << 20;
+/// A result of this size is not found again in any cache of one core.
+const FAR_RESULT_BYTES: usize = 16 << 20;
 /// The matrices of a batch, if they take no more, stay in the third-level cache, whatever neighbours
 /// leave of it: from there they arrive in time without being asked for, and asking takes longer than
 /// it saves.
@@ -92,8 +92,8 @@ impl Choice {
             return Self::FiveLoops(Blocking::new(kernel, caches, kc, part));
         }
         // A result that takes longer to write than to compute is written in the order of memory.
-        let is_write_bound = shape.k <= FEW_TERMS && m * n * size_of::<T>() > caches.l2_bytes;
-        let order = if is_write_bound { Order::Across } else { Order::Down };
+        let is_across = shape.k <= FEW_TERMS && m * n * size_of::<T>() > caches.l2_bytes;
+        let order = if is_across { Order::Across } else { Order::Down };
         Self::Direct { block: (direct_rows(kernel, caches, kc, part.shape), kc), order }
     }
 }
@@ -189,7 +189,7 @@ impl Blocking {
         let nc = equal_parts(n, (nc_max / nr).max(1) * nr, nr);
         let mc_max = (l3_bytes(caches) / (kc * element_bytes) / mr).max(1) * mr;
         let mc = if is_terms_first { m } else { equal_parts(m, mc_max, mr) };
-        let streams = is_streamed::<T>(layout.shape);
+        let streams = caches.are_best_bypassed && is_write_bound::<T>(layout.shape);
         let c_bytes = m * n * element_bytes;
         Self {
             mc,
@@ -243,7 +243,7 @@ pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
     layout.b_rows
         && !layout.b_has_gaps
         && fits_directly::<T>(caches, n, k)
-        && !is_streamed::<T>(layout.shape)
+        && !is_write_bound::<T>(layout.shape)
 }
 
 /// Whether some columns of so many rows meet in so few places of a cache that they have more than half
@@ -260,10 +260,10 @@ pub fn fits_directly<T>(caches: Caches, n: usize, k: usize) -> bool {
     k * n * size_of::<T>() <= room
 }
 
-/// Whether C is best written past the caches: it is not found there again, and writing it takes as
-/// long as computing it. There is one block of terms then.
-fn is_streamed<T>(Shape { m, n, k }: Shape) -> bool {
-    k <= FEW_TERMS && m * n * size_of::<T>() >= STREAMED_BYTES
+/// Whether C is not found in the caches again, and writing it takes as long as computing it. There is
+/// one block of terms then.
+fn is_write_bound<T>(Shape { m, n, k }: Shape) -> bool {
+    k <= FEW_TERMS && m * n * size_of::<T>() >= FAR_RESULT_BYTES
 }
 
 /// Rows of A that are multiplied by one micropanel of B after the other, where nothing is packed:
@@ -298,7 +298,7 @@ pub fn grid<T>(
     let candidates = (1..=threads)
         .filter(|across| threads.is_multiple_of(*across))
         .map(|across| (threads / across, across));
-    let prefers_columns = !is_direct::<T>(caches, layout) && !is_streamed::<T>(layout.shape);
+    let prefers_columns = !is_direct::<T>(caches, layout) && !is_write_bound::<T>(layout.shape);
     candidates
         .min_by_key(|&(down, across)| {
             let cuts = if prefers_columns { down } else { across };

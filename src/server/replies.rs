@@ -266,7 +266,7 @@ impl Server {
     }
 
     fn version(&self) -> Version<'_> {
-        let gemm::Caches { l1_bytes, l2_bytes } = gemm::caches();
+        let gemm::Caches { l1_bytes, l2_bytes, .. } = gemm::caches();
         Version {
             name: "gemmule",
             version: env!("CARGO_PKG_VERSION"),

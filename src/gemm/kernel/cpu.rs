@@ -31,16 +31,20 @@ impl Isa {
     }
 }
 
-/// Bytes of the data caches that one core can use.
+/// The data caches that one core can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caches {
     pub l1_bytes: usize,
     pub l2_bytes: usize,
+    /// What is not found there again is best written past them. AMD's cores gather such writes and
+    /// are done; Intel's keep one of a dozen buffers for each cache line until memory has it, and
+    /// write through their second-level cache a quarter faster, however much it is.
+    pub are_best_bypassed: bool,
 }
 
 impl Caches {
     /// What nearly every x86-64 core of the last ten years has at least.
-    const USUAL: Self = Self { l1_bytes: 32 << 10, l2_bytes: 256 << 10 };
+    const USUAL: Self = Self { l1_bytes: 32 << 10, l2_bytes: 256 << 10, are_best_bypassed: false };
 
     /// Emulators and hypervisors make up sizes, or give none. A size that no core has had is
     /// replaced by the usual one.
@@ -51,6 +55,7 @@ impl Caches {
         Self {
             l1_bytes: or(self.l1_bytes, 16 << 10..=256 << 10, Self::USUAL.l1_bytes),
             l2_bytes: or(self.l2_bytes, 128 << 10..=16 << 20, Self::USUAL.l2_bytes),
+            ..self
         }
     }
 }
@@ -59,6 +64,7 @@ impl Caches {
 /// it is asked once; threads that ask at the same time write the same.
 static FOUND_ISA: AtomicUsize = AtomicUsize::new(0);
 static FOUND_BIT_COUNTS: AtomicUsize = AtomicUsize::new(0);
+static FOUND_BYPASS: AtomicUsize = AtomicUsize::new(0);
 static FOUND_L1_BYTES: AtomicUsize = AtomicUsize::new(0);
 static FOUND_L2_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -76,15 +82,7 @@ pub fn isa() -> Isa {
 /// Whether one instruction finds a word's lowest bit, and one counts its bits: BMI1 and POPCNT.
 /// Every processor with AVX2 has them, but a hypervisor may hide them.
 pub fn has_bit_counts() -> bool {
-    const UNKNOWN: usize = 0;
-    const YES: usize = 2;
-    let known = FOUND_BIT_COUNTS.load(Ordering::Relaxed);
-    if known != UNKNOWN {
-        return known == YES;
-    }
-    let has = detect::has_bit_counts();
-    FOUND_BIT_COUNTS.store(YES - usize::from(!has), Ordering::Relaxed);
-    has
+    asked_once(&FOUND_BIT_COUNTS, detect::has_bit_counts)
 }
 
 /// The caches here.
@@ -92,12 +90,25 @@ pub fn caches() -> Caches {
     let l1_bytes = FOUND_L1_BYTES.load(Ordering::Relaxed);
     let l2_bytes = FOUND_L2_BYTES.load(Ordering::Relaxed);
     if l1_bytes != 0 && l2_bytes != 0 {
-        return Caches { l1_bytes, l2_bytes };
+        let are_best_bypassed = asked_once(&FOUND_BYPASS, detect::are_caches_best_bypassed);
+        return Caches { l1_bytes, l2_bytes, are_best_bypassed };
     }
     let caches = detect::caches().or_usual();
     FOUND_L1_BYTES.store(caches.l1_bytes, Ordering::Relaxed);
     FOUND_L2_BYTES.store(caches.l2_bytes, Ordering::Relaxed);
     caches
+}
+
+fn asked_once(found: &AtomicUsize, ask: fn() -> bool) -> bool {
+    const UNKNOWN: usize = 0;
+    const YES: usize = 2;
+    let known = found.load(Ordering::Relaxed);
+    if known != UNKNOWN {
+        return known == YES;
+    }
+    let is_so = ask();
+    found.store(YES - usize::from(!is_so), Ordering::Relaxed);
+    is_so
 }
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -168,8 +179,16 @@ mod detect {
         unsafe { read() }
     }
 
+    /// Whether this is a processor of AMD, or of Hygon, which builds AMD's: by the first letters of the
+    /// vendor's name.
+    pub fn are_caches_best_bypassed() -> bool {
+        let vendor = __cpuid(0).ebx.to_le_bytes();
+        matches!(&vendor, b"Auth" | b"Hygo")
+    }
+
     pub fn caches() -> Caches {
-        let mut caches = Caches { l1_bytes: 0, l2_bytes: 0 };
+        let are_best_bypassed = are_caches_best_bypassed();
+        let mut caches = Caches { l1_bytes: 0, l2_bytes: 0, are_best_bypassed };
         let has_amd_leaf = __cpuid(0x8000_0000).eax >= 0x8000_001D
             && __cpuid(0x8000_0001).ecx & bits(&[TOPOLOGY_EXTENSIONS]) != 0;
         let leaf = match has_amd_leaf {
@@ -213,7 +232,11 @@ mod detect {
         false
     }
 
+    pub fn are_caches_best_bypassed() -> bool {
+        false
+    }
+
     pub fn caches() -> Caches {
-        Caches { l1_bytes: 0, l2_bytes: 0 }
+        Caches { l1_bytes: 0, l2_bytes: 0, are_best_bypassed: are_caches_best_bypassed() }
     }
 }

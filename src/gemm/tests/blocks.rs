@@ -208,7 +208,7 @@ fn blocks_are_sane_where_cpuid_is_not() {
                 for (shape, transposes) in
                     shapes.into_iter().flat_map(|shape| TRANSPOSES.map(|both| (shape, both)))
                 {
-                    let caches = Caches { l1_bytes, l2_bytes };
+                    let caches = Caches { l1_bytes, l2_bytes, are_best_bypassed: true };
                     let kc = plan::block_terms(kernel, caches, shape);
                     let blocking = Blocking::new(kernel, caches, kc, layout(shape, transposes));
                     let Blocking { mc, nc, blocks, .. } = blocking;
@@ -235,7 +235,7 @@ fn blocks_are_sane_where_cpuid_is_not() {
 /// What fits a cache is used as it lies, but not where its rows lose their places to each other.
 #[test]
 fn rows_that_crowd_the_cache_are_packed() {
-    let caches = Caches { l1_bytes: 48 << 10, l2_bytes: 2 << 20 };
+    let caches = Caches { l1_bytes: 48 << 10, l2_bytes: 2 << 20, are_best_bypassed: true };
     let is_direct = |side: usize, columns: usize, b_has_gaps: bool| {
         let whole = Layout { b_has_gaps, ..layout(cube(side), (false, false)) };
         let choice = Choice::new(f64::microkernel(isa()), caches, whole, (side, columns));

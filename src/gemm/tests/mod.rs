@@ -262,7 +262,8 @@ fn in_small_slices<T: Element>(kernel: &Microkernel<T>) -> &'static Microkernel<
 }
 
 /// Caches in which small products fill many blocks.
-const SMALL_CACHES: Caches = Caches { l1_bytes: 16 << 10, l2_bytes: 64 << 10 };
+const SMALL_CACHES: Caches =
+    Caches { l1_bytes: 16 << 10, l2_bytes: 64 << 10, are_best_bypassed: true };
 
 const fn cube(size: usize) -> Shape {
     Shape { m: size, n: size, k: size }
