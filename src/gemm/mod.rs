@@ -72,7 +72,7 @@ use kernel::Scale;
 use matrix::{Source, Target};
 use parts::Parts;
 use plan::Layout;
-use small::{Small, is_small};
+use small::{Small, is_small, shared_rows};
 use strassen::{Plan, Strassen};
 
 /// What multiplies.
@@ -210,14 +210,18 @@ pub fn multiply_halved<T: Element>(
     let scale = Scale { alpha, beta };
     let kernel = Kernel::of_this_machine();
     let threads = crew.threads(shape.flops());
-    if let (Kernel::Own(isa), 1, 0) = (kernel, threads, levels) {
+    if let (Kernel::Own(isa), 0) = (kernel, levels) {
         let kernel = T::microkernel(isa);
-        if is_small(kernel, a, b, c) {
+        let shared_rows = if threads == 1 { Some(m) } else { shared_rows(kernel, m, threads) };
+        if let (Some(rows), true) = (shared_rows, is_small(kernel, a, b, c)) {
             let small = Small::new(a, b, c);
             #[allow(unsafe_code)]
             // SAFETY: the views are those of the product, and their shapes go together.
             unsafe {
-                small.multiply(kernel, &mut small.tile(scale));
+                match threads {
+                    1 => small.multiply(kernel, &mut small.tile(scale)),
+                    _ => small.multiply_shared(kernel, scale, rows, crew),
+                }
             }
             return Ok(());
         }

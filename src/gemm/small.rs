@@ -1,8 +1,12 @@
 //! Products that are over before they could be planned.
 #![allow(unsafe_code)]
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+use super::crew::{Crew, Exclusive};
 use super::direct::{Order, multiply_block};
 use super::kernel::{self, Microkernel, Scale, Tile, caches};
 use super::matrix::{Source, Target};
@@ -13,7 +17,7 @@ const TINY: usize = 64;
 /// And of one that does.
 const SMALL: usize = 256;
 
-/// Whether a product is one block for one thread, not empty, and lies as the microkernel wants it.
+/// Whether a product is one block, not empty, and lies as the microkernel wants it.
 #[inline]
 pub fn is_small<T: Element>(
     kernel: &Microkernel<T>,
@@ -47,6 +51,17 @@ pub struct Small<T> {
     terms: usize,
 }
 
+// SAFETY: these are addresses. Whoever multiplies promises that they may be used, and is the one who
+// knows by what thread.
+unsafe impl<T: Send> Send for Small<T> {}
+
+/// How many rows each of so many threads gets of a small product, if all get as many: by whole tiles,
+/// with no more than a thirty-second of the work to spare.
+pub fn shared_rows<T>(kernel: &Microkernel<T>, m: usize, threads: usize) -> Option<usize> {
+    let rows = plan::part_length(m, threads, kernel.mr);
+    (rows * threads <= m + m / 32).then_some(rows)
+}
+
 impl<T: Element> Small<T> {
     /// Of views for which `is_small` holds.
     #[inline]
@@ -69,6 +84,35 @@ impl<T: Element> Small<T> {
     pub fn moved(&self, times: usize, strides: [isize; 3]) -> Self {
         let [a, b, c] = strides.map(|stride| stride.wrapping_mul(times as isize));
         Self { a: self.a.moved(a), b: self.b.moved(b), c: self.c.moved(c), ..*self }
+    }
+
+    /// Some rows of it.
+    fn part(&self, rows: Range<usize>) -> Self {
+        let (first, size) = (rows.start, (rows.len(), self.size.1));
+        Self { a: self.a.from(first, 0), c: self.c.from(first, 0), size, ..*self }
+    }
+
+    /// Multiplies, so many rows at a time, by the threads of a crew. The sums are those of `multiply`.
+    ///
+    /// # Safety
+    ///
+    /// As for `multiply`.
+    pub unsafe fn multiply_shared(
+        &self,
+        kernel: &Microkernel<T>,
+        scale: Scale<T>,
+        rows: usize,
+        crew: &dyn Crew,
+    ) {
+        let m = self.size.0;
+        let starts = (0..m).step_by(rows);
+        let shares: Vec<_> =
+            starts.map(|row| Exclusive::new(self.part(row..m.min(row + rows)))).collect();
+        crew.run(shares.len(), &|index| {
+            // SAFETY: the caller's promise; no two shares have a row in common, and no two threads
+            // have the same share.
+            shares[index].with(|part| unsafe { part.multiply(kernel, &mut part.tile(scale)) });
+        });
     }
 
     /// Has A and B fetched, if they have no gaps.

@@ -151,6 +151,19 @@ fn slicing_large_products_changes_no_bit() {
     }
 }
 
+#[test]
+fn threads_share_the_rows_of_a_small_product_where_all_get_as_many() {
+    let kernel = f64::microkernel(isa());
+    let mr = kernel.mr;
+    assert_eq!(shared_rows(kernel, 12 * mr, 2), Some(6 * mr));
+    assert_eq!(shared_rows(kernel, 12 * mr, 3), Some(4 * mr));
+    // The last one's last tile may be lower.
+    assert_eq!(shared_rows(kernel, 64 * mr - 1, 2), Some(32 * mr));
+    assert_eq!(shared_rows(kernel, 3 * mr, 2), None);
+    assert_eq!(shared_rows(kernel, 12 * mr, 5), None);
+    assert_eq!(shared_rows(kernel, 1, 2), None);
+}
+
 /// C t against A (B t), exactly, at sizes with many blocks.
 #[test]
 #[cfg_attr(miri, ignore = "too large")]
