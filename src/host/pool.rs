@@ -6,9 +6,10 @@
 //! itself. Idle threads watch for work for a while before they sleep, since being woken takes longer
 //! than many a product.
 
+use std::cell::UnsafeCell;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{hint, io, thread};
@@ -24,157 +25,229 @@ const LOOKS: usize = 50;
 /// Looks that a thread takes for the end of another's part before it offers its core to others.
 const LOOKS_AT_END: usize = 10_000;
 
-/// Operations from which on a product is worth sharing with threads that are awake: posting it and
-/// finding it takes less than half a microsecond.
+/// Operations from which on a product is worth sharing with threads that are awake: posting a part and
+/// having it back takes half a microsecond more than computing it.
 const SHARED_FLOPS: u64 = 400_000;
 /// And with threads that are asleep. What one that comes late has not taken, the poster computes
 /// itself; so this need only be worth the call that wakes it, some microseconds.
 const WAKING_FLOPS: u64 = 4_000_000;
 
+/// Products that can be posted at a time. Whoever finds no board computes all parts itself.
+const BOARDS: usize = 32;
+
 /// Threads and what there is to do for them.
 pub struct Pool<J> {
-    state: Mutex<State<J>>,
-    filled: Condvar,
-    /// Counts what was posted, for idle threads to watch.
-    posts: AtomicUsize,
+    boards: [Board; BOARDS],
+    /// Counts the jobs, for idle threads to watch.
+    pushes: Lines<AtomicUsize>,
     /// Idle threads that watch, and that sleep.
-    watching: AtomicUsize,
-    sleeping: AtomicUsize,
+    watching: Lines<AtomicUsize>,
+    sleeping: Lines<AtomicUsize>,
+    jobs: Mutex<FairQueue<J>>,
+    filled: Condvar,
 }
 
-struct State<J> {
-    jobs: FairQueue<J>,
-    gangs: Vec<GangRef>,
+/// What shares no cache lines with anything else, nor the neighbour that is fetched with a line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Lines<T>(T);
+
+/// Where a product in parts is posted. A part is taken, and what it takes to compute it is learnt, from
+/// one cache line.
+#[derive(Default)]
+struct Board {
+    notice: Lines<Notice>,
+    /// Parts that threads other than the poster have computed.
+    finished: Lines<AtomicUsize>,
 }
 
-/// A product in parts. It lives on the stack of the thread that posted it.
-struct Gang {
-    /// The poster's closure, valid for as long as the gang is.
-    work: *const (dyn Fn(usize) + Sync),
-    parts: usize,
-    /// The next part that nobody has taken.
-    next: AtomicUsize,
-    /// Threads other than the poster that use the gang.
-    helpers: AtomicUsize,
+#[derive(Default)]
+struct Notice {
+    /// In the lower half the parts that nobody has taken. The upper half counts what was posted here:
+    /// so that nobody takes a part of another product than he looked at.
+    posted: AtomicU64,
+    /// Somebody posts here. The poster alone writes what follows, while nobody can take a part.
+    is_in_use: AtomicBool,
+    parts: UnsafeCell<usize>,
+    work: UnsafeCell<Option<Work>>,
 }
 
-#[derive(Clone, Copy)]
-struct GangRef(*const Gang);
+/// The poster's closure, valid until it has seen that all parts are finished.
+type Work = *const (dyn Fn(usize) + Sync);
 
 #[allow(unsafe_code)]
-// SAFETY: what it points at is shared by reference only, and is Sync: a closure that is, and atomics.
-unsafe impl Send for GangRef {}
+// SAFETY: the cells are written by the thread that has set `is_in_use`, while no part is posted, and read
+// by threads that have taken one, for whom the poster waits. The closure is Sync.
+unsafe impl Sync for Notice {}
+#[allow(unsafe_code)]
+// SAFETY: the closure may be called by any thread.
+unsafe impl Send for Notice {}
 
-impl GangRef {
-    /// The gang, to be used while it is listed and the lock is held, or while this thread is
-    /// counted among its helpers: its poster first takes it off the list, then waits for these.
-    fn gang(&self) -> &Gang {
-        #[allow(unsafe_code)]
-        // SAFETY: the poster keeps it for as long as it may be used.
-        unsafe {
-            &*self.0
+const UNTAKEN: u64 = u32::MAX as u64;
+
+impl Board {
+    /// Posts work in so many parts, the first of which the poster keeps. Whether the board was free.
+    fn post(&self, parts: usize, work: Work) -> bool {
+        let notice = &self.notice.0;
+        if notice.is_in_use.load(Ordering::Relaxed)
+            || notice.is_in_use.swap(true, Ordering::Acquire)
+        {
+            return false;
         }
+        #[allow(unsafe_code)]
+        // SAFETY: see `Sync`: this thread has the board, and all parts of the product before are
+        // finished.
+        unsafe {
+            *notice.parts.get() = parts;
+            *notice.work.get() = Some(work);
+        }
+        let count = (notice.posted.load(Ordering::Relaxed) & !UNTAKEN).wrapping_add(UNTAKEN + 1);
+        notice.posted.store(count | (parts - 1) as u64, Ordering::Release);
+        true
     }
 
     fn has_parts(&self) -> bool {
-        let gang = self.gang();
-        gang.next.load(Ordering::Relaxed) < gang.parts
+        self.notice.0.posted.load(Ordering::Acquire) & UNTAKEN > 0
     }
-}
 
-impl Gang {
-    /// Takes parts and computes them until none is left.
-    fn work(&self) {
+    /// Takes a part and computes it. Whether there was one.
+    fn take(&self) -> bool {
+        let notice = &self.notice.0;
+        let mut posted = notice.posted.load(Ordering::Acquire);
         loop {
-            let part = self.next.fetch_add(1, Ordering::Relaxed);
-            if part >= self.parts {
-                return;
+            if posted & UNTAKEN == 0 {
+                return false;
             }
-            #[allow(unsafe_code)]
-            // SAFETY: the poster keeps the closure until nobody uses the gang any more.
-            unsafe {
-                (*self.work)(part);
+            let one_less = (posted, posted - 1);
+            match notice.posted.compare_exchange_weak(
+                one_less.0,
+                one_less.1,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => break,
+                Err(other) => posted = other,
             }
         }
+        let untaken = (posted & UNTAKEN) as usize;
+        #[allow(unsafe_code)]
+        // SAFETY: see `Sync`: this thread has taken a part of what is posted.
+        unsafe {
+            let work = (*notice.work.get()).expect("the poster wrote it");
+            (*work)(*notice.parts.get() - untaken);
+        }
+        true
+    }
+
+    /// Waits until others have finished so many parts, and leaves the board.
+    fn leave(&self, parts: usize) {
+        let mut looks = 0;
+        while self.finished.0.load(Ordering::Acquire) < parts {
+            looks += 1;
+            if looks < LOOKS_AT_END { hint::spin_loop() } else { thread::yield_now() }
+        }
+        self.finished.0.store(0, Ordering::Relaxed);
+        self.notice.0.is_in_use.store(false, Ordering::Release);
     }
 }
 
 impl<J> Pool<J> {
     pub fn new() -> Self {
         Self {
-            state: Mutex::new(State { jobs: FairQueue::default(), gangs: Vec::new() }),
+            boards: Default::default(),
+            pushes: Lines::default(),
+            watching: Lines::default(),
+            sleeping: Lines::default(),
+            jobs: Mutex::new(FairQueue::default()),
             filled: Condvar::new(),
-            posts: AtomicUsize::new(0),
-            watching: AtomicUsize::new(0),
-            sleeping: AtomicUsize::new(0),
         }
     }
 
     /// A job for whichever thread is idle first, when its account's turn comes.
     pub fn push(&self, account: AccountIndex, job: J) {
-        self.state().jobs.push(account, job);
-        self.posts.fetch_add(1, Ordering::Release);
+        self.jobs().push(account, job);
+        self.pushes.0.fetch_add(1, Ordering::Release);
         self.filled.notify_one();
     }
 
     /// A thread has worked on a job of this account for so long. What others, who had nothing else to
     /// do, have helped is not charged: nobody waited for it.
     pub fn charge(&self, account: AccountIndex, work_ns: u64) {
-        self.state().jobs.charge(account, work_ns);
+        self.jobs().charge(account, work_ns);
     }
 
     pub fn has_jobs(&self) -> bool {
-        !self.state().jobs.is_empty()
+        !self.jobs().is_empty()
     }
 
     /// Whether a job of another account waits.
     pub fn has_jobs_of_others(&self, account: AccountIndex) -> bool {
-        self.state().jobs.has_others(account)
+        self.jobs().has_others(account)
     }
 
     /// Helps with the products of others until there is a job.
     pub fn next_job(&self) -> J {
         loop {
-            let seen = self.posts.load(Ordering::Acquire);
-            let mut state = self.state();
-            if let Some(gang) = state.join_gang() {
-                drop(state);
-                help(gang);
-                continue;
-            }
-            if let Some(job) = state.jobs.pop() {
+            let seen = self.pushes.0.load(Ordering::Acquire);
+            self.help();
+            if let Some(job) = self.jobs().pop() {
                 return job;
             }
-            drop(state);
             if !self.watch(seen) {
                 self.sleep();
             }
         }
     }
 
-    /// Whether something was posted while this thread watched.
-    fn watch(&self, seen: usize) -> bool {
-        self.watching.fetch_add(1, Ordering::Relaxed);
-        let began = Instant::now();
-        let mut is_posted = false;
-        while !is_posted && began.elapsed() < WATCH {
-            is_posted = (0..LOOKS).any(|_| {
-                hint::spin_loop();
-                self.posts.load(Ordering::Acquire) != seen
-            });
+    /// Computes parts that others have posted until there are none.
+    fn help(&self) {
+        for board in &self.boards {
+            while board.take() {
+                board.finished.0.fetch_add(1, Ordering::Release);
+            }
         }
-        self.watching.fetch_sub(1, Ordering::Relaxed);
-        is_posted
     }
 
-    /// Sleeps until something is posted. Posting takes the lock that is held here from the last
-    /// look to the wait, so that nothing is missed.
+    fn has_parts(&self) -> bool {
+        self.boards.iter().any(Board::has_parts)
+    }
+
+    /// Whether something was posted or pushed while this thread watched.
+    fn watch(&self, seen: usize) -> bool {
+        self.watching.0.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let mut is_there = false;
+        while !is_there && began.elapsed() < WATCH {
+            is_there = (0..LOOKS).any(|_| {
+                hint::spin_loop();
+                self.has_parts() || self.pushes.0.load(Ordering::Acquire) != seen
+            });
+        }
+        self.watching.0.fetch_sub(1, Ordering::Relaxed);
+        is_there
+    }
+
+    /// Sleeps until something is posted or pushed. Whoever pushes holds the lock, and whoever has posted
+    /// takes it before waking a thread that is counted as sleeping; this thread holds it from counting
+    /// itself and the last look to the wait. So nothing is missed.
     fn sleep(&self) {
-        let state = self.state();
-        if state.jobs.is_empty() && !state.gangs.iter().any(GangRef::has_parts) {
-            self.sleeping.fetch_add(1, Ordering::Relaxed);
-            drop(self.filled.wait(state).unwrap_or_else(PoisonError::into_inner));
-            self.sleeping.fetch_sub(1, Ordering::Relaxed);
+        let jobs = self.jobs();
+        self.sleeping.0.fetch_add(1, Ordering::Relaxed);
+        // With the one in `wake_for`: either this thread sees the post, or the poster sees it sleep.
+        fence(Ordering::SeqCst);
+        if jobs.is_empty() && !self.has_parts() {
+            drop(self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner));
+        }
+        self.sleeping.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Wakes threads for so many parts that were posted.
+    fn wake_for(&self, parts: usize) {
+        fence(Ordering::SeqCst);
+        let sleeping = self.sleeping.0.load(Ordering::Relaxed);
+        if sleeping > 0 {
+            drop(self.jobs());
+            self.wake(sleeping.min(parts));
         }
     }
 
@@ -184,8 +257,8 @@ impl<J> Pool<J> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<J>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn jobs(&self) -> MutexGuard<'_, FairQueue<J>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,28 +276,14 @@ impl Pool<Infallible> {
     }
 }
 
-impl<J> State<J> {
-    /// Some gang that has parts left, to be left again by `help`.
-    fn join_gang(&mut self) -> Option<GangRef> {
-        let gang = self.gangs.iter().find(|gang| gang.has_parts())?;
-        gang.gang().helpers.fetch_add(1, Ordering::Relaxed);
-        Some(*gang)
-    }
-}
-
-fn help(gang: GangRef) {
-    gang.gang().work();
-    gang.gang().helpers.fetch_sub(1, Ordering::Release);
-}
-
 impl<J: Send> Crew for Pool<J> {
     fn threads(&self, flops: u64) -> usize {
         if flops < SHARED_FLOPS {
             return 1;
         }
         let parts_max = usize::try_from(flops / (SHARED_FLOPS / 2)).unwrap_or(usize::MAX);
-        let watching = self.watching.load(Ordering::Relaxed);
-        let sleeping = self.sleeping.load(Ordering::Relaxed);
+        let watching = self.watching.0.load(Ordering::Relaxed);
+        let sleeping = self.sleeping.0.load(Ordering::Relaxed);
         if flops >= WAKING_FLOPS {
             return (1 + watching + sleeping).min(parts_max);
         }
@@ -236,31 +295,24 @@ impl<J: Send> Crew for Pool<J> {
     }
 
     fn run(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
-        let work: *const (dyn Fn(usize) + Sync + '_) = work;
+        let posted: *const (dyn Fn(usize) + Sync + '_) = work;
         #[allow(unsafe_code)]
         // SAFETY: only the lifetime is another, and nobody uses the pointer after this call.
-        let work = unsafe {
-            std::mem::transmute::<
-                *const (dyn Fn(usize) + Sync + '_),
-                *const (dyn Fn(usize) + Sync + 'static),
-            >(work)
+        let posted =
+            unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Work>(posted) };
+        let is_shared = parts > 1 && u32::try_from(parts).is_ok();
+        let board = self.boards.iter().find(|board| is_shared && board.post(parts, posted));
+        let Some(board) = board else {
+            (0..parts).for_each(work);
+            return;
         };
-        let gang = Gang { work, parts, next: AtomicUsize::new(0), helpers: AtomicUsize::new(0) };
-        let listed = GangRef(&raw const gang);
-        self.state().gangs.push(listed);
-        self.posts.fetch_add(1, Ordering::Release);
-        let sleeping = self.sleeping.load(Ordering::Relaxed);
-        if sleeping > 0 {
-            self.wake(sleeping.min(parts.saturating_sub(1)));
+        self.wake_for(parts - 1);
+        work(0);
+        let mut mine = 1;
+        while board.take() {
+            mine += 1;
         }
-        gang.work();
-        // From here on nobody can join.
-        self.state().gangs.retain(|other| other.0 != listed.0);
-        let mut looks = 0;
-        while gang.helpers.load(Ordering::Acquire) > 0 {
-            looks += 1;
-            if looks < LOOKS_AT_END { hint::spin_loop() } else { thread::yield_now() }
-        }
+        board.leave(parts - mine);
     }
 }
 
@@ -310,6 +362,43 @@ mod tests {
                 }
             });
         }
+    }
+
+    /// What finds no board is computed all the same, and all boards are free at the end.
+    #[test]
+    fn more_products_than_boards_are_posted_at_a_time() {
+        with_threads(2, |pool| {
+            thread::scope(|scope| {
+                for _ in 0..BOARDS + 8 {
+                    scope.spawn(|| (0..200).for_each(|round| run_counted(pool, 1 + round % 5)));
+                }
+            });
+            let is_free = |board: &Board| !board.notice.0.is_in_use.load(Ordering::Relaxed);
+            assert!(pool.boards.iter().all(is_free) && !pool.has_parts());
+        });
+    }
+
+    #[test]
+    fn a_board_has_one_poster_and_gives_each_part_once() {
+        let board = Board::default();
+        let taken = Mutex::new(Vec::new());
+        let note = |part: usize| taken.lock().expect("no panic").push(part);
+        let note: &(dyn Fn(usize) + Sync) = &note;
+        #[allow(unsafe_code)]
+        // SAFETY: the closure outlives the board's use of it.
+        let work = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Work>(note) };
+        for _ in 0..2 {
+            assert!(!board.take());
+            assert!(board.post(4, work) && !board.post(4, work));
+            while board.has_parts() {
+                assert!(board.take());
+            }
+            assert!(!board.take());
+            board.finished.0.store(2, Ordering::Relaxed);
+            board.leave(2);
+        }
+        // The poster keeps the first.
+        assert_eq!(*taken.lock().expect("no panic"), [1, 2, 3, 1, 2, 3]);
     }
 
     #[test]
