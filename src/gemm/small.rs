@@ -51,12 +51,12 @@ pub struct Small<T> {
     terms: usize,
 }
 
-// SAFETY: these are addresses. Whoever multiplies promises that they may be used, and is the one who
-// knows by what thread.
+// SAFETY: these are addresses. Whoever multiplies promises that they may be used, and knows by what
+// thread.
 unsafe impl<T: Send> Send for Small<T> {}
 
-/// How many rows each of so many threads gets of a small product, if all get as many: by whole tiles,
-/// with no more than a thirty-second of the work to spare.
+/// How many rows of a small product each of so many threads gets, if all get as many: whole tiles of
+/// them, with no more than a thirty-second of the work to spare.
 pub fn shared_rows<T>(kernel: &Microkernel<T>, m: usize, threads: usize) -> Option<usize> {
     let rows = plan::part_length(m, threads, kernel.mr);
     (rows * threads <= m + m / 32).then_some(rows)
@@ -92,7 +92,7 @@ impl<T: Element> Small<T> {
         Self { a: self.a.from(first, 0), c: self.c.from(first, 0), size, ..*self }
     }
 
-    /// Multiplies, so many rows at a time, by the threads of a crew. The sums are those of `multiply`.
+    /// Multiplies, so many rows at a time, by the threads of a crew. The sums are `multiply`'s.
     ///
     /// # Safety
     ///

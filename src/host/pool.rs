@@ -52,8 +52,8 @@ pub struct Pool<J> {
 #[repr(align(128))]
 struct Lines<T>(T);
 
-/// Where a product in parts is posted. A part is taken, and what it takes to compute it is learnt, from
-/// one cache line.
+/// Where a product in parts is posted: from one cache line a thread takes a part and learns what to
+/// compute.
 #[derive(Default)]
 struct Board {
     notice: Lines<Notice>,
@@ -76,13 +76,14 @@ struct Notice {
 type Work = *const (dyn Fn(usize) + Sync);
 
 #[allow(unsafe_code)]
-// SAFETY: the cells are written by the thread that has set `is_in_use`, while no part is posted, and read
-// by threads that have taken one, for whom the poster waits. The closure is Sync.
+// SAFETY: the cells are written by the thread that has set `is_in_use`, while no part is posted, and
+// read by threads that have taken one, for whom the poster waits. The closure is Sync.
 unsafe impl Sync for Notice {}
 #[allow(unsafe_code)]
 // SAFETY: the closure may be called by any thread.
 unsafe impl Send for Notice {}
 
+/// The lower half of `posted`.
 const UNTAKEN: u64 = u32::MAX as u64;
 
 impl Board {
@@ -113,22 +114,9 @@ impl Board {
     /// Takes a part and computes it. Whether there was one.
     fn take(&self) -> bool {
         let notice = &self.notice.0;
-        let mut posted = notice.posted.load(Ordering::Acquire);
-        loop {
-            if posted & UNTAKEN == 0 {
-                return false;
-            }
-            let one_less = (posted, posted - 1);
-            match notice.posted.compare_exchange_weak(
-                one_less.0,
-                one_less.1,
-                Ordering::Acquire,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => break,
-                Err(other) => posted = other,
-            }
-        }
+        let one_less = |posted: u64| (posted & UNTAKEN > 0).then(|| posted - 1);
+        let taken = notice.posted.fetch_update(Ordering::Acquire, Ordering::Acquire, one_less);
+        let Ok(posted) = taken else { return false };
         let untaken = (posted & UNTAKEN) as usize;
         #[allow(unsafe_code)]
         // SAFETY: see `Sync`: this thread has taken a part of what is posted.
@@ -227,9 +215,9 @@ impl<J> Pool<J> {
         is_there
     }
 
-    /// Sleeps until something is posted or pushed. Whoever pushes holds the lock, and whoever has posted
-    /// takes it before waking a thread that is counted as sleeping; this thread holds it from counting
-    /// itself and the last look to the wait. So nothing is missed.
+    /// Sleeps until something is posted or pushed. Whoever pushes holds the lock, and whoever has
+    /// posted takes it before waking a thread that is counted as sleeping; this thread holds it from
+    /// counting itself and the last look to the wait. So nothing is missed.
     fn sleep(&self) {
         let jobs = self.jobs();
         self.sleeping.0.fetch_add(1, Ordering::Relaxed);

@@ -179,8 +179,8 @@ mod detect {
         unsafe { read() }
     }
 
-    /// Whether this is a processor of AMD, or of Hygon, which builds AMD's: by the first letters of the
-    /// vendor's name.
+    /// Whether this is a processor of AMD, or of Hygon, which builds AMD's: by the first letters of
+    /// the vendor's name.
     pub fn are_caches_best_bypassed() -> bool {
         let vendor = __cpuid(0).ebx.to_le_bytes();
         matches!(&vendor, b"Auth" | b"Hygo")
