@@ -247,6 +247,28 @@ fn rows_that_crowd_the_cache_are_packed() {
     assert!(!is_direct(256, 256, true));
 }
 
+/// A result that no cache keeps is written past them only where that is faster, and packed for either
+/// way: whole rows of B are too far apart.
+#[test]
+fn results_are_streamed_where_the_caches_are_best_bypassed() {
+    let choice = |side: usize, k: usize, are_best_bypassed: bool| {
+        let caches = Caches { l1_bytes: 48 << 10, l2_bytes: 2 << 20, are_best_bypassed };
+        let whole = layout(Shape { m: side, n: side, k }, (false, false));
+        Choice::new(f64::microkernel(isa()), caches, whole, (side, side))
+    };
+    for are_best_bypassed in [true, false] {
+        let far = choice(4096, 32, are_best_bypassed);
+        let Choice::FiveLoops(blocking) = far else { panic!("it is {far:?}") };
+        assert_eq!(blocking.streams, are_best_bypassed);
+        assert!(matches!(choice(1024, 32, are_best_bypassed), Choice::Direct { .. }));
+        let Choice::FiveLoops(Blocking { streams: false, .. }) =
+            choice(4096, 65, are_best_bypassed)
+        else {
+            panic!("with more terms, computing takes longer than writing");
+        };
+    }
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "too large")]
 fn the_workspace_is_what_was_announced() {
