@@ -175,7 +175,7 @@ fn large_products_map_vectors_as_their_factors_do() {
     let shapes = [
         Shape { m: 203, n: 1031, k: 1029 },
         Shape { m: 40, n: 2500, k: 300 },
-        // 16 MiB of C, which is written past the caches where it lies right.
+        // 16 MiB of C, which is written past the caches where that is best and it lies right.
         Shape { m: 1030, n: 2072, k: 9 },
     ];
     for (shape, transposes) in
