@@ -88,17 +88,23 @@ const UNTAKEN: u64 = u32::MAX as u64;
 
 impl Board {
     /// Posts work in so many parts, the first of which the poster keeps. Whether the board was free.
-    fn post(&self, parts: usize, work: Work) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// If it was, the closure stays where it is until the poster has come back from `leave`.
+    #[allow(unsafe_code)]
+    unsafe fn post(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) -> bool {
         let notice = &self.notice.0;
         if notice.is_in_use.load(Ordering::Relaxed)
             || notice.is_in_use.swap(true, Ordering::Acquire)
         {
             return false;
         }
-        #[allow(unsafe_code)]
-        // SAFETY: see `Sync`: this thread has the board, and all parts of the product before are
-        // finished.
+        let work: *const (dyn Fn(usize) + Sync + '_) = work;
+        // SAFETY: only the lifetime is another, and the caller promises that it is long enough. See
+        // `Sync`: this thread has the board, and all parts of the product before are finished.
         unsafe {
+            let work = std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Work>(work);
             *notice.parts.get() = parts;
             *notice.work.get() = Some(work);
         }
@@ -283,13 +289,11 @@ impl<J: Send> Crew for Pool<J> {
     }
 
     fn run(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
-        let posted: *const (dyn Fn(usize) + Sync + '_) = work;
-        #[allow(unsafe_code)]
-        // SAFETY: only the lifetime is another, and nobody uses the pointer after this call.
-        let posted =
-            unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Work>(posted) };
         let is_shared = parts > 1 && u32::try_from(parts).is_ok();
-        let board = self.boards.iter().find(|board| is_shared && board.post(parts, posted));
+        #[allow(unsafe_code)]
+        // SAFETY: this call leaves the board before it returns.
+        let posts = |board: &&Board| is_shared && unsafe { board.post(parts, work) };
+        let board = self.boards.iter().find(posts);
         let Some(board) = board else {
             (0..parts).for_each(work);
             return;
@@ -371,13 +375,12 @@ mod tests {
         let board = Board::default();
         let taken = Mutex::new(Vec::new());
         let note = |part: usize| taken.lock().expect("no panic").push(part);
-        let note: &(dyn Fn(usize) + Sync) = &note;
         #[allow(unsafe_code)]
         // SAFETY: the closure outlives the board's use of it.
-        let work = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Work>(note) };
+        let post = || unsafe { board.post(4, &note) };
         for _ in 0..2 {
             assert!(!board.take());
-            assert!(board.post(4, work) && !board.post(4, work));
+            assert!(post() && !post());
             while board.has_parts() {
                 assert!(board.take());
             }

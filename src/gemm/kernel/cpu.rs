@@ -44,7 +44,8 @@ pub struct Caches {
 
 impl Caches {
     /// What nearly every x86-64 core of the last ten years has at least.
-    const USUAL: Self = Self { l1_bytes: 32 << 10, l2_bytes: 256 << 10, are_best_bypassed: false };
+    const L1_BYTES_USUAL: usize = 32 << 10;
+    const L2_BYTES_USUAL: usize = 256 << 10;
 
     /// Emulators and hypervisors make up sizes, or give none. A size that no core has had is
     /// replaced by the usual one.
@@ -53,8 +54,8 @@ impl Caches {
             if sane.contains(&bytes) { bytes } else { usual }
         };
         Self {
-            l1_bytes: or(self.l1_bytes, 16 << 10..=256 << 10, Self::USUAL.l1_bytes),
-            l2_bytes: or(self.l2_bytes, 128 << 10..=16 << 20, Self::USUAL.l2_bytes),
+            l1_bytes: or(self.l1_bytes, 16 << 10..=256 << 10, Self::L1_BYTES_USUAL),
+            l2_bytes: or(self.l2_bytes, 128 << 10..=16 << 20, Self::L2_BYTES_USUAL),
             ..self
         }
     }
@@ -89,11 +90,12 @@ pub fn has_bit_counts() -> bool {
 pub fn caches() -> Caches {
     let l1_bytes = FOUND_L1_BYTES.load(Ordering::Relaxed);
     let l2_bytes = FOUND_L2_BYTES.load(Ordering::Relaxed);
+    let are_best_bypassed = asked_once(&FOUND_BYPASS, detect::are_caches_best_bypassed);
     if l1_bytes != 0 && l2_bytes != 0 {
-        let are_best_bypassed = asked_once(&FOUND_BYPASS, detect::are_caches_best_bypassed);
         return Caches { l1_bytes, l2_bytes, are_best_bypassed };
     }
-    let caches = detect::caches().or_usual();
+    let [l1_bytes, l2_bytes] = detect::cache_bytes();
+    let caches = Caches { l1_bytes, l2_bytes, are_best_bypassed }.or_usual();
     FOUND_L1_BYTES.store(caches.l1_bytes, Ordering::Relaxed);
     FOUND_L2_BYTES.store(caches.l2_bytes, Ordering::Relaxed);
     caches
@@ -117,7 +119,7 @@ mod detect {
 
     use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
-    use super::{Caches, Isa};
+    use super::Isa;
 
     const fn bits(positions: &[u32]) -> u32 {
         let (mut all, mut i) = (0, 0);
@@ -186,15 +188,15 @@ mod detect {
         matches!(&vendor, b"Auth" | b"Hygo")
     }
 
-    pub fn caches() -> Caches {
-        let are_best_bypassed = are_caches_best_bypassed();
-        let mut caches = Caches { l1_bytes: 0, l2_bytes: 0, are_best_bypassed };
+    /// What is said of the first and the second level, zero where nothing is.
+    pub fn cache_bytes() -> [usize; 2] {
+        let mut told = [0; 2];
         let has_amd_leaf = __cpuid(0x8000_0000).eax >= 0x8000_001D
             && __cpuid(0x8000_0001).ecx & bits(&[TOPOLOGY_EXTENSIONS]) != 0;
         let leaf = match has_amd_leaf {
             true => 0x8000_001D,
             false if __cpuid(0).eax >= 4 => 4,
-            false => return caches,
+            false => return told,
         };
         // No CPU describes more; a leaf that never ends is one of the lies.
         for index in 0..8 {
@@ -211,18 +213,17 @@ mod detect {
             match (kind, level) {
                 (0, _) => break,
                 // 1 is a data cache, 3 a unified one.
-                (1 | 3, 1) => caches.l1_bytes = bytes,
-                (1 | 3, 2) => caches.l2_bytes = bytes,
+                (1 | 3, level @ (1 | 2)) => told[level as usize - 1] = bytes,
                 _ => {}
             }
         }
-        caches
+        told
     }
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
 mod detect {
-    use super::{Caches, Isa};
+    use super::Isa;
 
     pub fn isa() -> Isa {
         Isa::Portable
@@ -236,7 +237,7 @@ mod detect {
         false
     }
 
-    pub fn caches() -> Caches {
-        Caches { l1_bytes: 0, l2_bytes: 0, are_best_bypassed: are_caches_best_bypassed() }
+    pub fn cache_bytes() -> [usize; 2] {
+        [0; 2]
     }
 }
