@@ -107,9 +107,45 @@ fn read<'a>(
             piece = &piece[used..];
         }
     }
-    match reader.finish()? {
-        MultiplyRequest::F64(operation) => Ok(product("f64", operation)),
-        MultiplyRequest::F32(operation) => Ok(product("f32", operation)),
+    reader.finish().map(found)
+}
+
+/// The same of a body that is read right into its place, up to so many bytes at a time, where it
+/// has one; and how many bytes that were.
+fn read_placed(case: &Case, body: &[u8], most: usize) -> (Result<Found, Problem>, usize) {
+    let budget = MemoryBudget::new(MIB);
+    let mut promise = promise(&budget);
+    let (length, mut placed) = (Some(body.len() as u64), 0);
+    let mut read = || {
+        let mut reader = Reader::new(case.format(), &case.query, length, DEMAND, &mut promise)?;
+        let mut left = body;
+        while !left.is_empty() {
+            let filled = reader.fill(
+                most.min(left.len()),
+                &mut |place| {
+                    // Not as many as there is room for.
+                    place.push(&left[..most.min(left.len()).div_ceil(2)]);
+                },
+                &mut promise,
+            )?;
+            placed += filled.unwrap_or(0);
+            let used = match filled {
+                Some(filled) => filled,
+                None => reader.push(&left[..most.min(left.len())], &mut promise)?,
+            };
+            assert!(used > 0, "a reader always gets on");
+            left = &left[used..];
+        }
+        reader.finish()
+    };
+    let request = read();
+    (request.map(found), placed)
+}
+
+fn found(request: MultiplyRequest) -> Found {
+    match request {
+        MultiplyRequest::F64(operation) => product("f64", operation),
+        MultiplyRequest::F32(operation) => product("f32", operation),
     }
 }
 
@@ -133,6 +169,33 @@ fn files_are_read_whole_byte_by_byte_and_split_anywhere() {
             let (before, behind) = bytes.split_at(place);
             case.check(case.read(Some(bytes.len()), [before, behind]), "split");
         }
+    }
+}
+
+#[test]
+fn elements_that_come_as_they_lie_are_read_into_their_places() {
+    let mut placed_bytes = 0;
+    for (case, bytes) in cases() {
+        for most in [1, 2, 7, 31, 64, usize::MAX] {
+            let (found, placed) = read_placed(&case, &bytes, most);
+            case.check(found, "placed");
+            placed_bytes += placed;
+        }
+    }
+    assert!(placed_bytes > 0, "some are");
+    // Of two matrices in their dtype, all but the headers.
+    let elements: Vec<u8> =
+        (0..8_u8).flat_map(|element| f64::from(element).to_le_bytes()).collect();
+    let case = Case {
+        file: "two squares".into(),
+        format: "raw".into(),
+        query: "a=2x2&b=2x2".into(),
+        end: End::Product { dtype: "f64".into(), shape: (2, 2), c: vec![6.0, 7.0, 26.0, 31.0] },
+    };
+    for most in [1, 5, 8, 24, usize::MAX] {
+        let (found, placed) = read_placed(&case, &elements, most);
+        case.check(found, "placed");
+        assert_eq!(placed, elements.len(), "{most}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! `infer` of the Open Inference Protocol as tables: what is computed and what is refused, of bodies
-//! that the protocol's own client never writes. Each is read whole and byte by byte.
+//! `infer` of the Open Inference Protocol as tables: what is computed and what is refused, of
+//! bodies that the protocol's own client never writes. Each is read whole and byte by byte.
 
 use gemmule::billing::Tariff;
 use gemmule::gemm::{Alone, Peak};
@@ -30,9 +30,11 @@ fn post(path: &str, header_bytes: Option<&str>, body: &[u8]) -> Reply {
         body.len()
     );
     let request = [head.as_bytes(), body].concat();
-    let whole = exchange(request.chunks(usize::MAX));
-    let by_bytes = exchange(request.chunks(1));
-    assert_eq!(mask(&whole), mask(&by_bytes), "{}", String::from_utf8_lossy(&request));
+    let whole = exchange(request.chunks(usize::MAX), false);
+    for (piece_bytes, is_placed) in [(1, false), (1, true), (13, true), (usize::MAX, true)] {
+        let other = exchange(request.chunks(piece_bytes), is_placed);
+        assert_eq!(mask(&whole), mask(&other), "{}", String::from_utf8_lossy(&request));
+    }
     whole
 }
 
@@ -45,7 +47,8 @@ fn mask(reply: &Reply) -> (u16, String, Vec<u8>) {
     (reply.status, json.to_string(), reply.tensors.clone())
 }
 
-fn exchange<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reply {
+/// Sends a request in pieces, of which those of tensors may go right to their places.
+fn exchange<'a>(pieces: impl Iterator<Item = &'a [u8]>, is_placed: bool) -> Reply {
     let config = Config {
         memory_bytes: 16 * MIB,
         sessions_max: 4,
@@ -60,7 +63,13 @@ fn exchange<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Reply {
     for mut piece in pieces {
         // What a refused request leaves unread stays in the socket.
         while !piece.is_empty() && server.wants_input(session) {
-            piece = &piece[server.receive(session, piece, NOW)..];
+            let placed = is_placed.then(|| {
+                server.receive_into(session, usize::MAX, NOW, &mut |place| {
+                    place.push(piece);
+                })
+            });
+            let used = placed.flatten().unwrap_or_else(|| server.receive(session, piece, NOW));
+            piece = &piece[used..];
         }
     }
     while let Some(mut job) = server.next_job() {

@@ -9,17 +9,20 @@ use alloc::vec::Vec;
 use crate::api::draft::Draft;
 use crate::api::forecast::Forecast;
 use crate::api::operation::{MultiplyRequest, Operation};
+use crate::formats::STRIDE_BYTES;
 use crate::gemm::{Dtype, Element};
 use crate::json::{Cursor, Number};
 use crate::problem::Problem;
 
 /// Bytes looked at between two chances to pause; less than 100 microseconds, whatever they are.
 const FORECAST_BYTES_PER_SLICE: usize = 128 * 1024;
+/// Bytes looked at when some have come: as many as come at once, so that nothing is left behind.
+const LOOKED_AHEAD_BYTES: usize = STRIDE_BYTES;
 /// Numbers or other tokens read between two chances to pause; about 50 microseconds.
 const TOKENS_PER_SLICE: usize = 2048;
 
 /// Reads a body.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MultiplyReader {
     text: Vec<u8>,
     /// How far the draft has come.
@@ -34,10 +37,28 @@ enum Stage {
     F32(Box<Draft<f32>>),
 }
 
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Forecast(Forecast::default())
+    }
+}
+
 impl MultiplyReader {
     /// Nothing of the text has been read yet.
     pub fn new(text: Vec<u8>) -> Self {
-        Self { text, at: 0, stage: Stage::Forecast(Forecast::default()) }
+        Self { text, ..Self::default() }
+    }
+
+    /// The text, for what comes to be appended, as long as nothing has been read.
+    pub fn text_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Looks at what has been appended, while the caches have it, within a bound.
+    pub fn look_ahead(&mut self) {
+        if let Stage::Forecast(forecast) = &mut self.stage {
+            forecast.look_ahead(&self.text, LOOKED_AHEAD_BYTES);
+        }
     }
 
     /// How long the text is.
@@ -45,8 +66,8 @@ impl MultiplyReader {
         self.text.len()
     }
 
-    /// Reads until `pause` says so, which is asked every so many tokens; the request, once, when all
-    /// has been read.
+    /// Reads until `pause` says so, which is asked every so many tokens; the request, once, when
+    /// all has been read.
     ///
     /// # Errors
     ///

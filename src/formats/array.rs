@@ -31,8 +31,8 @@ impl Which {
         Self::ALL.into_iter().find(|which| which.name() == name)
     }
 
-    /// The matrix of that name in a file: in capitals as well, and as `numpy.savez` calls arrays that
-    /// it is given no names for.
+    /// The matrix of that name in a file: in capitals as well, and as `numpy.savez` calls arrays
+    /// that it is given no names for.
     pub fn from_member_name(name: &str) -> Option<Self> {
         const NAMES: [[&str; 3]; 3] =
             [["a", "A", "arr_0"], ["b", "B", "arr_1"], ["c", "C", "arr_2"]];
@@ -164,6 +164,12 @@ impl ArrayHeader {
     pub const fn by_columns(mut self, is_fortran: bool) -> Self {
         self.is_fortran = is_fortran;
         self
+    }
+
+    /// Whether the bytes of its elements are those of the dtype in memory.
+    pub fn is_as_it_lies(&self, dtype: Dtype) -> bool {
+        let is_native = cfg!(target_endian = "little") && self.order == ByteOrder::Little;
+        is_native && self.scalar == Scalar::of_dtype(dtype)
     }
 
     /// How many elements there are: at most the square of [`DIMENSION_MAX`].

@@ -116,6 +116,18 @@ impl<T: Element> Buffers<T> {
         convert::<T, _>(header, bytes, &mut places);
     }
 
+    /// Where elements are appended that come as they lie, if these do.
+    pub fn place(&mut self, which: Which, header: &ArrayHeader) -> Option<&mut Vec<T>> {
+        if !header.is_as_it_lies(T::DTYPE) {
+            return None;
+        }
+        match which {
+            Which::A | Which::B => Some(&mut self.operands),
+            Which::C if self.c.capacity() == 0 || header.is_fortran => None,
+            Which::C => Some(&mut self.c),
+        }
+    }
+
     pub fn finish(
         self,
         settings: &Settings,

@@ -22,6 +22,7 @@ mod safetensors;
 mod buffers;
 mod convert;
 pub mod operands;
+pub mod place;
 pub mod single;
 
 pub mod write;
@@ -35,6 +36,7 @@ pub(crate) use buffers::in_lines;
 
 pub use array::{ArrayHeader, ByteOrder, Scalar, Which};
 pub use operands::{Demand, Operands};
+pub use place::{Place, Source};
 pub use reader::{Reader, STRIDE_BYTES};
 pub use settings::{Number, Settings};
 pub use single::Matrix;

@@ -11,6 +11,7 @@ use core::mem;
 use crate::api::encode::text_bytes_max;
 use crate::api::operation::{MultiplyRequest, check_shapes};
 use crate::formats::buffers::{Buffers, Plan, in_lines, place_of};
+use crate::formats::place::{Partial, Source, fill};
 use crate::formats::single::Matrix;
 use crate::formats::{ArrayHeader, Settings, Which};
 use crate::gemm::{Dtype, Element, Shape};
@@ -42,7 +43,8 @@ pub struct Demand {
 pub struct Operands {
     settings: Settings,
     demand: Demand,
-    /// They are one matrix of any name, in the place of B: so that one of one dimension is a column.
+    /// They are one matrix of any name, in the place of B: so that one of one dimension is a
+    /// column.
     is_single: bool,
     headers: [Option<ArrayHeader>; 3],
     is_begun: [bool; 3],
@@ -56,9 +58,7 @@ struct Coming {
     which: Which,
     header: ArrayHeader,
     bytes_left: u64,
-    /// The first bytes of an element whose others are still to come.
-    partial: [u8; 8],
-    partial_bytes: usize,
+    partial: Partial,
 }
 
 #[derive(Debug)]
@@ -149,8 +149,7 @@ impl Operands {
         }
         if header.bytes() > 0 {
             let bytes_left = header.bytes();
-            self.coming =
-                Some(Coming { which, header, bytes_left, partial: [0; 8], partial_bytes: 0 });
+            self.coming = Some(Coming { which, header, bytes_left, partial: Partial::default() });
         }
         Ok(())
     }
@@ -167,6 +166,20 @@ impl Operands {
             self.coming = None;
         }
         used
+    }
+
+    /// Has up to `most` bytes of the matrix that was begun last read right into its place; how
+    /// many. `None` where they don't come as they lie: then they are to be pushed.
+    pub fn fill(&mut self, most: usize, source: &mut Source) -> Option<usize> {
+        let coming = self.coming.as_mut()?;
+        let filled = match &mut self.places {
+            Places::F64(buffers) => coming.fill(most, source, buffers),
+            Places::F32(buffers) => coming.fill(most, source, buffers),
+        };
+        if coming.bytes_left == 0 {
+            self.coming = None;
+        }
+        filled
     }
 
     /// Whether the matrix that was begun last has all its elements.
@@ -303,22 +316,31 @@ impl Coming {
         self.bytes_left -= bytes.len() as u64;
         let size = self.header.scalar.bytes();
         let mut bytes = bytes;
-        if self.partial_bytes > 0 {
-            let taken = bytes.len().min(size - self.partial_bytes);
-            self.partial[self.partial_bytes..][..taken].copy_from_slice(&bytes[..taken]);
-            self.partial_bytes += taken;
+        if !self.partial.is_empty() {
+            let taken = self.partial.push(bytes, size);
             bytes = &bytes[taken..];
-            if self.partial_bytes < size {
+            if self.partial.bytes().len() < size {
                 return;
             }
-            self.partial_bytes = 0;
-            buffers.take(self.which, &self.header, &self.partial[..size]);
+            buffers.take(self.which, &self.header, self.partial.bytes());
+            self.partial.clear();
         }
         let whole = bytes.len() / size * size;
         buffers.take(self.which, &self.header, &bytes[..whole]);
-        let rest = &bytes[whole..];
-        self.partial[..rest.len()].copy_from_slice(rest);
-        self.partial_bytes = rest.len();
+        self.partial.push(&bytes[whole..], size);
+    }
+
+    fn fill<T: Element>(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        buffers: &mut Buffers<T>,
+    ) -> Option<usize> {
+        let elements = buffers.place(self.which, &self.header)?;
+        let most = usize::try_from(self.bytes_left).map_or(most, |left| most.min(left));
+        let filled = fill(elements, &mut self.partial, most, source);
+        self.bytes_left -= filled as u64;
+        Some(filled)
     }
 }
 

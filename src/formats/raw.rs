@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::formats::{ArrayHeader, Demand, Operands, Settings, Which};
+use crate::formats::{ArrayHeader, Demand, Operands, Settings, Source, Which};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
 
@@ -27,8 +27,8 @@ impl RawReader {
         Self::of(&headers, Operands::new(settings, demand), content_length, promise)
     }
 
-    /// Of matrices whose headers are known, in the order in which they come. `length` is that of the
-    /// elements of all, as the body's length has it.
+    /// Of matrices whose headers are known, in the order in which they come. `length` is that of
+    /// the elements of all, as the body's length has it.
     pub fn of(
         headers: &[(Which, ArrayHeader)],
         mut operands: Operands,
@@ -63,6 +63,22 @@ impl RawReader {
             self.begin_next(promise)?;
         }
         Ok(used)
+    }
+
+    /// See [`Operands::fill`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`RawReader::push`].
+    pub fn fill(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        promise: &mut Promise,
+    ) -> Result<Option<usize>, Problem> {
+        let filled = self.operands.fill(most, source);
+        self.begin_next(promise)?;
+        Ok(filled)
     }
 
     /// Begins what comes next, up to one that has elements.

@@ -7,7 +7,7 @@ use crate::formats::npz::NpzReader;
 use crate::formats::raw::RawReader;
 use crate::formats::safetensors::SafetensorsReader;
 use crate::formats::single::Matrix;
-use crate::formats::{ArrayHeader, Demand, Format, Operands, Scalar, Settings, Which};
+use crate::formats::{ArrayHeader, Demand, Format, Operands, Scalar, Settings, Source, Which};
 use crate::gemm::Dtype;
 use crate::job::memory_problem;
 use crate::memory::Promise;
@@ -69,8 +69,8 @@ impl Reader {
         }
     }
 
-    /// Sets out to read one matrix, which is converted to `dtype` if that is given. `shape` is that of
-    /// a raw one.
+    /// Sets out to read one matrix, which is converted to `dtype` if that is given. `shape` is that
+    /// of a raw one.
     ///
     /// # Errors
     ///
@@ -125,6 +125,27 @@ impl Reader {
             Self::Npz(reader) => reader.push(content, promise),
             Self::Safetensors(reader) => reader.push(content, promise),
             Self::Raw(reader) => reader.push(content, promise),
+        }
+    }
+
+    /// Has up to `most` bytes of content read right to where they belong; how many. `None` where
+    /// that can't be: then they are to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::push`].
+    pub fn fill(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        promise: &mut Promise,
+    ) -> Result<Option<usize>, Problem> {
+        match self {
+            Self::Npy(reader) => Ok(reader.fill(most, source)),
+            // Its bytes are compressed, or at least summed.
+            Self::Npz(_) => Ok(None),
+            Self::Safetensors(reader) => reader.fill(most, source, promise),
+            Self::Raw(reader) => reader.fill(most, source, promise),
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::formats::raw::RawReader;
-use crate::formats::{ArrayHeader, Operands, Scalar, Which};
+use crate::formats::{ArrayHeader, Operands, Scalar, Source, Which};
 use crate::limits::SAFETENSORS_HEADER_BYTES_MAX;
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
@@ -78,6 +78,19 @@ impl SafetensorsReader {
             }
         }
         Ok(used)
+    }
+
+    /// See [`Operands::fill`].
+    pub fn fill(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        promise: &mut Promise,
+    ) -> Result<Option<usize>, Problem> {
+        match &mut self.0 {
+            Part::Header { .. } => Ok(None),
+            Part::Elements(reader) => reader.fill(most, source, promise),
+        }
     }
 
     /// What has come.

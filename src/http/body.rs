@@ -107,6 +107,22 @@ impl BodyReader {
         }
     }
 
+    /// Content bytes that are to come with nothing between or in front of them, where there are
+    /// any.
+    pub fn plain_bytes_left(&self) -> Option<u64> {
+        match self.state {
+            State::Length { left } if left > 0 => Some(left),
+            _ => None,
+        }
+    }
+
+    /// So many of those were taken.
+    pub fn pass(&mut self, bytes: u64) {
+        if let State::Length { left } = &mut self.state {
+            *left -= bytes;
+        }
+    }
+
     /// Takes back that the last `bytes` of the content read last were read.
     pub fn unread(&mut self, bytes: u64) {
         if let State::Length { left } | State::Chunk { left } = &mut self.state {

@@ -147,6 +147,22 @@ impl Connection {
         }
     }
 
+    /// Content bytes of the request's body that are still to come as they are, one behind the
+    /// other.
+    pub fn content_left(&self) -> Option<u64> {
+        match &self.state {
+            State::Body(reader) => reader.plain_bytes_left(),
+            _ => None,
+        }
+    }
+
+    /// So many of those were taken.
+    pub fn pass_content(&mut self, bytes: usize) {
+        if let State::Body(reader) = &mut self.state {
+            reader.pass(bytes as u64);
+        }
+    }
+
     /// Gives back the last `bytes` of the content that was just taken: they will come again.
     pub fn unread(&mut self, bytes: usize) {
         if let State::Body(reader) = &mut self.state {

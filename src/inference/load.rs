@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::api::MultiplyRequest;
 use crate::api::refusal;
-use crate::formats::{ArrayHeader, Demand, Operands};
+use crate::formats::{ArrayHeader, Demand, Operands, Source};
 use crate::gemm::{Dtype, Element};
 use crate::inference::Model;
 use crate::inference::outline::{Content, Outline, Tensor};
@@ -134,6 +134,28 @@ impl Loader {
             self.begin(promise)?;
         }
         Ok(used)
+    }
+
+    /// The same, of up to `most` bytes that are read right into their place; `None` where they have
+    /// to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loader::push`].
+    pub fn fill(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        promise: &mut Promise,
+    ) -> Result<Option<usize>, Problem> {
+        if self.need() != Need::Bytes {
+            return Ok(None);
+        }
+        let filled = self.operands.fill(most, source);
+        if self.operands.is_complete() {
+            self.begin(promise)?;
+        }
+        Ok(filled)
     }
 
     /// The job, and how to reply to it.

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::formats::Demand;
+use crate::formats::{Demand, Source};
 use crate::http::RequestHead;
 use crate::inference::Model;
 use crate::inference::load::{Loader, Need};
@@ -114,8 +114,26 @@ impl Reader {
         }
     }
 
-    /// The tensors, of which only numbers in the JSON are still to be read, now that all content has
-    /// come.
+    /// Has up to `most` bytes of a tensor read right into its place; how many. `None` where that
+    /// can't be: then they are to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::push`].
+    pub fn fill(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        promise: &mut Promise,
+    ) -> Result<Option<usize>, Problem> {
+        match &mut self.stage {
+            Stage::Json(_) => Ok(None),
+            Stage::Tensors(loader) => loader.fill(most, source, promise),
+        }
+    }
+
+    /// The tensors, of which only numbers in the JSON are still to be read, now that all content
+    /// has come.
     ///
     /// # Errors
     ///

@@ -2,8 +2,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 
-use gemmule::formats::STRIDE_BYTES;
+use gemmule::formats::{Place, STRIDE_BYTES};
 use gemmule::server::{Server, SessionId};
 use gemmule::time::Now;
 use mio::event::Event;
@@ -11,6 +12,9 @@ use mio::net::TcpStream;
 
 /// Reads from one client before others get their turn.
 const READS_PER_TURN: usize = 4;
+/// The most that is read where a head is to come: of a large body behind it, all but its start goes
+/// right to its place.
+const HEAD_READ_BYTES: usize = 32 * 1024;
 
 pub struct Connection {
     pub id: SessionId,
@@ -109,7 +113,17 @@ impl Connection {
         if !self.readable || self.input_ended {
             return Ok(false);
         }
-        match self.stream.read(scratch) {
+        let mut placed = None;
+        server.receive_into(self.id, scratch.len(), now, &mut |place| {
+            placed =
+                Some((read_into(&self.stream, place), place.filled().len() + place.room().len()));
+        });
+        let is_placed = placed.is_some();
+        let (result, room) = placed.unwrap_or_else(|| {
+            let room = if server.is_in_body(self.id) { scratch.len() } else { HEAD_READ_BYTES };
+            (self.stream.read(&mut scratch[..room]), room)
+        });
+        match result {
             Ok(0) => {
                 self.input_ended = true;
                 server.receive_end(self.id, now);
@@ -117,10 +131,13 @@ impl Connection {
             }
             Ok(bytes) => {
                 // A read that was not filled has emptied the socket: another would only say so.
-                self.readable = bytes == scratch.len() || self.is_ending;
+                self.readable = bytes == room || self.is_ending;
+                if is_placed {
+                    return Ok(true);
+                }
                 let mut used = 0;
-                // Each call does a bounded amount of work. So many take all, unless it is compressed;
-                // what is left is kept apart.
+                // Each call does a bounded amount of work. So many take all, unless it is
+                // compressed; what is left is kept apart.
                 for _ in 0..bytes.div_ceil(STRIDE_BYTES) {
                     used += server.receive(self.id, &scratch[used..bytes], now);
                     if used == bytes {
@@ -138,4 +155,16 @@ impl Connection {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Reads from a stream into a place, which is not cleared before; how many bytes.
+fn read_into(stream: &TcpStream, place: &mut Place) -> io::Result<usize> {
+    let room = place.room();
+    // SAFETY: the room is there to be written, and as long as the call is told.
+    let received =
+        unsafe { libc::recv(stream.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), 0) };
+    let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the call has written so many.
+    unsafe { place.pass(bytes) };
+    Ok(bytes)
 }

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use crate::api::MultiplyReader;
 use crate::api::matrices::StoreQuery;
 use crate::formats::coding::{Coding, DECODER_BYTES, Decoder};
-use crate::formats::{self, Demand, Format, STRIDE_BYTES, Settings};
+use crate::formats::place::{self, Partial};
+use crate::formats::{self, Demand, Format, STRIDE_BYTES, Settings, Source};
 use crate::http::RequestHead;
 use crate::http::head::Framing;
 use crate::inference::{self, Model};
@@ -34,7 +35,9 @@ pub(super) struct Intake {
 /// Where the content goes.
 #[derive(Debug)]
 enum Destination {
-    /// Text, to be read when it is whole.
+    /// The JSON of a product, to be read when it is whole.
+    Product(MultiplyReader),
+    /// That of one matrix, too.
     Text(Vec<u8>),
     /// Straight into the matrices.
     Matrices(Box<formats::Reader>),
@@ -85,7 +88,8 @@ impl Intake {
             }
             Format::Json => {
                 Settings::parse(&head.query, format)?;
-                Destination::Text(first_text(length, &mut promise)?)
+                let text = first_text(length, &mut promise)?;
+                Destination::Product(MultiplyReader::new(text))
             }
             _ => {
                 let reply_is_text = reply.format == Format::Json;
@@ -171,6 +175,21 @@ impl Intake {
         Ok(used)
     }
 
+    /// Has up to `most` bytes of content read right to where they belong; how many. `None` where
+    /// that can't be: then they are to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Intake::push`].
+    pub fn fill(&mut self, most: usize, source: &mut Source) -> Result<Option<usize>, Problem> {
+        if self.decoder.is_some() {
+            return Ok(None);
+        }
+        let filled = self.destination.fill(most, source, &mut self.promise)?;
+        self.bytes_in += filled.unwrap_or(0) as u64;
+        Ok(filled)
+    }
+
     /// The body is whole.
     ///
     /// # Errors
@@ -182,7 +201,8 @@ impl Intake {
             decoder.finish()?;
         }
         let input = match destination {
-            Destination::Text(text) => Input::Text(MultiplyReader::new(text)),
+            Destination::Product(reader) => Input::Text(reader),
+            Destination::Text(_) => unreachable!("one matrix makes no product"),
             Destination::Matrices(reader) => Input::Operation(reader.finish()?),
             Destination::InferenceText(model, text) => Input::Inference(model, text),
             Destination::Tensors(reader) => Input::Tensors(reader.finish()?),
@@ -211,11 +231,34 @@ impl Destination {
 
     fn push(&mut self, content: &[u8], promise: &mut Promise) -> Result<usize, Problem> {
         match self {
+            Self::Product(reader) => {
+                push_text(reader.text_mut(), content, promise)?;
+                reader.look_ahead();
+                Ok(content.len())
+            }
             Self::Text(text) | Self::InferenceText(_, text) => {
                 push_text(text, content, promise).map(|()| content.len())
             }
             Self::Matrices(reader) => reader.push(content, promise),
             Self::Tensors(reader) => reader.push(content, promise),
+        }
+    }
+
+    fn fill(
+        &mut self,
+        most: usize,
+        source: &mut Source,
+        promise: &mut Promise,
+    ) -> Result<Option<usize>, Problem> {
+        match self {
+            Self::Product(reader) => {
+                let filled = fill_text(reader.text_mut(), most, source);
+                reader.look_ahead();
+                Ok(filled)
+            }
+            Self::Text(text) | Self::InferenceText(_, text) => Ok(fill_text(text, most, source)),
+            Self::Matrices(reader) => reader.fill(most, source, promise),
+            Self::Tensors(reader) => reader.fill(most, source, promise),
         }
     }
 }
@@ -305,6 +348,12 @@ fn push_text(text: &mut Vec<u8>, content: &[u8], promise: &mut Promise) -> Resul
     }
     text.extend_from_slice(content);
     Ok(())
+}
+
+/// Has content read to the end of a text, where there is room; how many bytes.
+fn fill_text(text: &mut Vec<u8>, most: usize, source: &mut Source) -> Option<usize> {
+    let has_room = text.len() < text.capacity();
+    has_room.then(|| place::fill(text, &mut Partial::default(), most, source))
 }
 
 /// Makes room for a text of `length` bytes, after promising the memory that it and the numbers in

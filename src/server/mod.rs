@@ -7,6 +7,8 @@
 
 mod session;
 
+mod wire;
+
 mod intake;
 
 mod exchange;
@@ -45,6 +47,8 @@ mod storage;
 
 mod timers;
 
+mod deadlines;
+
 use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -58,7 +62,6 @@ use slab::Slab;
 use crate::billing::{RecentBills, Tariff};
 use crate::gemm;
 use crate::http::Cors;
-use crate::http::connection::Event;
 use crate::inference::stats;
 use crate::job::Job;
 use crate::job::queue::{AccountIndex, FairQueue};
@@ -68,14 +71,13 @@ use crate::ledger::entry::{Opened, Record};
 use crate::ledger::{Account, AccountId, Volume};
 use crate::limits::{CONSOLE_LINES_MAX, DRAIN_TIMEOUT_NS};
 use crate::memory::MemoryBudget;
-use crate::problem::{Problem, ProblemKind};
 use crate::store::{Store, StoreError};
 use crate::time::Now;
 
 use bad_keys::BadKeys;
 use matrices::Matrices;
 use metrics::Counters;
-use session::{Phase, Session};
+use session::Session;
 use timers::Timers;
 
 /// What the host decides.
@@ -295,97 +297,6 @@ impl Server {
         Some(id)
     }
 
-    /// Whether [`Server::receive`] would use bytes of this client now. While it would not, they
-    /// are left in the socket, so that TCP holds the client back.
-    pub fn wants_input(&self, id: SessionId) -> bool {
-        self.session(id).is_some_and(Session::wants_input)
-    }
-
-    /// Bytes have come from a client; how many of them were used. The others are to be brought
-    /// again when [`Server::wants_input`] says so.
-    pub fn receive(&mut self, id: SessionId, bytes: &[u8], now: Now) -> usize {
-        let mut used = 0;
-        while self.wants_input(id) {
-            let Some(session) = self.session_mut(id) else { break };
-            let (taken, event) = match session.connection.receive(&bytes[used..]) {
-                Ok(progress) => progress,
-                Err(broken) => {
-                    self.refuse_and_close(id, replies::broken(broken), now);
-                    used = bytes.len();
-                    break;
-                }
-            };
-            used += taken;
-            match event {
-                Event::Head(head) => self.begin_request(id, &head, now),
-                Event::Content(content) => {
-                    let content_bytes = content.len();
-                    let left = content_bytes - self.take_content(id, content, now);
-                    if left > 0 {
-                        let Some(session) = self.session_mut(id) else { break };
-                        session.connection.unread(left);
-                        used -= left;
-                        break;
-                    }
-                }
-                Event::End => self.end_request(id, now),
-                Event::More if taken == 0 || used == bytes.len() => break,
-                Event::More => {}
-            }
-        }
-        self.counters.received_bytes.add(used as u64);
-        self.note_progress(id, used, now);
-        used
-    }
-
-    /// The client has closed its sending side: what it has asked for is still answered.
-    pub fn receive_end(&mut self, id: SessionId, now: Now) {
-        if let Some(session) = self.session_mut(id) {
-            session.end_input();
-            self.note_progress(id, 0, now);
-        }
-    }
-
-    /// The next bytes to send to a client; empty where there are none.
-    pub fn output(&self, id: SessionId) -> &[u8] {
-        self.session(id).map_or(&[], |session| session.output.next())
-    }
-
-    /// That many bytes of [`Server::output`] were sent.
-    pub fn sent(&mut self, id: SessionId, bytes: usize, now: Now) {
-        if let Some(session) = self.session_mut(id) {
-            session.output.sent(bytes);
-            if session.output.is_empty() {
-                session.reply_promise = None;
-            }
-            let is_streaming = session.stream.is_some();
-            self.counters.sent_bytes.add(bytes as u64);
-            if is_streaming {
-                self.read_ahead(id);
-            }
-            self.note_progress(id, bytes, now);
-        }
-    }
-
-    /// Whether all is said: the host closes its sending side, and goes on to bring what still
-    /// comes, which is dropped, until the client closes or time is up.
-    pub fn close_wanted(&self, id: SessionId) -> bool {
-        self.session(id).is_none_or(Session::close_wanted)
-    }
-
-    /// The connection is over, in whatever way: frees the session and cancels its job.
-    pub fn gone(&mut self, id: SessionId) {
-        if self.session(id).is_some() {
-            let session = self.sessions.remove(id.index);
-            if session.held.is_some() {
-                self.bad_keys.end_wait();
-            }
-            if let Some(cancel) = session.job {
-                cancel.cancel();
-            }
-        }
-    }
-
     /// Sessions open now.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
@@ -399,65 +310,6 @@ impl Server {
     /// Bytes of matrices that stay, or are being written.
     pub fn stored_bytes(&self) -> u64 {
         self.store.bytes()
-    }
-
-    /// When [`Server::expire`], or [`Server::is_drained`], has to be asked at the latest, on the
-    /// monotonic clock.
-    pub fn next_deadline_ns(&self) -> Option<u64> {
-        let untold_ns = (!self.untold.is_empty()).then_some(0);
-        let session_ns = [untold_ns, self.timers.next_ns(), self.drain_until_ns];
-        let others_ns = [self.storage.due_ns(), self.tasks.next_ns(), self.matrices.due_ns()];
-        session_ns.into_iter().chain(others_ns).flatten().min()
-    }
-
-    /// A session whose time is up, or which has new output that came of no bytes of its client's;
-    /// called until there is none.
-    pub fn expire(&mut self, now: Now) -> Option<Expired> {
-        self.look_after_tasks(now);
-        self.expire_stored(now);
-        if let Some(id) = self.untold.pop() {
-            return Some(Expired::Answered(id));
-        }
-        if self.storage.due_ns().is_some_and(|due_ns| due_ns <= now.monotonic_ns) {
-            self.accrue_storage(now);
-        }
-        while let Some(id) = self.timers.pop_due(now.monotonic_ns) {
-            let Some(session) = self.session_mut(id) else { continue };
-            session.armed_ns = None;
-            let is_due = session.deadline_ns().is_some_and(|due| due <= now.monotonic_ns);
-            let phase = session.phase;
-            if !is_due {
-                self.arm(id);
-                continue;
-            }
-            match phase {
-                Phase::Idle => {
-                    session.connection.close_after_response();
-                    self.note_progress(id, 0, now);
-                    return Some(Expired::Answered(id));
-                }
-                Phase::Head | Phase::Body => {
-                    let problem = Problem::new(
-                        ProblemKind::RequestTimeout,
-                        "the request came more slowly than the limits allow",
-                    );
-                    self.refuse_and_close(id, problem, now);
-                    self.note_progress(id, 0, now);
-                    return Some(Expired::Answered(id));
-                }
-                Phase::Held => {
-                    self.end_hold(id, now);
-                    return Some(Expired::Answered(id));
-                }
-                Phase::Events => {
-                    self.keep_events_alive(id, now);
-                    return Some(Expired::Answered(id));
-                }
-                Phase::Work => {}
-                Phase::Broken | Phase::Write | Phase::Linger => return Some(Expired::Stalled(id)),
-            }
-        }
-        None
     }
 
     /// The next line for the console, if there is one.
@@ -517,29 +369,11 @@ impl Server {
         self.sessions.get_mut(id.index).filter(|session| session.generation == id.generation)
     }
 
-    /// Brings a session's deadline up to date after `bytes` have moved.
-    fn note_progress(&mut self, id: SessionId, bytes: usize, now: Now) {
-        if let Some(session) = self.session_mut(id) {
-            session.note_progress(bytes, now);
-            self.arm(id);
-        }
-    }
-
-    /// Has [`Server::expire`] name a session, whose output came of something else than its own bytes
-    /// and jobs.
+    /// Has [`Server::expire`] name a session, whose output came of something else than its own
+    /// bytes and jobs.
     fn tell_host(&mut self, id: SessionId) {
         if !self.untold.contains(&id) {
             self.untold.push(id);
-        }
-    }
-
-    fn arm(&mut self, id: SessionId) {
-        let Some(session) = self.session_mut(id) else { return };
-        let Some(due_ns) = session.deadline_ns() else { return };
-        // A timer that goes off too early is set again then; most deadlines only move later.
-        if session.armed_ns.is_none_or(|armed_ns| due_ns < armed_ns) {
-            session.armed_ns = Some(due_ns);
-            self.timers.set(due_ns, id);
         }
     }
 }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use crate::api::{Route, SmallBody};
+use crate::formats::Source;
 use crate::http::digest::DigestCheck;
 use crate::http::{Connection, Output};
 use crate::inference::Model;
@@ -84,6 +85,20 @@ impl Pending {
             Self::Matrix(body) => body.intake.push(content),
             Self::Chunk(body) => body.push(content).map(|()| content.len()),
             Self::Other(_, body, _) => body.push(content).map(|()| content.len()),
+        }
+    }
+
+    /// Has up to `most` bytes of content read right to where they belong; how many. `None` where
+    /// that can't be: then they are to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Pending::push`].
+    pub fn fill(&mut self, most: usize, source: &mut Source) -> Result<Option<usize>, Problem> {
+        match self {
+            Self::Product(intake, _) | Self::Deferred(intake, _) => intake.fill(most, source),
+            Self::Matrix(body) => body.intake.fill(most, source),
+            Self::Chunk(_) | Self::Other(..) => Ok(None),
         }
     }
 }

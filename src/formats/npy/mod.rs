@@ -5,7 +5,7 @@
 
 pub mod header;
 
-use crate::formats::{Operands, Which};
+use crate::formats::{Operands, Source, Which};
 use crate::memory::Promise;
 use crate::problem::{Problem, ProblemKind};
 
@@ -45,13 +45,29 @@ impl NpyReader {
             let (operands, rest) = (&mut self.operands, &content[used..]);
             let taken = self.array.push(*which, rest, self.bytes_left, operands, promise)?;
             used += taken;
-            self.bytes_left = self.bytes_left.map(|left| left.saturating_sub(taken as u64));
-            if self.array.is_complete(&self.operands) {
-                self.array = ArrayReader::new();
-                self.to_come = later;
-            }
+            self.pass(taken, later);
         }
         Ok(used)
+    }
+
+    /// See [`Operands::fill`].
+    pub fn fill(&mut self, most: usize, source: &mut Source) -> Option<usize> {
+        let [_, later @ ..] = self.to_come else { return None };
+        let filled = match self.array {
+            ArrayReader::Header(_) => None,
+            ArrayReader::Elements => self.operands.fill(most, source),
+        }?;
+        self.pass(filled, later);
+        Some(filled)
+    }
+
+    /// Notes bytes that were taken, and whether `later` arrays are next.
+    fn pass(&mut self, bytes: usize, later: &'static [Which]) {
+        self.bytes_left = self.bytes_left.map(|left| left.saturating_sub(bytes as u64));
+        if self.array.is_complete(&self.operands) {
+            self.array = ArrayReader::new();
+            self.to_come = later;
+        }
     }
 
     /// What has come.
