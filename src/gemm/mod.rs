@@ -61,7 +61,7 @@ pub use batch::multiply_batch;
 pub use check::{CheckError, check};
 pub use crew::{Alone, Crew};
 pub use element::{Dtype, Element};
-pub use kernel::{Caches, Isa, Microkernel, caches, has_bit_counts, isa};
+pub use kernel::{Caches, Isa, Microkernel, caches, has_bit_counts, has_byte_vectors, isa};
 pub use parts::Workspace;
 pub use peak::{Peak, multiply_add_loop};
 pub use residual::{Residual, WrongRow};

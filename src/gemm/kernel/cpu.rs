@@ -65,6 +65,7 @@ impl Caches {
 /// it is asked once; threads that ask at the same time write the same.
 static FOUND_ISA: AtomicUsize = AtomicUsize::new(0);
 static FOUND_BIT_COUNTS: AtomicUsize = AtomicUsize::new(0);
+static FOUND_BYTE_VECTORS: AtomicUsize = AtomicUsize::new(0);
 static FOUND_BYPASS: AtomicUsize = AtomicUsize::new(0);
 static FOUND_L1_BYTES: AtomicUsize = AtomicUsize::new(0);
 static FOUND_L2_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -84,6 +85,13 @@ pub fn isa() -> Isa {
 /// Every processor with AVX2 has them, but a hypervisor may hide them.
 pub fn has_bit_counts() -> bool {
     asked_once(&FOUND_BIT_COUNTS, detect::has_bit_counts)
+}
+
+/// Whether 512-bit vectors can be moved, counted and computed with in lanes of any width, bytes too:
+/// AVX-512 BW, CD, DQ, VL and VBMI besides F. Every processor since Intel's Ice Lake and AMD's Zen 4
+/// has all of them, if it has F.
+pub fn has_byte_vectors() -> bool {
+    isa() == Isa::Avx512 && asked_once(&FOUND_BYTE_VECTORS, detect::has_byte_vectors)
 }
 
 /// The caches here.
@@ -139,6 +147,12 @@ mod detect {
     const BMI1: u32 = 3;
     const AVX2: u32 = 5;
     const AVX512F: u32 = 16;
+    const AVX512DQ: u32 = 17;
+    const AVX512CD: u32 = 28;
+    const AVX512BW: u32 = 30;
+    const AVX512VL: u32 = 31;
+    // Leaf 7, ECX.
+    const AVX512VBMI: u32 = 1;
     // Leaf 0x8000_0001, ECX: leaf 0x8000_001D is there.
     const TOPOLOGY_EXTENSIONS: u32 = 22;
     // XCR0: XMM and YMM; with these the mask registers, and both parts of ZMM.
@@ -168,6 +182,13 @@ mod detect {
         __cpuid(0).eax >= 7
             && __cpuid(1).ecx & bits(&[POPCNT]) != 0
             && __cpuid_count(7, 0).ebx & bits(&[BMI1]) != 0
+    }
+
+    /// Call it where there is leaf 7, as there is with AVX-512 F.
+    pub fn has_byte_vectors() -> bool {
+        let wanted = [bits(&[AVX512DQ, AVX512CD, AVX512BW, AVX512VL]), bits(&[AVX512VBMI])];
+        let leaf = __cpuid_count(7, 0);
+        [leaf.ebx & wanted[0], leaf.ecx & wanted[1]] == wanted
     }
 
     /// XCR0: the register state that the operating system saves. Call it where OSXSAVE is set.
@@ -230,6 +251,10 @@ mod detect {
     }
 
     pub fn has_bit_counts() -> bool {
+        false
+    }
+
+    pub fn has_byte_vectors() -> bool {
         false
     }
 

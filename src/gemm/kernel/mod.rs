@@ -43,7 +43,7 @@ use portable as avx2;
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
 use portable as avx512;
 
-pub use cpu::{Caches, Isa, caches, has_bit_counts, isa};
+pub use cpu::{Caches, Isa, caches, has_bit_counts, has_byte_vectors, isa};
 
 /// The unrolled code of a tile takes this many terms at a time, and copies one piece with them.
 pub const UNROLLED: usize = 4;

@@ -4,6 +4,7 @@ mod print;
 mod quotients;
 mod read;
 mod separators;
+mod wide;
 
 pub use print::{GROUP, append_text};
 pub use read::{APPENDED_MIN, append_numbers};

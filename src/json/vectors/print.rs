@@ -21,7 +21,8 @@ use alloc::vec::Vec;
 use core::arch::x86_64::*;
 use core::array;
 
-use super::are_here;
+use super::{are_here, wide};
+use crate::gemm::has_byte_vectors;
 use crate::json::print::{
     EXPONENT_BIAS, EXPONENTS, LOG10_OF_2, MANTISSA_BITS, PRINTED_BYTES_MAX, decimal_exponent,
     print_rare,
@@ -36,11 +37,11 @@ const GROUPS_SOME: usize = 4;
 
 /// The exponent of two of numbers from 2^-17 on, as it is stored, and for how many of them there
 /// are powers: more than for any exponent in [`EXPONENTS`].
-const BIASED_MIN: i32 = 1023 - 17;
-const BIASED_COUNT: usize = 48;
+pub const BIASED_MIN: i32 = 1023 - 17;
+pub const BIASED_COUNT: usize = 48;
 /// The least exponent of ten that is in [`FORMS`], and how many there are.
-const EXPONENT_MIN: i32 = *EXPONENTS.start();
-const EXPONENT_COUNT: usize = (*EXPONENTS.end() - EXPONENT_MIN) as usize + 1;
+pub const EXPONENT_MIN: i32 = *EXPONENTS.start();
+pub const EXPONENT_COUNT: usize = (*EXPONENTS.end() - EXPONENT_MIN) as usize + 1;
 
 /// Powers of ten by the exponent of two that they scale.
 static POWERS: [f64; 64] = {
@@ -131,9 +132,15 @@ fn append_groups<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], text: &mut 
     let start = text.len();
     let end = start + COUNT * GROUP * JSON_NUMBER_BYTES_MAX;
     text.resize(end + PRINTED_BYTES_MAX, 0);
-    // SAFETY: the processor has what it takes: the caller has asked.
+    // SAFETY: the processor has what it takes: the caller has asked for the one, and the other is
+    // asked for here.
     #[allow(unsafe_code)]
-    let length = unsafe { print(groups, &mut text[start..]) };
+    let length = unsafe {
+        match has_byte_vectors() {
+            true => wide::print(groups, &mut text[start..]),
+            false => print(groups, &mut text[start..]),
+        }
+    };
     text.truncate(start + length);
 }
 
@@ -357,6 +364,59 @@ mod tests {
             found.find(&[0.0, -0.0, 1.0, 0.25, 1e300, 1e-300, 5e-324, 0.3]);
         }
         assert_eq!(found.others, 0b0111_1111);
+    }
+
+    /// Numbers of all magnitudes that are printed here, and some that are not, with few digits and many.
+    fn numbers(count: usize) -> Vec<[f64; GROUP]> {
+        let mut state = 1_u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            state >> 11
+        };
+        let mut number = || {
+            let scale = 10_f64.powi((random() % 14) as i32 - 6);
+            let digits = 10_u64.pow((random() % 17) as u32 + 1);
+            let sign = if random() % 2 == 0 { 1.0 } else { -1.0 };
+            match random() % 4 {
+                0 => sign * f64::from_bits((random() % 64 + 990) << MANTISSA_BITS | random() >> 1),
+                1 => sign * scale * (random() % 1000) as f64,
+                2 => sign * 2_f64.powi((random() % 60) as i32 - 30),
+                _ => sign * scale * ((random() % digits) as f64 / digits as f64),
+            }
+        };
+        (0..count).map(|_| array::from_fn(|_| number())).collect()
+    }
+
+    #[test]
+    fn the_widest_vectors_print_what_others_do() {
+        let numbers = numbers(20_000);
+        let mut expected = Vec::new();
+        for number in numbers.as_flattened() {
+            let mut text = [0; PRINTED_BYTES_MAX];
+            let length = print_rare(*number, &mut text);
+            expected.extend_from_slice(&text[..length]);
+            expected.push(b',');
+        }
+        let print_all = |print: &dyn Fn(&[[f64; GROUP]; 4], &mut [u8]) -> usize| {
+            let (mut text, mut end) = (alloc::vec![0; expected.len() + 4096], 0);
+            for groups in numbers.as_chunks().0 {
+                end += print(groups, &mut text[end..]);
+            }
+            text.truncate(end);
+            text
+        };
+        // SAFETY: the processor has what it takes, as each is asked for.
+        #[allow(unsafe_code)]
+        unsafe {
+            if are_here() {
+                assert!(print_all(&|groups, out| print(groups, out)) == expected);
+            }
+            if has_byte_vectors() {
+                assert!(print_all(&|groups, out| wide::print(groups, out)) == expected);
+            }
+        }
     }
 
     #[test]
