@@ -258,3 +258,27 @@ fn any_byte_at_any_place_is_taken_or_refused_as_it_is_by_serde_json() {
     }
     assert!(taken > 5_000, "{taken} are in order");
 }
+
+/// White space where a separator has none, between numbers that are read at once.
+#[test]
+fn numbers_may_have_more_white_space_in_front_than_others() {
+    let mut random = Random::new(16);
+    for round in 0..3000 {
+        let columns = [100, 20, 9][round % 3];
+        let rows: Vec<Vec<String>> = (0..4 + 200 / columns)
+            .map(|_| (0..columns).map(|_| decimal(&mut random)).collect())
+            .collect();
+        let separator = [",", ", "][round % 2];
+        let mut text = text_of(&rows, separator);
+        for _ in 0..1 + random.below(3) {
+            let commas: Vec<usize> = text.match_indices(',').map(|(at, _)| at).collect();
+            let space = ["\n", " ", "\t", "\r\n", "\n      "][random.below(5) as usize];
+            let place = commas[random.below(commas.len() as u64 - 1) as usize];
+            text.insert_str(place + random.below(2) as usize, space);
+        }
+        let found = read::<f64>(&text, 2048).expect("rows of numbers");
+        let expected: Vec<f64> =
+            rows.iter().flatten().map(|text| text.parse().expect("a number")).collect();
+        assert!(found == expected, "{text}");
+    }
+}

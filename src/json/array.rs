@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::cursor::{Cursor, is_white_space};
 use super::decimal::Number;
 use super::error::{Error, Kind};
-use super::number::number;
+use super::number::{number, starts_number};
 use super::rows::Rows;
 use super::vectors;
 
@@ -274,12 +274,4 @@ fn run<T: Number>(
     *singles = left_singles;
     *cursor = Cursor::from(text, at);
     ended
-}
-
-/// Whether a minus or a digit stands at a place: two ranges, so that there is no branch on the
-/// sign, which no processor foresees.
-#[inline(always)]
-fn starts_number(text: &[u8], at: usize) -> bool {
-    let byte = text.get(at);
-    matches!(byte, Some(b'-'..=b'9')) && !matches!(byte, Some(b'.' | b'/'))
 }

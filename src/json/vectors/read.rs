@@ -13,7 +13,7 @@ use super::are_here;
 use super::quotients::{DIGITS_MAX, quotients};
 use super::separators::{Separator, Separators};
 use crate::json::decimal::Number;
-use crate::json::number::number;
+use crate::json::number::{number, starts_number};
 use crate::json::rows::Rows;
 
 /// Numbers that go through the second and the third pass together.
@@ -166,6 +166,10 @@ fn append_each<T: Number>(
 ) -> usize {
     for _ in 0..count {
         let separator = separators.next(rows);
+        // White space may stand there, in front of the number.
+        if !starts_number(text, at) {
+            break;
+        }
         match number::<T>(text, at) {
             Ok((number, end)) if number.is_finite() && separator.is_at(text, end) => {
                 elements.push(number);
