@@ -78,7 +78,8 @@ impl<'a> Cursor<'a> {
         Error::Malformed { at: self.at, wanted }
     }
 
-    /// The kind of the value that is next. All of it is checked, unless it is an array or an object.
+    /// The kind of the value that is next. All of it is checked, unless it is an array or an
+    /// object.
     ///
     /// # Errors
     ///

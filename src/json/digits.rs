@@ -1,5 +1,7 @@
 //! Eight bytes at a time.
 
+use super::vectors::commas_of_blocks;
+
 const BYTES: u64 = 0x0101_0101_0101_0101;
 
 /// What a number begins with.
@@ -66,7 +68,8 @@ fn is_end(word: u64, bits: u32) -> bool {
 #[inline(always)]
 pub fn eight_digits(text: &[u8], at: usize) -> Option<u64> {
     let values = word(text, at)? ^ (0x30 * BYTES);
-    // Adding 6 to 10 or more reaches the upper half of a byte, and so does what was no digit at all.
+    // Adding 6 to 10 or more reaches the upper half of a byte, and so does what was no digit at
+    // all.
     let is_other = (values | values.wrapping_add(0x06 * BYTES)) & (0xf0 * BYTES) != 0;
     (!is_other).then(|| joined(values))
 }
@@ -93,9 +96,8 @@ fn joined(digits: u64) -> u64 {
 /// commas are counted from here, block by block, to the first quote.
 pub fn commas_before_quote(text: &[u8]) -> (usize, usize) {
     const BLOCK: usize = 64;
-    let mut commas = 0;
-    let (blocks, _) = text.as_chunks::<BLOCK>();
-    for (index, block) in blocks.iter().enumerate() {
+    let (mut commas, mut from) = commas_of_blocks(text);
+    for block in text[from..].as_chunks::<BLOCK>().0 {
         // A byte counts as far as a block goes, and is what vectors count in.
         let (mut block_commas, mut quotes) = (0_u8, 0_u8);
         for byte in block {
@@ -103,14 +105,11 @@ pub fn commas_before_quote(text: &[u8]) -> (usize, usize) {
             quotes |= u8::from(*byte == b'"');
         }
         if quotes != 0 {
-            return scalar(text, index * BLOCK, commas);
+            break;
         }
         commas += usize::from(block_commas);
+        from += BLOCK;
     }
-    scalar(text, blocks.len() * BLOCK, commas)
-}
-
-fn scalar(text: &[u8], from: usize, mut commas: usize) -> (usize, usize) {
     for (index, byte) in text[from..].iter().enumerate() {
         match byte {
             b',' => commas += 1,
@@ -119,4 +118,25 @@ fn scalar(text: &[u8], from: usize, mut commas: usize) -> (usize, usize) {
         }
     }
     (commas, text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_are_counted_up_to_the_first_quote() {
+        let text: alloc::vec::Vec<u8> =
+            (0..400_usize).map(|at| if at * at % 7 < 3 { b',' } else { b'1' }).collect();
+        for start in 0..70 {
+            for quote in start..text.len() {
+                let mut text = text.clone();
+                text[quote] = b'"';
+                let commas = text[start..quote].iter().filter(|byte| **byte == b',').count();
+                assert_eq!(commas_before_quote(&text[start..]), (commas, quote - start));
+            }
+            let commas = text[start..].iter().filter(|byte| **byte == b',').count();
+            assert_eq!(commas_before_quote(&text[start..]), (commas, text.len() - start));
+        }
+    }
 }

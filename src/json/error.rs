@@ -12,7 +12,8 @@ pub enum Error {
     Mismatch { wanted: Kind, found: Kind },
     /// The number overflows the type.
     OutOfRange,
-    /// An array, of this index in the one around it, has another length than the first at its depth.
+    /// An array, of this index in the one around it, has another length than the first at its
+    /// depth.
     Ragged { index: usize, length: usize, first: usize },
     /// An array that was to hold arrays is empty, so that their length can't be known.
     Empty,

@@ -7,7 +7,8 @@
 //! once by [`read`], into any type that serde knows.
 //!
 //! Numbers are rounded once, from their decimal text to the type that is wanted. Where the
-//! processor has AVX2, long rows of them are read and printed many at once, by `vectors`.
+//! processor has AVX2, long rows of them are read and printed many at once, by `vectors`, and more
+//! at once where it has AVX-512.
 
 mod array;
 mod cursor;

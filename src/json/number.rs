@@ -24,7 +24,8 @@ pub fn starts_number(text: &[u8], at: usize) -> bool {
 /// ends. It is infinite where it overflows the type.
 ///
 /// What most numbers look like is read here; all others are read again from their beginning, in a
-/// function of their own: so the loop that this becomes a part of keeps what it counts in registers.
+/// function of their own: so the loop that this becomes a part of keeps what it counts in
+/// registers.
 #[inline(always)]
 pub fn number<T: Number>(text: &[u8], start: usize) -> Result<(T, usize), Error> {
     debug_assert!(starts_number(text, start), "the caller has looked");

@@ -1,17 +1,17 @@
 //! Numbers printed with the fewest digits that read back as the same number, and of as many digits
 //! the nearest.
 //!
-//! What is here is for numbers as most are, of which it prints the same as `zmij` does, sooner: it has
-//! no branch on how many digits there are, which no processor foresees, and writes words over each
-//! other instead of moving what it has written.
+//! What is here is for numbers as most are, of which it prints the same as `zmij` does, sooner: it
+//! has no branch on how many digits there are, which no processor foresees, and writes words over
+//! each other instead of moving what it has written.
 
 use core::hint::select_unpredictable;
 
 /// Bytes that a number is printed into: more than it takes, since whole words are written.
 pub const PRINTED_BYTES_MAX: usize = 32;
 
-/// The exponents of ten of numbers that are printed here. What is smaller has an exponent in its text;
-/// of what is larger, more than a word is in front of the point.
+/// The exponents of ten of numbers that are printed here. What is smaller has an exponent in its
+/// text; of what is larger, more than a word is in front of the point.
 pub const EXPONENTS: core::ops::RangeInclusive<i32> = -5..=6;
 
 pub const MANTISSA_BITS: u32 = 52;
@@ -57,8 +57,8 @@ pub fn print_rare(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> usize {
     text.len()
 }
 
-/// Prints a number, and returns its length, if it is one that this is for: none of the numbers without
-/// an exponent of ten in [`EXPONENTS`], and no power of two.
+/// Prints a number, and returns its length, if it is one that this is for: none of the numbers
+/// without an exponent of ten in [`EXPONENTS`], and no power of two.
 #[inline(always)]
 fn print_plain(number: f64, out: &mut [u8; PRINTED_BYTES_MAX]) -> Option<usize> {
     let Decimal { digits, last, has_last, exponent } = shortest(number.abs().to_bits())?;
@@ -127,10 +127,10 @@ struct Decimal {
     exponent: i32,
 }
 
-/// The decimal of a positive number, after Zverovich's Żmij, which comes of Giulietti's Schubfach: a
-/// power of ten scales the number to a whole part of 15 or 16 digits. If a whole number is within half
-/// a unit in the last place of the binary, that is the decimal; else it takes one more digit, and the
-/// nearest of those reads back. Here the power is exact, and so is its product.
+/// The decimal of a positive number, after Zverovich's Żmij, which comes of Giulietti's Schubfach:
+/// a power of ten scales the number to a whole part of 15 or 16 digits. If a whole number is within
+/// half a unit in the last place of the binary, that is the decimal; else it takes one more digit,
+/// and the nearest of those reads back. Here the power is exact, and so is its product.
 #[inline(always)]
 fn shortest(bits: u64) -> Option<Decimal> {
     let mantissa = bits & ((1 << MANTISSA_BITS) - 1);
@@ -170,9 +170,9 @@ fn shortest(bits: u64) -> Option<Decimal> {
     })
 }
 
-/// The digits of a number below 10^8, each a byte, the first in the lowest: halves, then fours, then
-/// pairs are split, each with one multiplication for all. 5243 / 2^19 is a hundredth, and 103 / 2^10
-/// a tenth, exact enough for the numbers that are divided.
+/// The digits of a number below 10^8, each a byte, the first in the lowest: halves, then fours,
+/// then pairs are split, each with one multiplication for all. 5243 / 2^19 is a hundredth, and 103
+/// / 2^10 a tenth, exact enough for the numbers that are divided.
 #[inline(always)]
 pub fn eight_digits(number: u64) -> u64 {
     let upper = number / 10_000;

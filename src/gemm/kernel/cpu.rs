@@ -87,9 +87,9 @@ pub fn has_bit_counts() -> bool {
     asked_once(&FOUND_BIT_COUNTS, detect::has_bit_counts)
 }
 
-/// Whether 512-bit vectors can be moved, counted and computed with in lanes of any width, bytes too:
-/// AVX-512 BW, CD, DQ, VL and VBMI besides F. Every processor since Intel's Ice Lake and AMD's Zen 4
-/// has all of them, if it has F.
+/// Whether 512-bit vectors can be moved, counted and computed with in lanes of any width, bytes
+/// too: AVX-512 BW, CD, DQ, VL, VBMI and VBMI2 besides F. Every processor since Intel's Ice Lake
+/// and AMD's Zen 4 has all of them, if it has F.
 pub fn has_byte_vectors() -> bool {
     isa() == Isa::Avx512 && asked_once(&FOUND_BYTE_VECTORS, detect::has_byte_vectors)
 }
@@ -153,6 +153,7 @@ mod detect {
     const AVX512VL: u32 = 31;
     // Leaf 7, ECX.
     const AVX512VBMI: u32 = 1;
+    const AVX512VBMI2: u32 = 6;
     // Leaf 0x8000_0001, ECX: leaf 0x8000_001D is there.
     const TOPOLOGY_EXTENSIONS: u32 = 22;
     // XCR0: XMM and YMM; with these the mask registers, and both parts of ZMM.
@@ -186,7 +187,8 @@ mod detect {
 
     /// Call it where there is leaf 7, as there is with AVX-512 F.
     pub fn has_byte_vectors() -> bool {
-        let wanted = [bits(&[AVX512DQ, AVX512CD, AVX512BW, AVX512VL]), bits(&[AVX512VBMI])];
+        let wanted =
+            [bits(&[AVX512DQ, AVX512CD, AVX512BW, AVX512VL]), bits(&[AVX512VBMI, AVX512VBMI2])];
         let leaf = __cpuid_count(7, 0);
         [leaf.ebx & wanted[0], leaf.ecx & wanted[1]] == wanted
     }

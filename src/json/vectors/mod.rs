@@ -1,11 +1,15 @@
-//! Numbers read and printed many at once, where the processor has AVX2.
+//! Numbers read and printed many at once, where the processor has AVX2; by steps of their own where
+//! it has AVX-512.
 
+mod commas;
 mod print;
+mod print_wide;
 mod quotients;
 mod read;
+mod read_wide;
 mod separators;
-mod wide;
 
+pub use commas::commas_of_blocks;
 pub use print::{GROUP, append_text};
 pub use read::{APPENDED_MIN, append_numbers};
 

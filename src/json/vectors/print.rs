@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use core::arch::x86_64::*;
 use core::array;
 
-use super::{are_here, wide};
+use super::{are_here, print_wide};
 use crate::gemm::has_byte_vectors;
 use crate::json::print::{
     EXPONENT_BIAS, EXPONENTS, LOG10_OF_2, MANTISSA_BITS, PRINTED_BYTES_MAX, decimal_exponent,
@@ -137,15 +137,15 @@ fn append_groups<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], text: &mut 
     #[allow(unsafe_code)]
     let length = unsafe {
         match has_byte_vectors() {
-            true => wide::print(groups, &mut text[start..]),
+            true => print_wide::print(groups, &mut text[start..]),
             false => print(groups, &mut text[start..]),
         }
     };
     text.truncate(start + length);
 }
 
-/// Prints groups, a comma behind each number; how many bytes that took. First the decimals of all of
-/// them are found: each takes long, but none waits for another.
+/// Prints groups, a comma behind each number; how many bytes that took. First the decimals of all
+/// of them are found: each takes long, but none waits for another.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn print<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], out: &mut [u8]) -> usize {
     let mut found: [Decimals; COUNT] = array::from_fn(|_| Decimals::default());
@@ -366,7 +366,8 @@ mod tests {
         assert_eq!(found.others, 0b0111_1111);
     }
 
-    /// Numbers of all magnitudes that are printed here, and some that are not, with few digits and many.
+    /// Numbers of all magnitudes that are printed here, and some that are not, with few digits and
+    /// many.
     fn numbers(count: usize) -> Vec<[f64; GROUP]> {
         let mut state = 1_u64;
         let mut random = || {
@@ -399,7 +400,8 @@ mod tests {
             expected.extend_from_slice(&text[..length]);
             expected.push(b',');
         }
-        let print_all = |print: &dyn Fn(&[[f64; GROUP]; 4], &mut [u8]) -> usize| {
+        type Print<'a> = &'a dyn Fn(&[[f64; GROUP]; 4], &mut [u8]) -> usize;
+        let print_all = |print: Print| {
             let (mut text, mut end) = (alloc::vec![0; expected.len() + 4096], 0);
             for groups in numbers.as_chunks().0 {
                 end += print(groups, &mut text[end..]);
@@ -414,7 +416,7 @@ mod tests {
                 assert!(print_all(&|groups, out| print(groups, out)) == expected);
             }
             if has_byte_vectors() {
-                assert!(print_all(&|groups, out| wide::print(groups, out)) == expected);
+                assert!(print_all(&|groups, out| print_wide::print(groups, out)) == expected);
             }
         }
     }

@@ -31,10 +31,13 @@ pub const DIGITS_MAX: usize = 19;
 #[repr(align(16))]
 struct Power([f64; 2]);
 
+/// How many powers there are: more than are in use.
+const POWERS_COUNT: usize = 32;
+
 /// By their exponents; those above the largest that is in use are there for the index to need no
 /// check.
-static POWERS: [Power; 32] = {
-    let mut powers = [Power([1.0; 2]); 32];
+static POWERS: [Power; POWERS_COUNT] = {
+    let mut powers = [Power([1.0; 2]); POWERS_COUNT];
     let mut at = 0;
     while at <= DIGITS_MAX {
         let power = 10_u64.pow(at as u32) as f64;
@@ -43,6 +46,20 @@ static POWERS: [Power; 32] = {
     }
     powers
 };
+
+/// The powers, and one by each, apart.
+static POWERS_ALONE: [f64; POWERS_COUNT] = parts(0);
+static INVERSES: [f64; POWERS_COUNT] = parts(1);
+
+const fn parts(part: usize) -> [f64; POWERS_COUNT] {
+    let mut parts = [0.0; POWERS_COUNT];
+    let mut at = 0;
+    while at < POWERS_COUNT {
+        parts[at] = POWERS[at].0[part];
+        at += 1;
+    }
+    parts
+}
 
 /// Four numbers, of each of which the integers of eight digits are given as in a batch of
 /// [`read`](super::read), and how many digits are behind the point.
@@ -84,6 +101,56 @@ pub fn quotients(eights: &[[u32; 8]; 4], fractions: &[u32; 4]) -> __m256d {
     let correction = _mm256_mul_pd(_mm256_add_pd(remainder, low), inverse);
     let sum = _mm256_add_pd(quotient, correction);
     _mm256_xor_pd(sum, _mm256_castsi256_pd(signs))
+}
+
+/// Eight numbers, two of which are given in each vector in the same way, but for their signs.
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")]
+#[inline]
+pub fn eight_quotients(
+    eights: [__m512i; 4],
+    fractions: __m256i,
+    are_negative: __mmask8,
+) -> __m512d {
+    // Transposed: the upper digits of all eight, and the middle and lower digits.
+    let [first, second, third, fourth] = eights;
+    let lanes = _mm512_setr_epi64(0, 4, 8, 12, 2, 6, 10, 14);
+    let four = _mm512_permutex2var_epi64(first, lanes, second);
+    let others = _mm512_permutex2var_epi64(third, lanes, fourth);
+    let front = _mm512_shuffle_i64x2::<0b01_00_01_00>(four, others);
+    let back = _mm512_shuffle_i64x2::<0b11_10_11_10>(four, others);
+    let upper = _mm512_cvtepi64_pd(_mm512_srli_epi64::<32>(front));
+    let middle = _mm512_cvtepi64_pd(_mm512_and_si512(back, _mm512_set1_epi64(u32::MAX.into())));
+    let lower = _mm512_cvtepi64_pd(_mm512_srli_epi64::<32>(back));
+
+    let fractions = _mm512_cvtepu32_epi64(fractions);
+    let power = looked_up(&POWERS_ALONE, fractions);
+    let inverse = looked_up(&INVERSES, fractions);
+
+    // As in `quotients`.
+    let upper = _mm512_mul_pd(upper, _mm512_set1_pd(1e16));
+    let middle = _mm512_mul_pd(middle, _mm512_set1_pd(1e8));
+    let most = _mm512_add_pd(upper, middle);
+    let rest = _mm512_sub_pd(middle, _mm512_sub_pd(most, upper));
+    let rest = _mm512_add_pd(rest, lower);
+    let high = _mm512_add_pd(most, rest);
+    let low = _mm512_sub_pd(rest, _mm512_sub_pd(high, most));
+
+    let quotient = _mm512_mul_pd(high, inverse);
+    let remainder = _mm512_fnmadd_pd(quotient, power, high);
+    let correction = _mm512_mul_pd(_mm512_add_pd(remainder, low), inverse);
+    let sum = _mm512_add_pd(quotient, correction);
+    _mm512_mask_xor_pd(sum, are_negative, sum, _mm512_set1_pd(-0.0))
+}
+
+/// The entries of a table by the last bits of indices.
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")]
+#[inline]
+fn looked_up(table: &[f64; POWERS_COUNT], indices: __m512i) -> __m512d {
+    let [first, second, third, fourth]: [__m512d; 4] = bytemuck::cast(*table);
+    let low = _mm512_permutex2var_pd(first, indices, second);
+    let high = _mm512_permutex2var_pd(third, indices, fourth);
+    let is_high = _mm512_test_epi64_mask(indices, _mm512_set1_epi64(16));
+    _mm512_mask_mov_pd(low, is_high, high)
 }
 
 #[cfg(test)]

@@ -9,25 +9,26 @@
 use alloc::vec::Vec;
 use core::arch::x86_64::*;
 
-use super::are_here;
 use super::quotients::{DIGITS_MAX, quotients};
 use super::separators::{Separator, Separators};
+use super::{are_here, read_wide};
+use crate::gemm::has_byte_vectors;
 use crate::json::decimal::Number;
 use crate::json::number::{number, starts_number};
 use crate::json::rows::Rows;
 
 /// Numbers that go through the second and the third pass together.
-const BATCH: usize = 16;
+pub const BATCH: usize = 16;
 /// Bytes that go through the first pass together: a batch of numbers of 14 digits.
 const SPAN: usize = 256;
 /// Bytes in front of a span that are loaded with a number at its start, and behind it at its end.
-const AROUND: usize = 33;
+pub const AROUND: usize = 33;
 /// Bytes of a number behind its sign: its digits, and its point.
-const LENGTH_MAX: usize = DIGITS_MAX + 1;
+pub const LENGTH_MAX: usize = DIGITS_MAX + 1;
 /// Fewer numbers than this at once cost more than one by one, and so do shorter runs between
 /// others.
 pub const APPENDED_MIN: usize = 12;
-const RUN_MIN: usize = 4;
+pub const RUN_MIN: usize = 4;
 /// Entries of marks that are written at a time.
 const OCTET: usize = 8;
 
@@ -46,7 +47,7 @@ struct Batch {
 
 impl Rows {
     /// Notes numbers that another or another row stands behind.
-    fn pass(&mut self, count: usize) {
+    pub fn pass(&mut self, count: usize) {
         self.left -= count;
         self.position += count;
         while self.position >= self.length {
@@ -88,9 +89,14 @@ pub fn append_numbers<T: Number>(
     if is_too_long || window(text, at).is_none() || !has_point(text, at) || !are_here() {
         return at;
     }
-    // SAFETY: the processor has what it takes, as just asked.
+    let mut at = at;
+    // SAFETY: the processor has what each takes, as just asked.
     #[allow(unsafe_code)]
     unsafe {
+        // What the wider vectors leave is near the end of the text, or of another kind.
+        if rows.length >= BATCH && has_byte_vectors() {
+            at = read_wide::append_batches(text, at, elements, rows);
+        }
         append_spans(text, at, elements, rows)
     }
 }
@@ -156,7 +162,7 @@ fn window(text: &[u8], at: usize) -> Option<&Window> {
 /// one after the other; the place behind the last separator.
 #[cold]
 #[inline(never)]
-fn append_each<T: Number>(
+pub fn append_each<T: Number>(
     text: &[u8],
     mut at: usize,
     separators: Separators,
@@ -304,7 +310,7 @@ fn digits(
     Some((bytemuck::cast(_mm256_or_si256(integers, sign)), fraction_count as u32))
 }
 
-/// Appends the first numbers of a batch, unless one of them would have to be rounded twice.
+/// Appends the numbers of a batch's digits, as [`append_nearest`] does.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 #[inline]
 fn append_quotients<T: Number>(batch: &Batch, count: usize, elements: &mut Vec<T>) -> bool {
@@ -313,7 +319,16 @@ fn append_quotients<T: Number>(batch: &Batch, count: usize, elements: &mut Vec<T
     for (numbers, (eights, fractions)) in numbers.iter_mut().zip(fours).take(count.div_ceil(4)) {
         *numbers = bytemuck::cast(quotients(eights, fractions));
     }
-    let numbers: [f64; BATCH] = bytemuck::cast(numbers);
+    append_nearest(&bytemuck::cast(numbers), count, elements)
+}
+
+/// Appends the first of a batch of numbers, unless one of them would have to be rounded twice.
+#[inline(always)]
+pub fn append_nearest<T: Number>(
+    numbers: &[f64; BATCH],
+    count: usize,
+    elements: &mut Vec<T>,
+) -> bool {
     if numbers.iter().any(|number| T::is_middle(*number)) {
         return false;
     }
@@ -337,55 +352,4 @@ fn load<const LENGTH: usize>(bytes: &[u8; LENGTH], at: usize) -> __m256i {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::string::String;
-
-    use super::*;
-
-    const NUMBER: &str = "-0.12345678901234567";
-
-    fn flat(left: usize) -> Rows {
-        Rows { length: usize::MAX, position: 2, left, ended: 0 }
-    }
-
-    /// So many numbers, behind which there is enough for all of them to be within a window.
-    fn row(count: usize) -> String {
-        let mut row = String::from("[");
-        for _ in 0..count {
-            row.push_str(NUMBER);
-            row.push(',');
-        }
-        row.push_str(&" ".repeat(SPAN + AROUND));
-        row
-    }
-
-    #[test]
-    fn all_but_those_at_the_ends_are_read_where_the_processor_can() {
-        let (text, first) = (row(1000), 1 + 2 * (NUMBER.len() + 1));
-        let mut elements = Vec::with_capacity(1000);
-        let at =
-            append_numbers::<f64>(text.as_bytes(), first, &mut elements, &mut flat(usize::MAX));
-        if !are_here() {
-            // tests/json_rows.rs passes without them.
-            assert_eq!((at, elements.len()), (first, 0));
-            return;
-        }
-        assert_eq!(at, 1 + 1000 * (NUMBER.len() + 1));
-        let expected: f64 = NUMBER.parse().expect("a number");
-        assert_eq!(elements, [expected; 998]);
-        assert_eq!(elements.capacity(), 1000);
-    }
-
-    #[test]
-    fn no_more_are_read_than_are_wanted() {
-        let text = row(100);
-        for wanted in [0, 1, 15, 16, 17, 40] {
-            let first = 1 + 2 * (NUMBER.len() + 1);
-            let mut elements = Vec::with_capacity(wanted);
-            let at =
-                append_numbers::<f32>(text.as_bytes(), first, &mut elements, &mut flat(wanted));
-            assert!(elements.len() == wanted || at == first, "{wanted}");
-            assert_eq!((at - first) / (NUMBER.len() + 1), elements.len());
-        }
-    }
-}
+mod tests;

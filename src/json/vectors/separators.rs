@@ -12,8 +12,9 @@ pub struct Separators {
 #[derive(Clone, Copy)]
 pub struct Separator {
     pub bytes: usize,
-    text: u32,
-    mask: u32,
+    /// What is expected, in the bytes of the mask.
+    pub text: u32,
+    pub mask: u32,
 }
 
 impl Separators {
@@ -27,10 +28,16 @@ impl Separators {
         }
     }
 
+    /// What is expected behind the last of so many numbers that are next.
+    #[inline(always)]
+    pub fn last(self, rows: &Rows, count: usize) -> Separator {
+        if rows.position + count == rows.length { self.between } else { self.within }
+    }
+
     /// What is expected behind the next number.
     #[inline(always)]
     pub fn next(self, rows: &Rows) -> Separator {
-        if rows.position + 1 == rows.length { self.between } else { self.within }
+        self.last(rows, 1)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Eight numbers of `f64` printed at a time in vectors of 512 bits.
 //!
-//! Their digits are found as in [`print`](super::print), and how long the text of each is with them.
-//! The text itself is a permutation of the digits, a point and a zero: which one, says the exponent
-//! of ten.
+//! Their digits are found as in [`print`](super::print), and how long the text of each is with
+//! them. The text itself is a permutation of the digits, a point and a zero: which one, says the
+//! exponent of ten.
 
 use core::arch::x86_64::*;
 use core::array;
@@ -60,8 +60,8 @@ static FORMS: Forms = {
     Forms(forms)
 };
 
-/// Bytes before the digits that are behind the point, and the least number of digits, by the exponent
-/// of ten.
+/// Bytes before the digits that are behind the point, and the least number of digits, by the
+/// exponent of ten.
 static STARTS: [[i32; TABLE]; 2] = {
     let mut starts = [[1; TABLE], [0; TABLE]];
     let mut at = 0;
@@ -179,8 +179,8 @@ impl Texts {
     }
 }
 
-/// The lanes of numbers that have another decimal than is found here, and the exponents of ten of the
-/// last bits of all.
+/// The lanes of numbers that have another decimal than is found here, and the exponents of ten of
+/// the last bits of all.
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi")]
 #[inline]
 fn exponents(bits: __m512i, biased: __m512i) -> (__mmask8, __m512i) {
@@ -194,8 +194,8 @@ fn exponents(bits: __m512i, biased: __m512i) -> (__mmask8, __m512i) {
     (is_power | is_outside, _mm512_srai_epi64::<20>(decimal))
 }
 
-/// Of each number the first eight digits and the next eight, as bytes of its lane; one more, and the
-/// lanes that have that; and those of which there were fifteen digits before one was added.
+/// Of each number the first eight digits and the next eight, as bytes of its lane; one more, and
+/// the lanes that have that; and those of which there were fifteen digits before one was added.
 struct Digits {
     upper: __m512i,
     lower: __m512i,
@@ -257,7 +257,8 @@ fn digits(bits: __m512i, decimal: __m512i) -> Digits {
     }
 }
 
-/// The digits of eight numbers of eight digits each: they are split into fours, pairs and ones, as in
+/// The digits of eight numbers of eight digits each: they are split into fours, pairs and ones, as
+/// in
 /// [`print`](super::print).
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi")]
 #[inline]
