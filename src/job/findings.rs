@@ -150,8 +150,8 @@ impl<T: Element> Findings<T> {
         }
     }
 
-    pub fn done(self, written: Written, result: Hash, reply: &ReplyForm) -> Done {
-        let mut usage = self.usage;
+    pub fn done(&self, written: Written, result: Hash, reply: &ReplyForm) -> Done {
+        let mut usage = self.usage.clone();
         usage.bytes_out = written.result_bytes();
         let [a, b, c] = self.digests;
         let (a, b) = a.zip(b).expect("operands are hashed before they are multiplied");
@@ -160,7 +160,7 @@ impl<T: Element> Findings<T> {
             digests: Digests { a, b, c, result },
             fingerprint: self.fingerprint,
             kernel: self.kernel,
-            checked: match self.check.map(|check| check.wrong_row) {
+            checked: match self.check.as_ref().map(|check| check.wrong_row) {
                 None => Checked::Not,
                 Some(None) => Checked::Passed,
                 Some(Some(WrongRow(row))) => Checked::Recomputed { row },

@@ -133,8 +133,8 @@ pub struct CancelFlag(Arc<AtomicBool>);
 #[derive(Debug)]
 enum Stage {
     Input(Input),
-    F64(Work<f64>),
-    F32(Work<f32>),
+    F64(Box<Work<f64>>),
+    F32(Box<Work<f32>>),
     Seal(Box<Sealing>),
     Read(Box<Reading>),
     Task(Box<TaskRun>),
@@ -391,16 +391,23 @@ impl Job {
         }
         let cancelled = self.cancelled.clone();
         let pause = &|| cancelled.is_set() || pause();
-        let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
         let (reply, fingerprinting) = (&self.reply, self.fingerprinting);
+        let ended = match &mut self.stage {
+            Stage::F64(work) => work.advance(reply, fingerprinting, crew, pause),
+            Stage::F32(work) => work.advance(reply, fingerprinting, crew, pause),
+            _ => return self.advance_otherwise(crew, pause),
+        };
+        ended.is_some_and(|outcome| {
+            self.stage = Stage::Finished(outcome);
+            true
+        })
+    }
+
+    /// The same, of what is no product on its way.
+    fn advance_otherwise(&mut self, crew: &dyn Crew, pause: &(dyn Fn() -> bool + Sync)) -> bool {
+        let stage = mem::replace(&mut self.stage, Stage::Finished(Outcome::Cancelled));
         self.stage = match stage {
             Stage::Input(input) => self.begin(input, pause).unwrap_or_else(failed),
-            Stage::F64(work) => work
-                .advance(reply, fingerprinting, crew, pause)
-                .map_or_else(Stage::Finished, Stage::F64),
-            Stage::F32(work) => work
-                .advance(reply, fingerprinting, crew, pause)
-                .map_or_else(Stage::Finished, Stage::F32),
             Stage::Seal(sealing) => sealing
                 .advance(pause)
                 .map_or_else(Stage::Seal, |response| Stage::Finished(Outcome::Sealed(response))),
@@ -417,7 +424,7 @@ impl Job {
                 Progress::Taken(taken) => Stage::Finished(Outcome::Taken(taken)),
                 Progress::GivenUp(given_up) => Stage::Finished(Outcome::GivenUp(given_up)),
             },
-            finished => finished,
+            stage @ (Stage::F64(_) | Stage::F32(_) | Stage::Finished(_)) => stage,
         };
         matches!(self.stage, Stage::Finished(_))
     }
@@ -500,10 +507,12 @@ impl Job {
         let hold = |usage: &Usage| payer.map_or(Ok(()), |payer| payer.hold(usage));
         match request {
             MultiplyRequest::F64(operation) => {
-                Work::new(operation, self.terms, reply, promise, hold).map(Stage::F64)
+                Work::new(operation, self.terms, reply, promise, hold)
+                    .map(|work| Stage::F64(Box::new(work)))
             }
             MultiplyRequest::F32(operation) => {
-                Work::new(operation, self.terms, reply, promise, hold).map(Stage::F32)
+                Work::new(operation, self.terms, reply, promise, hold)
+                    .map(|work| Stage::F32(Box::new(work)))
             }
         }
     }

@@ -7,7 +7,7 @@ use core::mem;
 
 use crate::api::Operation;
 use crate::billing::{Usage, meter};
-use crate::gemm::{Crew, Element, Extent, Kernel, Product, Shape, workspace_bytes};
+use crate::gemm::{Crew, Element, Extent, Kernel, Product, Shape, WrongRow, workspace_bytes};
 use crate::http::Piece;
 use crate::job::check::{Check, Checking, check_bytes};
 use crate::job::digest::{Hashing, gathered_bytes};
@@ -41,12 +41,18 @@ pub(super) struct Terms {
 
 #[derive(Debug)]
 enum Phase<T: 'static> {
-    /// The operands are hashed, before the product takes the place of C.
-    HashOperands(Product<T>, Hashing),
-    Multiply(Product<T>),
-    /// The operands are kept, to compute it again should it be wrong.
-    HashResult(Product<T>, Hashing),
+    Compute(Product<T>, Step, Hashing),
     Write(Writer<T>, Hash),
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The operands are hashed, before the product takes the place of C.
+    HashOperands,
+    Multiply,
+    /// The operands are kept, to compute it again should it be wrong.
+    HashResult,
 }
 
 impl<T: Element> Work<T>
@@ -94,7 +100,8 @@ where
         result.try_reserve_exact(outputs - result.len()).map_err(no_memory)?;
         result.resize(outputs, T::from_f64(0.0));
         let product = Product::new(elements, (a, b), (alpha, beta), result, threads);
-        let phase = Phase::HashOperands(product.map_err(no_memory)?, Hashing::default());
+        let product = product.map_err(no_memory)?;
+        let phase = Phase::Compute(product, Step::HashOperands, Hashing::default());
         let findings = Findings {
             usage,
             adds_c,
@@ -115,80 +122,108 @@ where
     /// What comes next. Nothing of a small job is worth a look at the clock but all of it.
     pub fn activity(&self) -> Activity {
         match self.phase {
-            Phase::HashOperands(..) | Phase::HashResult(..) if !is_small(self.shape()) => {
+            Phase::Compute(_, Step::HashOperands | Step::HashResult, _)
+                if !is_small(self.shape()) =>
+            {
                 Activity::Proof
             }
-            Phase::HashOperands(..) | Phase::Multiply(_) | Phase::HashResult(..) => Activity::Gemm,
-            Phase::Write(..) => Activity::Encode,
+            Phase::Compute(..) => Activity::Gemm,
+            Phase::Write(..) | Phase::Over => Activity::Encode,
         }
     }
 
-    /// One more stretch: what is left, or how it ended. Of a small job, that is all up to writing.
+    /// One more stretch; how it ended, if it has. Of a small job, that is all up to writing.
     pub fn advance(
-        mut self,
+        &mut self,
         reply: &ReplyForm,
         fingerprinting: Fingerprinting,
         crew: &dyn Crew,
         pause: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Self, Outcome> {
-        loop {
-            let phase = mem::discriminant(&self.phase);
-            self = self.step(reply, fingerprinting, crew, pause)?;
-            let is_next_written = matches!(self.phase, Phase::Write(..));
-            let is_paused = mem::discriminant(&self.phase) == phase;
-            if is_paused || is_next_written || !is_small(self.shape()) {
-                return Ok(self);
-            }
-        }
+    ) -> Option<Outcome> {
+        let ended = match self.phase {
+            Phase::Compute(..) => self.compute(reply, fingerprinting, crew, pause),
+            Phase::Write(..) => self.write(reply, pause),
+            Phase::Over => unreachable!("work that has ended is let go"),
+        };
+        ended.err()
     }
 
-    fn step(
-        self,
+    /// Hashes and multiplies.
+    fn compute(
+        &mut self,
         reply: &ReplyForm,
         fingerprinting: Fingerprinting,
         crew: &dyn Crew,
         pause: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Self, Outcome> {
-        let Self { mut findings, phase } = self;
-        let phase = match phase {
-            Phase::HashOperands(product, mut hashing) => {
-                if findings.hash_operands(&product, &mut hashing, pause)? {
-                    findings.find_fingerprint(&product, reply, fingerprinting)?;
-                    Phase::Multiply(product)
-                } else {
-                    Phase::HashOperands(product, hashing)
+    ) -> Result<(), Outcome> {
+        let is_small = is_small(self.shape());
+        let findings = &mut self.findings;
+        while let Phase::Compute(product, step, hashing) = &mut self.phase {
+            let before = *step;
+            match step {
+                Step::HashOperands => {
+                    if findings.hash_operands(product, hashing, pause)? {
+                        findings.find_fingerprint(product, reply, fingerprinting)?;
+                        (*step, *hashing) = (Step::Multiply, Hashing::default());
+                    }
                 }
-            }
-            Phase::Multiply(mut product) => {
-                if product.advance(crew, pause) {
-                    #[cfg(test)]
-                    findings.spoil(&mut product);
-                    Phase::HashResult(product, Hashing::default())
-                } else {
-                    Phase::Multiply(product)
+                Step::Multiply => {
+                    if product.advance(crew, pause) {
+                        #[cfg(test)]
+                        findings.spoil(product);
+                        *step = Step::HashResult;
+                    }
                 }
-            }
-            Phase::HashResult(product, mut hashing) => {
-                match findings.hash_result(&product, &mut hashing, pause) {
-                    None => Phase::HashResult(product, hashing),
-                    Some((_, Err(row))) => Phase::Multiply(findings.compute_again(product, row)?),
-                    Some((digest, Ok(()))) => {
-                        let shape = product.shape();
-                        let writer = Writer::new(product.into_result(), shape, reply);
-                        Phase::Write(writer.map_err(Outcome::Failed)?, digest)
+                Step::HashResult => {
+                    if let Some((digest, verdict)) = findings.hash_result(product, hashing, pause) {
+                        return self.end_computing(digest, verdict, reply);
                     }
                 }
             }
-            Phase::Write(writer, result) => match writer.advance(&mut || pause()) {
-                Ok(Progress::Paused(writer)) => Phase::Write(writer, result),
-                Ok(Progress::Whole(written)) => {
-                    let done = findings.done(written, result, reply);
-                    return Err(Outcome::Done(Box::new(done)));
-                }
-                Err(problem) => return Err(Outcome::Failed(problem)),
-            },
+            if *step == before || !is_small {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on to write the result, or computes it once more where a row is wrong.
+    fn end_computing(
+        &mut self,
+        digest: Hash,
+        verdict: Result<(), WrongRow>,
+        reply: &ReplyForm,
+    ) -> Result<(), Outcome> {
+        let Phase::Compute(product, ..) = mem::replace(&mut self.phase, Phase::Over) else {
+            return Ok(());
         };
-        Ok(Self { findings, phase })
+        self.phase = match verdict {
+            Ok(()) => {
+                let shape = product.shape();
+                let writer = Writer::new(product.into_result(), shape, reply);
+                Phase::Write(writer.map_err(Outcome::Failed)?, digest)
+            }
+            Err(row) => {
+                let product = self.findings.compute_again(product, row)?;
+                Phase::Compute(product, Step::Multiply, Hashing::default())
+            }
+        };
+        Ok(())
+    }
+
+    fn write(&mut self, reply: &ReplyForm, pause: &dyn Fn() -> bool) -> Result<(), Outcome> {
+        let Phase::Write(writer, digest) = mem::replace(&mut self.phase, Phase::Over) else {
+            return Ok(());
+        };
+        match writer.advance(&mut || pause()).map_err(Outcome::Failed)? {
+            Progress::Paused(writer) => {
+                self.phase = Phase::Write(writer, digest);
+                Ok(())
+            }
+            Progress::Whole(written) => {
+                Err(Outcome::Done(Box::new(self.findings.done(written, digest, reply))))
+            }
+        }
     }
 }
 

@@ -41,9 +41,8 @@ fn run(
     let terms = Terms { threads: 1, bytes_in: 0, checking };
     let mut work = Work::new(operation, terms, &reply, &mut promise, |_| Ok(())).expect("memory");
     loop {
-        match work.advance(&reply, fingerprinting, &Alone, &|| true) {
-            Ok(more) => work = more,
-            Err(outcome) => return outcome,
+        if let Some(outcome) = work.advance(&reply, fingerprinting, &Alone, &|| true) {
+            return outcome;
         }
     }
 }
