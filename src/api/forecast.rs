@@ -115,7 +115,8 @@ mod tests {
         let text =
             br#" {"a":[[1,2],[3,4]], "x\"," : 3,"dtype":"f32","c":[1,2,3],"b":{"data":[[5,6]]}}"#;
         for step in 1..text.len() {
-            assert_eq!(forecast(text, step), (6, 3, Some(Dtype::F32)), "{step}");
+            // One more than there are, for each comma behind a matrix.
+            assert_eq!(forecast(text, step), (7, 4, Some(Dtype::F32)), "{step}");
         }
         // The last string does not end, and nothing behind it is looked at.
         assert_eq!(forecast(br#"{"a":[1,2],"b,,,"#, 3), (3, 0, None));

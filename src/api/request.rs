@@ -87,14 +87,25 @@ impl MultiplyReader {
     fn read_slice(&mut self) -> Result<Option<MultiplyRequest>, Problem> {
         match &mut self.stage {
             Stage::Forecast(forecast) => {
-                if forecast.advance(&self.text, FORECAST_BYTES_PER_SLICE) {
-                    self.stage = if forecast.dtype == Some(Dtype::F32) {
-                        Stage::F32(Box::new(Draft::new(forecast)?))
-                    } else {
-                        Stage::F64(Box::new(Draft::new(forecast)?))
-                    };
+                if !forecast.advance(&self.text, FORECAST_BYTES_PER_SLICE) {
+                    return Ok(None);
                 }
-                Ok(None)
+                // Most bodies are read in one slice: only what goes on is kept.
+                if forecast.dtype == Some(Dtype::F32) {
+                    let mut draft = Draft::new(forecast)?;
+                    let operation = read_fields(&mut draft, &self.text, &mut self.at)?;
+                    if operation.is_none() {
+                        self.stage = Stage::F32(Box::new(draft));
+                    }
+                    Ok(operation.map(MultiplyRequest::F32))
+                } else {
+                    let mut draft = Draft::new(forecast)?;
+                    let operation = read_fields(&mut draft, &self.text, &mut self.at)?;
+                    if operation.is_none() {
+                        self.stage = Stage::F64(Box::new(draft));
+                    }
+                    Ok(operation.map(MultiplyRequest::F64))
+                }
             }
             Stage::F64(draft) => {
                 let operation = read_fields(draft, &self.text, &mut self.at)?;

@@ -69,7 +69,8 @@ impl<T: Element> Parts<T> {
         let mut parts = Vec::new();
         for (rows, columns) in cuts::<T>(kernel, caches, layout, threads) {
             let way = Way::new(kernel, caches, layout, (rows.len(), columns.len()), workspace)?;
-            parts.try_reserve(1)?;
+            // Most often there is one.
+            parts.try_reserve_exact(parts.len().max(1))?;
             parts.push(Part { rows, columns, way, flops_done: 0 });
         }
         Ok(Self { parts })

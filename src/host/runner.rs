@@ -75,15 +75,18 @@ impl Runner {
         while now_ns < small_end_ns {
             let Some(mut job) = server.next_job() else { break };
             let account = job.account();
-            if run_small(&mut job, now_ns, clock) {
-                turn.sessions.extend(server.finish(job, clock.now()));
+            let is_finished = run_small(&mut job, now_ns, clock);
+            // What ending it takes is the next one's time, which the clocks need not be read for.
+            let now = clock.now();
+            if is_finished {
+                turn.sessions.extend(server.finish(job, now));
             } else if let Some(workers) = &self.workers {
                 workers.pool.push(account, job);
             } else {
                 self.local.push(account, job);
             }
-            let since_ns = std::mem::replace(&mut now_ns, clock.monotonic_ns());
-            server.charge(account, now_ns - since_ns);
+            let since_ns = std::mem::replace(&mut now_ns, now.monotonic_ns);
+            server.charge(account, now_ns.saturating_sub(since_ns));
         }
         if let Some(mut job) = self.local.pop() {
             let account = job.account();

@@ -73,6 +73,19 @@ pub enum Broken {
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
+/// Where the first end of a head ends that begins at `from` or later.
+fn head_end(text: &[u8], from: usize) -> Option<usize> {
+    let mut last = from + HEAD_END.len() - 1;
+    while let Some(byte) = text.get(last) {
+        if text[..=last].ends_with(HEAD_END) {
+            return Some(last + 1);
+        }
+        // An end has no other bytes, so none that is still to come has this one.
+        last += if matches!(byte, b'\r' | b'\n') { 1 } else { HEAD_END.len() };
+    }
+    None
+}
+
 impl Connection {
     #[expect(clippy::new_without_default, reason = "a connection is opened, not defaulted")]
     pub fn new() -> Self {
@@ -181,11 +194,7 @@ impl Connection {
             return Ok((2 * empty_lines - before, Event::More));
         }
         let scan_from = before.saturating_sub(HEAD_END.len() - 1);
-        let end = self.head_text[scan_from..]
-            .windows(HEAD_END.len())
-            .position(|window| window == HEAD_END)
-            .map(|position| scan_from + position + HEAD_END.len());
-        let Some(end) = end else {
+        let Some(end) = head_end(&self.head_text, scan_from) else {
             self.check_incomplete_head(before).map_err(|error| self.broken_head(error))?;
             return Ok((taken, Event::More));
         };
