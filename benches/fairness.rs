@@ -2,9 +2,10 @@
 //!
 //! The Linux server, with its clients on the same cores. One account multiplies 512 x 512 on many
 //! connections without a pause; another has one connection, and waits for each of its products. How
-//! long it waits is compared with an idle server, and with the same burst from its own account, beside
-//! which its jobs take their turn as they come. Then both burst, with as many connections and with
-//! fewer. Prints what was measured, then one line a bar, and exits with 1 if one falls short.
+//! long it waits is compared with an idle server, and with the same burst from its own account,
+//! beside which its jobs take their turn as they come. Then both burst, with as many connections
+//! and with fewer. Prints what was measured, then one line a bar, and exits with 1 if one falls
+//! short.
 
 use std::hint::black_box;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -28,8 +29,8 @@ const CONNECTIONS_FEW: usize = 8;
 /// For how long a burst is there before anything is measured, and a figure is gathered.
 const WARM_UP: Duration = Duration::from_secs(1);
 const SPAN: Duration = Duration::from_secs(5);
-/// Products that are timed at most: the ledger's part of the volume holds the charges of some hundred
-/// thousand.
+/// Products that are timed at most: the ledger's part of the volume holds the charges of some
+/// hundred thousand.
 const TIMES_MAX: usize = 20_000;
 /// A reply that does not come for so long has failed.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -133,8 +134,8 @@ fn shares(first: &Client, second: &Client) -> Vec<Bar> {
     let mut bars = Vec::new();
     for (name, connections, bound) in [
         ("share of two with as many connections, off a half", CONNECTIONS_MANY / 2, 0.05),
-        // While its clients take what they got, too few of its jobs wait to fill its part; in the order
-        // in which jobs come it would be 0.3 off.
+        // While its clients take what they got, too few of its jobs wait to fill its part; in the
+        // order in which jobs come it would be 0.3 off.
         ("share with a quarter of the connections, off a half", CONNECTIONS_FEW, 0.15),
     ] {
         let many = CONNECTIONS_MANY / 2;

@@ -1,10 +1,10 @@
 //! `make bench-json`: arrays of f64 read from JSON and printed to it, against serde_json.
 //!
-//! The contestants take turns, so that whatever else the machine does meets all of them; a figure is
-//! the median over the rounds. serde_json reads with `float_roundtrip`, without which it rounds a
-//! tenth of all numbers with 17 digits wrong, into whichever of a flat vector and a vector of rows
-//! is faster for it; what both read is compared first. Prints nanoseconds a number, then one line a
-//! bar, and exits with 1 if one falls short.
+//! The contestants take turns, so that whatever else the machine does meets all of them; a figure
+//! is the median over the rounds. serde_json reads with `float_roundtrip`, without which it rounds
+//! a tenth of all numbers with 17 digits wrong, into whichever of a flat vector and a vector of
+//! rows is faster for it; what both read is compared first. Prints nanoseconds a number, then one
+//! line a bar, and exits with 1 if one falls short.
 
 use std::hint::black_box;
 use std::process::ExitCode;

@@ -38,8 +38,8 @@ fn open(path: &Path) -> Volume {
     Volume::open(Box::new(disk), [1; 16], VOLUME_CACHE_BYTES_DEFAULT).expect("it is a volume")
 }
 
-/// What the ledger writes for `jobs` jobs from number `first` on: their lines as one row, where each
-/// job is found, and a row of sums.
+/// What the ledger writes for `jobs` jobs from number `first` on: their lines as one row, where
+/// each job is found, and a row of sums.
 fn batch(first: u64, jobs: u64) -> Batch {
     let mut batch = Batch::default();
     batch.put(Table::Journal, first.to_be_bytes(), vec![b'x'; LINE_BYTES * jobs as usize]);

@@ -38,8 +38,8 @@ pub const DRAIN_TIMEOUT_NS: u64 = 30 * SECOND_NS;
 
 /// Bytes of memory that requests of all clients may hold at once, where the host sets no other.
 pub const MEMORY_BYTES_DEFAULT: usize = 1024 * MIB;
-/// Bytes of memory for the pages of a volume, where the host sets no other. What a commit changes is
-/// less, and so is what it has to read but for rows of long ago.
+/// Bytes of memory for the pages of a volume, where the host sets no other. What a commit changes
+/// is less, and so is what it has to read but for rows of long ago.
 pub const VOLUME_CACHE_BYTES_DEFAULT: usize = 8 * MIB;
 /// The largest number of rows or columns of a matrix.
 pub const DIMENSION_MAX: usize = 1 << 24;
@@ -127,8 +127,8 @@ pub const BAD_KEY_SESSIONS_SHARE: usize = 4;
 pub const READOUT_ROWS_MAX: usize = 4096;
 /// Hours that one reply about usage spans: a year.
 pub const READOUT_HOURS_MAX: u32 = 366 * 24;
-/// Sums of an hour, an account and a dtype that one reply about all accounts adds up. The thread that
-/// serves all connections does it.
+/// Sums of an hour, an account and a dtype that one reply about all accounts adds up. The thread
+/// that serves all connections does it.
 pub const READOUT_SUMS_MAX: usize = 100_000;
 /// Events in one reply.
 pub const EVENTS_MAX: usize = 1000;
@@ -137,9 +137,10 @@ pub const EVENTS_DEFAULT: usize = 100;
 /// Entries of the ledger that are looked at for one reply with events.
 pub const EVENT_ENTRIES_MAX: usize = 10_000;
 
-/// A product of so many operations or more, for each element of its three matrices, has its residual
-/// checked. An element takes the check a tenth of a nanosecond, in either dtype, so that this is less
-/// than a fiftieth of the product at 130 and 260 GFLOP/s, and less where a core does fewer.
+/// A product of so many operations or more, for each element of its three matrices, has its
+/// residual checked. An element takes the check a tenth of a nanosecond, in either dtype, so that
+/// this is less than a fiftieth of the product at 130 and 260 GFLOP/s, and less where a core does
+/// fewer.
 pub const CHECKED_FLOPS_PER_ELEMENT_MIN_F64: u64 = 800;
 /// See [`CHECKED_FLOPS_PER_ELEMENT_MIN_F64`].
 pub const CHECKED_FLOPS_PER_ELEMENT_MIN_F32: u64 = 1600;
@@ -190,8 +191,9 @@ pub const JOB_RESULTS_MAX: usize = 256;
 pub const JOB_STEPS_MAX: usize = 1024;
 /// How often a matrix is applied to a vector by one step.
 pub const ITERATE_STEPS_MAX: u64 = 1_000_000_000;
-/// One that keeps the last state alone is cut into several steps of about so many operations, each of
-/// which lasts when it is done: a quarter of an hour or so, as the matrix has to come from memory.
+/// One that keeps the last state alone is cut into several steps of about so many operations, each
+/// of which lasts when it is done: a quarter of an hour or so, as the matrix has to come from
+/// memory.
 pub const ITERATE_STEP_FLOPS: u64 = 10_000_000_000_000;
 /// Steps that it is cut into at most.
 pub const ITERATE_CUTS_MAX: u64 = 64;

@@ -1,5 +1,5 @@
-//! Text that every job writes: its bill, its response's head. The machinery of `core::fmt` would take
-//! longer for it than reading, multiplying and writing a small product together.
+//! Text that every job writes: its bill, its response's head. The machinery of `core::fmt` would
+//! take longer for it than reading, multiplying and writing a small product together.
 
 use alloc::string::String;
 
@@ -38,8 +38,8 @@ pub(crate) fn two_digits(number: u8) -> [u8; 2] {
     [b'0' + number / 10, b'0' + number % 10]
 }
 
-/// The name of a field of a [`JsonObject`], with what stands before and behind it: one piece is appended
-/// sooner than four.
+/// The name of a field of a [`JsonObject`], with what stands before and behind it: one piece is
+/// appended sooner than four.
 macro_rules! field {
     ($name:literal) => {
         $crate::text::Field(concat!(",\"", $name, "\":"))

@@ -40,7 +40,8 @@ pub fn day_of(unix_ns: u64) -> u32 {
     hour_of(unix_ns) / 24
 }
 
-/// The years whose dates are read: before 1970 there is no Unix time, and its nanoseconds end in 2554.
+/// The years whose dates are read: before 1970 there is no Unix time, and its nanoseconds end in
+/// 2554.
 const YEARS: core::ops::Range<u64> = 1970..2554;
 
 /// The days since 1970 of a date, if there is one of that year, month and day, and in [`YEARS`].

@@ -1,5 +1,5 @@
-//! Jobs of several steps and stored matrices in the ledger: what is charged together, and what power
-//! cuts leave of it.
+//! Jobs of several steps and stored matrices in the ledger: what is charged together, and what
+//! power cuts leave of it.
 
 mod support;
 
@@ -225,7 +225,8 @@ fn the_least_of_a_job_is_verified() {
 const HOUR_NS: u64 = 3_600_000_000_000;
 const GIGA: u64 = 1_000_000_000;
 
-/// The byte-hours and micro-units that an account was charged for storage, and the sums of its rows.
+/// The byte-hours and micro-units that an account was charged for storage, and the sums of its
+/// rows.
 fn stored(book: &Book) -> (u128, u128) {
     let (mut byte_hours, mut micros) = (0, 0);
     let taken = book.usage(None, 0, u32::MAX, &mut |key, totals| {

@@ -1,5 +1,5 @@
-//! Power cuts: whatever they leave of what was not flushed, each commit that was acknowledged is there
-//! whole, and of the one under way all or nothing.
+//! Power cuts: whatever they leave of what was not flushed, each commit that was acknowledged is
+//! there whole, and of the one under way all or nothing.
 //!
 //! `make crash` cuts at every moment, and `SEED=N` repeats a run.
 
@@ -153,8 +153,8 @@ fn a_disk_that_lies_is_found_out() {
     cut_everywhere(PowerCut::file(1 << 30).lying(), 10, 1).unwrap_err();
 }
 
-/// One volume through many lives, each ended by a power cut: while it is made, opened after the last
-/// cut, committed to, or closed.
+/// One volume through many lives, each ended by a power cut: while it is made, opened after the
+/// last cut, committed to, or closed.
 #[test]
 fn a_volume_lives_through_one_power_cut_after_the_other() {
     let volumes = if is_full_run() { 200 } else { 4 };

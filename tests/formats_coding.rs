@@ -1,5 +1,5 @@
-//! Content codings: what others have coded, in pieces of every size, cut short and damaged; and what
-//! is compressed here.
+//! Content codings: what others have coded, in pieces of every size, cut short and damaged; and
+//! what is compressed here.
 
 mod support;
 

@@ -202,8 +202,8 @@ fn grub_boots_it_from_a_disc() {
     fs::remove_dir_all(&folder).expect("the folder is there");
 }
 
-/// Through QEMU's debugger a core is sent to an address where nothing is: the one that does the I/O,
-/// and one that computes. It faults when something wakes it.
+/// Through QEMU's debugger a core is sent to an address where nothing is: the one that does the
+/// I/O, and one that computes. It faults when something wakes it.
 #[test]
 fn a_fault_ends_the_machine_with_its_reason() {
     for (machine, core) in [(Machine::Q35, 0), (Machine::Microvm, 0), (Machine::Microvm, 1)] {
@@ -211,8 +211,8 @@ fn a_fault_ends_the_machine_with_its_reason() {
         let addr = vm.addr();
         let mut client = Client::connect(addr, FAULT_TIMEOUT).expect("a connection");
         vm.send_core_astray(core).expect("the debugger answers");
-        // Large enough for a compute core, which may get it done before it goes on where it was sent;
-        // so there may be a reply or none.
+        // Large enough for a compute core, which may get it done before it goes on where it was
+        // sent; so there may be a reply or none.
         let row = format!("[{}]", vec!["1"; 150].join(","));
         let matrix = format!("[{}]", vec![row.as_str(); 150].join(","));
         let _ = client.post_job(&format!("{{\"a\":{matrix},\"b\":{matrix}}}"));

@@ -46,8 +46,8 @@ fn power_off(mut vm: Vm) {
     assert_eq!(status.code(), Some(0), "{}", vm.describe());
 }
 
-/// Clients repeat each job by its key until they are told its bill. Whenever the machine was killed:
-/// each job has one entry in the ledger, the one that was told.
+/// Clients repeat each job by its key until they are told its bill. Whenever the machine was
+/// killed: each job has one entry in the ledger, the one that was told.
 #[test]
 fn a_machine_that_is_killed_bills_what_it_said() {
     let kills = env::var("KILLS").map_or(2, |kills| kills.parse().expect("KILLS is a number"));

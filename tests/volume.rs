@@ -127,8 +127,8 @@ fn ranges_go_both_ways_and_stop_when_told() {
     assert_eq!(seen, 2);
 }
 
-/// Rows of commits that are in the store, in one half of the log or in the other are read as one, by
-/// whoever goes on and by whoever opens it.
+/// Rows of commits that are in the store, in one half of the log or in the other are read as one,
+/// by whoever goes on and by whoever opens it.
 #[test]
 fn what_is_in_the_log_and_in_the_store_is_read_as_one() {
     let disk = PowerCut::device(DEVICE_BYTES);
@@ -363,8 +363,8 @@ fn a_volume_can_be_looked_at_and_be_left_as_it_is() {
     }
 }
 
-/// Volumes of all formats so far are opened by every later version. `GEMMULE_BLESS=1` writes that of
-/// the newest format where there is none.
+/// Volumes of all formats so far are opened by every later version. `GEMMULE_BLESS=1` writes that
+/// of the newest format where there is none.
 #[test]
 fn volumes_of_older_formats_are_opened() {
     for format in 1..=head::FORMAT_VERSION {

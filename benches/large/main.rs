@@ -1,11 +1,12 @@
 //! `make bench-large`: a product of matrices on a disk, in a process of less memory than they take.
 //!
-//! Makes A and B on a volume in a file, has the system forget them, and multiplies them. In between,
-//! the product rests while another process multiplies what fits memory, by the same kernel on as many
-//! threads, so that whatever else the machine does meets both. Then holds the result against A and B
-//! by Freivalds' check. Prints what it measured, then one line a bar, and exits with 1 if one falls
-//! short. Arguments: the length of the matrices, the process's memory in MiB, a directory with room
-//! for three of them, and `f32` or `f64`. With `--plans` alone it says how other products would be cut.
+//! Makes A and B on a volume in a file, has the system forget them, and multiplies them. In
+//! between, the product rests while another process multiplies what fits memory, by the same kernel
+//! on as many threads, so that whatever else the machine does meets both. Then holds the result
+//! against A and B by Freivalds' check. Prints what it measured, then one line a bar, and exits
+//! with 1 if one falls short. Arguments: the length of the matrices, the process's memory in MiB, a
+//! directory with room for three of them, and `f32` or `f64`. With `--plans` alone it says how
+//! other products would be cut.
 
 mod disk;
 mod host;

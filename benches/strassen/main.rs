@@ -1,12 +1,11 @@
-//! `make bench-strassen`: Winograd's variant of Strassen's algorithm against the classical product by
-//! the same kernel.
+//! `make bench-strassen`: Winograd's variant of Strassen's algorithm against the classical product
+//! by the same kernel.
 //!
-//! The contestants take turns, so that whatever else the machine does meets all of them; a figure is
-//! the median over the rounds: CPU time of one thread, wall time of two, of operands and a workspace
-//! that have been used before.
-//! Beside each ratio is the largest error, of all elements of the result against those of the
-//! classical product by f64, as it is and in terms of the documented bound. Then one line a bar, and
-//! exit 1 if one falls short.
+//! The contestants take turns, so that whatever else the machine does meets all of them; a figure
+//! is the median over the rounds: CPU time of one thread, wall time of two, of operands and a
+//! workspace that have been used before. Beside each ratio is the largest error, of all elements of
+//! the result against those of the classical product by f64, as it is and in terms of the
+//! documented bound. Then one line a bar, and exit 1 if one falls short.
 //!
 //! `--sweep` measures every number of levels for sizes around the crossover instead, or `--sweep
 //! SIZE...` for these.

@@ -39,8 +39,8 @@ pub fn bearer(head: &RequestHead) -> Result<Option<ApiKey>, Problem> {
 ///
 /// # Errors
 ///
-/// A key that is not known, and one that is expired or revoked. Only who has had a key can learn what
-/// became of it.
+/// A key that is not known, and one that is expired or revoked. Only who has had a key can learn
+/// what became of it.
 pub fn admit(record: Option<&KeyRecord>, now_unix_ns: u64) -> Result<&KeyRecord, Problem> {
     let record = record.ok_or_else(|| {
         refused(ProblemKind::UnknownKey, "no account of this service has this key")
@@ -85,7 +85,8 @@ pub fn require_open(account: &Account) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::AccountClosed, format!("the account {} is closed", account.id)))
 }
 
-/// That a key is needed (RFC 6750, section 3: nothing was wrong with one, so that no error is named).
+/// That a key is needed (RFC 6750, section 3: nothing was wrong with one, so that no error is
+/// named).
 pub fn key_needed() -> Problem {
     let detail = "show a key: \"Authorization: Bearer gml_...\"";
     Problem::new(ProblemKind::Unauthorized, detail)

@@ -34,7 +34,8 @@ impl SmallBody {
     ///
     /// # Errors
     ///
-    /// A problem where it is not JSON, has a query as well, is too long, or there is no memory for it.
+    /// A problem where it is not JSON, has a query as well, is too long, or there is no memory for
+    /// it.
     pub fn admit(head: &RequestHead, memory: &MemoryBudget) -> Result<Self, Problem> {
         let json = Format::Json.media_type();
         let media_type = head.media_type();

@@ -37,8 +37,8 @@ pub struct Encoder<T> {
     text: Vec<u8>,
 }
 
-/// An upper bound of the memory that the text of an m x n result takes, in bytes, what stands before
-/// it left out.
+/// An upper bound of the memory that the text of an m x n result takes, in bytes, what stands
+/// before it left out.
 pub fn text_bytes_max(shape: Shape) -> Option<usize> {
     let numbers = shape.m.checked_mul(shape.n)?.checked_mul(JSON_NUMBER_BYTES_MAX)?;
     // A row adds its brackets and a comma.
@@ -206,8 +206,8 @@ fn append_any<T: Element>(elements: &[T; GROUP], text: &mut Vec<u8>) {
     }
 }
 
-/// The integers that elements are, if all of them are, and have up to eight digits: then those are the
-/// fewest that read back as the same number.
+/// The integers that elements are, if all of them are, and have up to eight digits: then those are
+/// the fewest that read back as the same number.
 #[inline(always)]
 fn short_integers<T: Element>(elements: &[T; GROUP]) -> Option<[i64; GROUP]> {
     // Beyond 2^24 fewer digits may do for an `f32`.

@@ -1,4 +1,5 @@
-//! `/v1/matrices` and `/v1/references`: what is asked of matrices that stay, and how they are described.
+//! `/v1/matrices` and `/v1/references`: what is asked of matrices that stay, and how they are
+//! described.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,5 +1,5 @@
-//! The API, version 1: where requests go, who may send them, how a job is read, and how its reply is
-//! written.
+//! The API, version 1: where requests go, who may send them, how a job is read, and how its reply
+//! is written.
 
 pub mod routes;
 

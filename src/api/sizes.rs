@@ -26,7 +26,8 @@ const JSON_F32_BYTES: u64 = 12;
 const JSON_BODY_BYTES: u64 = 64;
 
 /// What an archive has for each member besides NumPy's header and the elements: the member's own
-/// header, with room for lengths beyond 32 bits and the name `a.npy`, and its line in the directory.
+/// header, with room for lengths beyond 32 bits and the name `a.npy`, and its line in the
+/// directory.
 const NPZ_MEMBER_BYTES: u64 = 30 + 20 + 5 + 46 + 5;
 /// The end of an archive's directory.
 const NPZ_END_BYTES: u64 = 22;

@@ -33,8 +33,8 @@ impl JobId {
         Self(bytes)
     }
 
-    /// The id of a step of a job that goes on by itself, or of the job: they differ in the last 16 bits,
-    /// which are all ones in the job's.
+    /// The id of a step of a job that goes on by itself, or of the job: they differ in the last 16
+    /// bits, which are all ones in the job's.
     pub fn of_step(mut self, step: Option<usize>) -> Self {
         let step = step.map_or(u16::MAX, |step| step as u16);
         self.0[14..].copy_from_slice(&step.to_be_bytes());

@@ -29,7 +29,8 @@ impl TariffBook {
 
     /// Adds the next version of a tariff, or the first of a new one. It comes into force after the
     /// version before it, and not before `now_unix_ns`: what a job of the past was priced by does
-    /// not change any more. Amounts of all times and tariffs are added up, so that the currency stays.
+    /// not change any more. Amounts of all times and tariffs are added up, so that the currency
+    /// stays.
     ///
     /// # Errors
     ///
@@ -65,8 +66,8 @@ impl TariffBook {
         Ok(tariff)
     }
 
-    /// What a job that is admitted at this time is priced by, if there is a tariff of that name. Its
-    /// first version, which has none before it, holds for earlier times as well.
+    /// What a job that is admitted at this time is priced by, if there is a tariff of that name.
+    /// Its first version, which has none before it, holds for earlier times as well.
     pub fn in_force(&self, name: &str, at_unix_ns: u64) -> Option<&Arc<Tariff>> {
         let versions = self.versions.get(name)?;
         let has_begun = |tariff: &&Arc<Tariff>| {

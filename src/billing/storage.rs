@@ -1,14 +1,14 @@
 //! What is stored: bytes times time, exactly, and what that costs.
 //!
 //! A matrix counts from when it was stored until it is removed, whether the machine is up or not. A
-//! record in the ledger covers the time from its beginning up to its end, and the next record of the
-//! account begins no earlier than that, so that no time is charged twice. A record holds whole
+//! record in the ledger covers the time from its beginning up to its end, and the next record of
+//! the account begins no earlier than that, so that no time is charged twice. A record holds whole
 //! byte-hours and whole micro-units; what is left over of both goes into the account's next record.
 //! So no account is ever charged more than the exact price, or a micro-unit less.
 //!
 //! A record is made where an hour is over, and before bytes go away. What was stored since the last
-//! one is in memory only, and can be told again after a restart from that record and from the matrices
-//! that are there.
+//! one is in memory only, and can be told again after a restart from that record and from the
+//! matrices that are there.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,8 +54,8 @@ pub struct StorageMeter {
 }
 
 impl StorageMeter {
-    /// The meter of an account with the matrices that it has, each as its bytes and the time when it
-    /// was stored.
+    /// The meter of an account with the matrices that it has, each as its bytes and the time when
+    /// it was stored.
     pub fn open(
         mark: Option<&StorageMark>,
         matrices: impl IntoIterator<Item = (u64, u64)>,
@@ -89,8 +89,8 @@ impl StorageMeter {
         self.from_unix_ns.is_some()
     }
 
-    /// So much is stored from now on. What is to be recorded for it: the hour that is over, and where
-    /// bytes go away, what they have cost until now.
+    /// So much is stored from now on. What is to be recorded for it: the hour that is over, and
+    /// where bytes go away, what they have cost until now.
     pub fn change(
         &mut self,
         bytes: u64,

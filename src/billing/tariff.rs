@@ -11,8 +11,8 @@
 //! The free operations have places as well, so that they count towards the tiers. A job whose
 //! operations lie on both sides of a boundary is split there, to the operation.
 //!
-//! Where a result is answered from the cache, its operations cost `cached_per_mille` of that, and have
-//! their places as if they had been executed.
+//! Where a result is answered from the cache, its operations cost `cached_per_mille` of that, and
+//! have their places as if they had been executed.
 //!
 //! Operations at their rates and bytes at their prices are summed over one denominator, and the sum
 //! is rounded up once, to a whole micro-unit. Then it is raised to the minimum of a job, which free

@@ -1,8 +1,8 @@
 //! Jobs of several steps: each step is a line of the bill.
 //!
-//! A step's line costs what its operations and bytes do, rounded up by itself; operations take their
-//! places in the month one line after the other. The least that a job costs is due once: where the
-//! lines come to less, the last one is raised by the difference.
+//! A step's line costs what its operations and bytes do, rounded up by itself; operations take
+//! their places in the month one line after the other. The least that a job costs is due once:
+//! where the lines come to less, the last one is raised by the difference.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,8 +11,8 @@ use crate::billing::{Bill, JobId, MonthToDate, Tariff, Usage};
 use crate::text::{JsonObject, field};
 
 impl Tariff {
-    /// What each line of a job costs in micro-units, for an account that has had so much in the month
-    /// before it. A job without a line costs nothing.
+    /// What each line of a job costs in micro-units, for an account that has had so much in the
+    /// month before it. A job without a line costs nothing.
     pub fn task_amounts_micros(&self, lines: &[Usage], mut month: MonthToDate) -> Vec<u64> {
         let mut amounts: Vec<u64> = Vec::with_capacity(lines.len());
         for usage in lines {

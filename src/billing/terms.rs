@@ -148,8 +148,8 @@ mod tests {
         }
     }
 
-    /// Prices that there were not when a tariff was written change nothing for it, and it is written
-    /// again as it was.
+    /// Prices that there were not when a tariff was written change nothing for it, and it is
+    /// written again as it was.
     #[test]
     fn what_came_later_may_be_left_out() {
         let later = [

@@ -60,8 +60,8 @@ impl Factor {
         f64::from_bits(self.0)
     }
 
-    /// The product, if multiplying by it is as good as by one factor after the other: that is, where
-    /// it neither overflows nor loses digits in this dtype, and is not 0, by which infinities
+    /// The product, if multiplying by it is as good as by one factor after the other: that is,
+    /// where it neither overflows nor loses digits in this dtype, and is not 0, by which infinities
     /// become NaN.
     pub fn times(self, other: Self, dtype: Dtype) -> Option<Self> {
         if other == Self::ONE {

@@ -1,5 +1,5 @@
-//! A job that is an expression over matrices: what `POST /v1/jobs` asks for, checked and turned into
-//! the steps that compute it.
+//! A job that is an expression over matrices: what `POST /v1/jobs` asks for, checked and turned
+//! into the steps that compute it.
 //!
 //! [`JobRequest::parse`] reads the request. When the matrices that it names have been found, and so
 //! their shapes are known, [`plan`] makes the [`Program`]:
@@ -42,7 +42,8 @@ use crate::store::Layout;
 ///
 /// # Errors
 ///
-/// A problem that names the expression at fault by a JSON pointer, and the limit where there is one.
+/// A problem that names the expression at fault by a JSON pointer, and the limit where there is
+/// one.
 ///
 /// # Panics
 ///

@@ -1,4 +1,5 @@
-//! The steps that a job takes, in their order. This is what a job is kept as while it waits and runs.
+//! The steps that a job takes, in their order. This is what a job is kept as while it waits and
+//! runs.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -67,7 +68,8 @@ pub enum StepWork {
     /// `alpha A B + beta C` of two operands, or three where C is one: counted as by
     /// [`crate::billing::meter::flops`]. Without C, beta is 0; with it, it is not.
     Gemm { alpha: f64, beta: f64, transpose_a: bool, transpose_b: bool, algorithm: Algorithm },
-    /// `alpha X + beta Y`: an operation for each element, and one more for each factor that is not 1.
+    /// `alpha X + beta Y`: an operation for each element, and one more for each factor that is not
+    /// 1.
     Add { alpha: f64, beta: f64 },
     /// An operation for each element.
     Scale { alpha: f64 },

@@ -4,8 +4,8 @@ use crate::formats::{ArrayHeader, ByteOrder, Scalar};
 use crate::gemm::Element;
 
 /// Reads whole elements, each rounded at most once to the nearest of the dtype, to even where it is
-/// halfway; one beyond the range of the dtype becomes infinite. Where the bytes are the dtype's own,
-/// this is a copy.
+/// halfway; one beyond the range of the dtype becomes infinite. Where the bytes are the dtype's
+/// own, this is a copy.
 pub fn convert<T: Element, E: Extend<T>>(header: &ArrayHeader, bytes: &[u8], out: &mut E) {
     let is_big = header.order == ByteOrder::Big;
     match header.scalar {

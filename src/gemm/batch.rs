@@ -10,8 +10,8 @@ use super::plan::NEAR_BATCH_BYTES;
 use super::small::{Small, is_small};
 use super::{Alone, Element, Kernel, Scale, Shape, Workspace};
 
-/// Multiplies pairs of matrices, `c[i] <- alpha a[i] b[i] + beta c[i]`: as [`super::multiply`], for many
-/// small products. `a` is count x m x k, `b` count x k x n and `c` count x m x n.
+/// Multiplies pairs of matrices, `c[i] <- alpha a[i] b[i] + beta c[i]`: as [`super::multiply`], for
+/// many small products. `a` is count x m x k, `b` count x k x n and `c` count x m x n.
 ///
 /// # Panics
 ///

@@ -32,8 +32,8 @@ pub enum Order {
     Across,
 }
 
-/// Tiles and terms from which on a micropanel of B is worth packing for narrow tiles. For wide ones, which
-/// wait for it less, it never is.
+/// Tiles and terms from which on a micropanel of B is worth packing for narrow tiles. For wide
+/// ones, which wait for it less, it never is.
 const PACKED_TILES: usize = 4;
 const PACKED_TERMS: usize = 80;
 /// Room for it on the stack.
@@ -169,7 +169,8 @@ struct BlockAsItLies<'a, T: 'static> {
 }
 
 impl<T: Element> BlockAsItLies<'_, T> {
-    /// Multiplies so many tiles of one size from a row and a column on, by `b` and the steps of `tile`.
+    /// Multiplies so many tiles of one size from a row and a column on, by `b` and the steps of
+    /// `tile`.
     ///
     /// # Safety
     ///

@@ -157,8 +157,8 @@ impl Extent {
 }
 
 /// Multiplies views of any strides: `c <- alpha a b + beta c`, where `a` is m x k, `b` k x n and
-/// `c` m x n. `c` is not read where `beta` is zero. It packs in the workspace, and fails where there
-/// is no memory for that.
+/// `c` m x n. `c` is not read where `beta` is zero. It packs in the workspace, and fails where
+/// there is no memory for that.
 ///
 /// # Panics
 ///
@@ -533,8 +533,8 @@ pub fn workspace_bytes<T: Element>(a: Extent, b: Extent, threads: usize) -> usiz
     workspace_bytes_by::<T>(Algorithm::Classical, (a, b), false, threads)
 }
 
-/// As [`workspace_bytes`], by an algorithm of choice, of a product that adds to C or does not: where
-/// beta is zero.
+/// As [`workspace_bytes`], by an algorithm of choice, of a product that adds to C or does not:
+/// where beta is zero.
 pub fn workspace_bytes_by<T: Element>(
     algorithm: Algorithm,
     (a, b): (Extent, Extent),

@@ -19,13 +19,14 @@ const FEW_ROWS: usize = 64;
 const FEW_TERMS: usize = 64;
 /// A result of this size is not found again in any cache of one core.
 const FAR_RESULT_BYTES: usize = 16 << 20;
-/// The matrices of a batch, if they take no more, stay in the third-level cache, whatever neighbours
-/// leave of it: from there they arrive in time without being asked for, and asking takes longer than
-/// it saves.
+/// The matrices of a batch, if they take no more, stay in the third-level cache, whatever
+/// neighbours leave of it: from there they arrive in time without being asked for, and asking takes
+/// longer than it saves.
 pub const NEAR_BATCH_BYTES: usize = 4 << 20;
 
-/// Columns from which on a block of A that comes from far is read often enough to be packed; for narrow
-/// tiles, wherever it comes from: they read A so often that it had better come in the order of memory.
+/// Columns from which on a block of A that comes from far is read often enough to be packed; for
+/// narrow tiles, wherever it comes from: they read A so often that it had better come in the order
+/// of memory.
 const PACKED_COLUMNS: usize = 1024;
 /// The same for narrow tiles where rows of A meet in the same places of the first-level cache.
 const PACKED_COLUMNS_MEETING: usize = 512;
@@ -110,8 +111,8 @@ impl Choice {
 ///
 /// The micropanel of A and one of B stream through the first-level cache from the second, which has
 /// the block of B. The block of A is packed where its rows are not contiguous, or come from far and
-/// are read often, and for narrow tiles wherever it is read often. Where all of A stays near, the loop over terms goes within that over columns:
-/// then a block of C stays near as well.
+/// are read often, and for narrow tiles wherever it is read often. Where all of A stays near, the
+/// loop over terms goes within that over columns: then a block of C stays near as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
     pub mc: usize,
@@ -164,8 +165,8 @@ impl Blocking {
     /// complete and no longer touched for most of the time. Where there are few rows of A it never
     /// is, and C passes through as well, so blocks have half that size. Where the kernel can't pack
     /// on the way, there is one block at a time and takes three quarters. Blocks are of equal size,
-    /// so that none is too thin to be worth its start, and bounded so that the rows of one microtile
-    /// over a whole block are no more than a slice.
+    /// so that none is too thin to be worth its start, and bounded so that the rows of one
+    /// microtile over a whole block are no more than a slice.
     pub fn new<T>(kernel: &Microkernel<T>, caches: Caches, kc: usize, layout: Layout) -> Self {
         let Shape { m, n, k } = layout.shape;
         let Microkernel { mr, nr, slice_flops, .. } = *kernel;
@@ -236,8 +237,8 @@ fn l3_bytes(caches: Caches) -> usize {
     4 * caches.l2_bytes
 }
 
-/// Whether B is used best as it lies: it fits, and its rows do not meet in few places of the caches,
-/// as those of a matrix with gaps may.
+/// Whether B is used best as it lies: it fits, and its rows do not meet in few places of the
+/// caches, as those of a matrix with gaps may.
 pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
     let Shape { n, k, .. } = layout.shape;
     layout.b_rows
@@ -246,22 +247,23 @@ pub fn is_direct<T>(caches: Caches, layout: Layout) -> bool {
         && !is_write_bound::<T>(layout.shape)
 }
 
-/// Whether some columns of so many rows meet in so few places of a cache that they have more than half
-/// of those: they lose them to each other and to what else is in use. Whole rows that fit spread over all
-/// places; but of those whose distance a large power of two divides, a column finds one in so many only.
+/// Whether some columns of so many rows meet in so few places of a cache that they have more than
+/// half of those: they lose them to each other and to what else is in use. Whole rows that fit
+/// spread over all places; but of those whose distance a large power of two divides, a column finds
+/// one in so many only.
 pub fn rows_crowd(cache_bytes: usize, rows: usize, row_bytes: usize) -> bool {
     rows << row_bytes.trailing_zeros().min(u32::BITS) > cache_bytes / 2
 }
 
-/// Whether B fits the second-level cache with room to spare; of few terms, writing C takes longer than
-/// reading what was lost.
+/// Whether B fits the second-level cache with room to spare; of few terms, writing C takes longer
+/// than reading what was lost.
 pub fn fits_directly<T>(caches: Caches, n: usize, k: usize) -> bool {
     let room = if k <= FEW_TERMS { caches.l2_bytes } else { caches.l2_bytes / 2 };
     k * n * size_of::<T>() <= room
 }
 
-/// Whether C is not found in the caches again, and writing it takes as long as computing it. There is
-/// one block of terms then.
+/// Whether C is not found in the caches again, and writing it takes as long as computing it. There
+/// is one block of terms then.
 fn is_write_bound<T>(Shape { m, n, k }: Shape) -> bool {
     k <= FEW_TERMS && m * n * size_of::<T>() >= FAR_RESULT_BYTES
 }

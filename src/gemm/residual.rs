@@ -15,18 +15,18 @@
 //! 3/2 (gamma(k + 3, u) + gamma(4 n + 2 k + 32, 2^-53)) s[i]
 //! ```
 //!
-//! where `u` is the unit roundoff of the dtype: the bound of the kernel's error, element by element,
-//! weighted by |r| and summed along the row; and what sums of f64 in any order add to it. The factor
-//! pays for the rounding of `s` and for products of these terms, as long as neither gamma is more
-//! than an eighth; where one is, nothing is said. So a product within the documented bound is never
-//! called wrong.
+//! where `u` is the unit roundoff of the dtype: the bound of the kernel's error, element by
+//! element, weighted by |r| and summed along the row; and what sums of f64 in any order add to it.
+//! The factor pays for the rounding of `s` and for products of these terms, as long as neither
+//! gamma is more than an eighth; where one is, nothing is said. So a product within the documented
+//! bound is never called wrong.
 //!
 //! An element of `r` is one of 2^17 numbers, of magnitude 1 to 2. An error that is more than
 //! `tolerance / |r[j]|` in one element of a row only is always found. If there are others in the
 //! row, they would have to hit one of few values among 2^17 to hide it.
 //!
-//! Underflow is covered by adding to the magnitudes what is as small as the least normal number, for
-//! each term. Rows are passed over where sums may have overflowed, or an operand is not finite:
+//! Underflow is covered by adding to the magnitudes what is as small as the least normal number,
+//! for each term. Rows are passed over where sums may have overflowed, or an operand is not finite:
 //! classical arithmetic gives infinities and NaN there, in an order that no check could repeat.
 #![allow(unsafe_code)]
 
@@ -201,8 +201,8 @@ pub(crate) fn vector(
     Ok((r, r_abs))
 }
 
-/// Adds `factor M v` to `y`, and `|factor| |M| w` to `s`, for some rows of a matrix M; where it is turned,
-/// its transpose, of which those are columns.
+/// Adds `factor M v` to `y`, and `|factor| |M| w` to `s`, for some rows of a matrix M; where it is
+/// turned, its transpose, of which those are columns.
 pub(crate) fn contract<T: Element>(
     rows: &[T],
     (v, w): (&[f64], &[f64]),
@@ -240,8 +240,8 @@ pub(crate) fn largest<T: Element>(elements: &[T]) -> f64 {
     })
 }
 
-/// The most that rounding can make of a row, as a factor of its magnitude; `None` where terms are so
-/// many that there is no such bound.
+/// The most that rounding can make of a row, as a factor of its magnitude; `None` where terms are
+/// so many that there is no such bound.
 pub(crate) fn bound<T: Element>(n: usize, k: usize) -> Option<f64> {
     let gamma = |roundings: f64, unit: f64| {
         let x = roundings * unit;

@@ -71,9 +71,9 @@ impl<T: Element> Slices<T> {
     }
 }
 
-/// Bytes that one thread packs in at most for products up to this shape: two blocks of B that fill the
-/// second-level cache together, and one of A that is four times as large, with gaps between its rows;
-/// but no more than twice what the operands have, each side as long as whole tiles.
+/// Bytes that one thread packs in at most for products up to this shape: two blocks of B that fill
+/// the second-level cache together, and one of A that is four times as large, with gaps between its
+/// rows; but no more than twice what the operands have, each side as long as whole tiles.
 pub fn workspace_bytes_max<T>(shape: Shape) -> usize {
     const SIDE_MORE: usize = 64;
     let l2_bytes = caches().l2_bytes;

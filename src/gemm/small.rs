@@ -55,8 +55,8 @@ pub struct Small<T> {
 // thread.
 unsafe impl<T: Send> Send for Small<T> {}
 
-/// How many rows of a small product each of so many threads gets, if all get as many: whole tiles of
-/// them, with no more than a thirty-second of the work to spare.
+/// How many rows of a small product each of so many threads gets, if all get as many: whole tiles
+/// of them, with no more than a thirty-second of the work to spare.
 pub fn shared_rows<T>(kernel: &Microkernel<T>, m: usize, threads: usize) -> Option<usize> {
     let rows = plan::part_length(m, threads, kernel.mr);
     (rows * threads <= m + m / 32).then_some(rows)

@@ -29,7 +29,8 @@ const SLOT_BYTES: usize = 64 * 1024;
 const SECTOR_BYTES: usize = 512;
 /// Type, a reserved word, and the sector.
 const HEADER_BYTES: usize = 16;
-/// A medium that is slow to flush is waited for; a device that says nothing for so long is at fault.
+/// A medium that is slow to flush is waited for; a device that says nothing for so long is at
+/// fault.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 const _: () = assert!(SLOTS * DESCRIPTORS_PER_REQUEST <= QUEUE_ENTRIES, "a queue is never full");
@@ -221,8 +222,8 @@ struct Driver {
     failure: Option<DiskError>,
 }
 
-// SAFETY: the device's registers, the queue and the buffers belong to the driver alone, and work from
-// any thread; what they need of the page tables is not changed once threads exist.
+// SAFETY: the device's registers, the queue and the buffers belong to the driver alone, and work
+// from any thread; what they need of the page tables is not changed once threads exist.
 unsafe impl Send for Driver {}
 
 impl Driver {
@@ -259,8 +260,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Moves these blocks, as many requests at once as there are slots. `pass` gets the data of each
-    /// and where it lies on the disk: before a write, to fill it, and after a read.
+    /// Moves these blocks, as many requests at once as there are slots. `pass` gets the data of
+    /// each and where it lies on the disk: before a write, to fill it, and after a read.
     fn transfer(
         &mut self,
         geometry: &Geometry,

@@ -139,8 +139,8 @@ fn pseudo_header_sum(addresses: &[u8], segment_bytes: usize) -> u16 {
 }
 
 /// The ones' complement sum of big-endian 16-bit words (RFC 1071), the last one filled up with
-/// zero. A sum of wider words, with its carries added back, folds to the same, whatever the order of
-/// bytes (section 2): so eight bytes are added at a time, and the processor's carry flag is the
+/// zero. A sum of wider words, with its carries added back, folds to the same, whatever the order
+/// of bytes (section 2): so eight bytes are added at a time, and the processor's carry flag is the
 /// upper half of the 128 bits.
 fn ones_sum(bytes: &[u8]) -> u16 {
     let (words, rest) = bytes.as_chunks::<8>();

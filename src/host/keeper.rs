@@ -78,8 +78,8 @@ impl Keeper {
         self.gathering_since_ns.is_some()
     }
 
-    /// Brings the server what is committed, and takes what it has gathered, if nothing more is about
-    /// to join it, the loop being idle: the sessions that have output now.
+    /// Brings the server what is committed, and takes what it has gathered, if nothing more is
+    /// about to join it, the loop being idle: the sessions that have output now.
     pub fn turn(&mut self, server: &mut Server, clock: &Clock, is_idle: bool) -> Vec<SessionId> {
         let mut sessions = Vec::new();
         if let Some(committed) = self.poll() {
@@ -189,15 +189,16 @@ impl Strokes {
     }
 }
 
-/// The exit status of a process that could not commit; in a virtual machine, the monitor sees it. The
-/// kernel and the boot stub have those before it.
+/// The exit status of a process that could not commit; in a virtual machine, the monitor sees it.
+/// The kernel and the boot stub have those before it.
 const EXIT_NOT_COMMITTED: i32 = 21;
 
 fn commit(volume: &Volume, pending: Pending) -> Committed {
     pending.commit(volume).unwrap_or_else(|error| end(&error.to_string()))
 }
 
-/// Ends the process: what is in memory is ahead of the volume, and nothing of it was told to anybody.
+/// Ends the process: what is in memory is ahead of the volume, and nothing of it was told to
+/// anybody.
 fn end(why: &str) -> ! {
     eprintln!("gemmule: the ledger could not be written: {why}");
     process::exit(EXIT_NOT_COMMITTED);

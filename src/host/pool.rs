@@ -3,8 +3,8 @@
 //!
 //! A thread that has a product in parts posts it, and takes part after part; threads that are idle
 //! take parts as well. Nobody waits for help: where all are busy, the poster computes all parts
-//! itself. Idle threads watch for work for a while before they sleep, since being woken takes longer
-//! than many a product.
+//! itself. Idle threads watch for work for a while before they sleep, since being woken takes
+//! longer than many a product.
 
 use std::cell::UnsafeCell;
 use std::convert::Infallible;
@@ -17,16 +17,16 @@ use std::{hint, io, thread};
 use gemmule::gemm::Crew;
 use gemmule::job::queue::{AccountIndex, FairQueue};
 
-/// How long an idle thread looks for work before it sleeps, several times as long as waking it takes.
-/// How many looks that are depends on the processor: a pause takes 4 to 140 cycles.
+/// How long an idle thread looks for work before it sleeps, several times as long as waking it
+/// takes. How many looks that are depends on the processor: a pause takes 4 to 140 cycles.
 const WATCH: Duration = Duration::from_micros(250);
 /// Looks from one at the clock to the next.
 const LOOKS: usize = 50;
 /// Looks that a thread takes for the end of another's part before it offers its core to others.
 const LOOKS_AT_END: usize = 10_000;
 
-/// Operations from which on a product is worth sharing with threads that are awake: posting a part and
-/// having it back takes half a microsecond more than computing it.
+/// Operations from which on a product is worth sharing with threads that are awake: posting a part
+/// and having it back takes half a microsecond more than computing it.
 const SHARED_FLOPS: u64 = 400_000;
 /// And with threads that are asleep. What one that comes late has not taken, the poster computes
 /// itself; so this need only be worth the call that wakes it, some microseconds.
@@ -63,8 +63,8 @@ struct Board {
 
 #[derive(Default)]
 struct Notice {
-    /// In the lower half the parts that nobody has taken. The upper half counts what was posted here:
-    /// so that nobody takes a part of another product than he looked at.
+    /// In the lower half the parts that nobody has taken. The upper half counts what was posted
+    /// here: so that nobody takes a part of another product than he looked at.
     posted: AtomicU64,
     /// Somebody posts here. The poster alone writes what follows, while nobody can take a part.
     is_in_use: AtomicBool,
@@ -76,8 +76,8 @@ struct Notice {
 type Work = *const (dyn Fn(usize) + Sync);
 
 #[allow(unsafe_code)]
-// SAFETY: the cells are written by the thread that has set `is_in_use`, while no part is posted, and
-// read by threads that have taken one, for whom the poster waits. The closure is Sync.
+// SAFETY: the cells are written by the thread that has set `is_in_use`, while no part is posted,
+// and read by threads that have taken one, for whom the poster waits. The closure is Sync.
 unsafe impl Sync for Notice {}
 #[allow(unsafe_code)]
 // SAFETY: the closure may be called by any thread.
@@ -87,7 +87,8 @@ unsafe impl Send for Notice {}
 const UNTAKEN: u64 = u32::MAX as u64;
 
 impl Board {
-    /// Posts work in so many parts, the first of which the poster keeps. Whether the board was free.
+    /// Posts work in so many parts, the first of which the poster keeps. Whether the board was
+    /// free.
     ///
     /// # Safety
     ///
@@ -164,8 +165,8 @@ impl<J> Pool<J> {
         self.filled.notify_one();
     }
 
-    /// A thread has worked on a job of this account for so long. What others, who had nothing else to
-    /// do, have helped is not charged: nobody waited for it.
+    /// A thread has worked on a job of this account for so long. What others, who had nothing else
+    /// to do, have helped is not charged: nobody waited for it.
     pub fn charge(&self, account: AccountIndex, work_ns: u64) {
         self.jobs().charge(account, work_ns);
     }
@@ -222,12 +223,13 @@ impl<J> Pool<J> {
     }
 
     /// Sleeps until something is posted or pushed. Whoever pushes holds the lock, and whoever has
-    /// posted takes it before waking a thread that is counted as sleeping; this thread holds it from
-    /// counting itself and the last look to the wait. So nothing is missed.
+    /// posted takes it before waking a thread that is counted as sleeping; this thread holds it
+    /// from counting itself and the last look to the wait. So nothing is missed.
     fn sleep(&self) {
         let jobs = self.jobs();
         self.sleeping.0.fetch_add(1, Ordering::Relaxed);
-        // With the one in `wake_for`: either this thread sees the post, or the poster sees it sleep.
+        // With the one in `wake_for`: either this thread sees the post, or the poster sees it
+        // sleep.
         fence(Ordering::SeqCst);
         if jobs.is_empty() && !self.has_parts() {
             drop(self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner));

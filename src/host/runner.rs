@@ -2,9 +2,9 @@
 //!
 //! A job that is small is run where it arrives. Any other goes to the compute threads where there
 //! are some, who share its product while they have no jobs of their own; on a machine with one core
-//! it is run by the I/O thread itself, in bounded slices between its looks at the network. Long jobs
-//! take turns, so that none waits for another's end, and accounts take turns, each queue by the time
-//! of the threads that serve it, so that none waits for another's burst.
+//! it is run by the I/O thread itself, in bounded slices between its looks at the network. Long
+//! jobs take turns, so that none waits for another's end, and accounts take turns, each queue by
+//! the time of the threads that serve it, so that none waits for another's burst.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! `gemmule ledger verify` and `gemmule receipt verify`: what anybody can check without the service.
+//! `gemmule ledger verify` and `gemmule receipt verify`: what anybody can check without the
+//! service.
 
 use std::fs;
 use std::io;

@@ -116,7 +116,8 @@ impl RequestHead {
 
     /// The values of every field of that name, in order.
     pub fn field_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        // Most of those that are asked for are not there, and most others have not even their length.
+        // Most of those that are asked for are not there, and most others have not even their
+        // length.
         let fields = self.fields.iter().filter(|(field_name, _)| field_name.len() == name.len());
         fields.filter_map(move |(field_name, value)| {
             let field_name = &self.text[usize::from(field_name.start)..usize::from(field_name.end)];

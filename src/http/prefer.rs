@@ -4,8 +4,9 @@ use crate::http::head::RequestHead;
 use crate::limits::WAIT_SECONDS_MAX;
 use crate::time::SECOND_NS;
 
-/// How long a client would wait for a reply before it is told where to find it later, in nanoseconds
-/// and up to the limit; `None` where it does not say. What can't be read is no preference (section 2).
+/// How long a client would wait for a reply before it is told where to find it later, in
+/// nanoseconds and up to the limit; `None` where it does not say. What can't be read is no
+/// preference (section 2).
 pub fn wait_ns(head: &RequestHead) -> Option<u64> {
     let seconds = preferences(head).find_map(|preference| {
         let (name, value) = preference.split_once('=')?;

@@ -24,8 +24,8 @@ pub enum Content {
     Whole,
     /// So many bytes, from elsewhere.
     Later(u64),
-    /// Bytes from elsewhere, nobody knows how many: in chunks (RFC 9112, section 7.1) where the client
-    /// knows them.
+    /// Bytes from elsewhere, nobody knows how many: in chunks (RFC 9112, section 7.1) where the
+    /// client knows them.
     Endless { is_chunked: bool },
 }
 
@@ -91,7 +91,8 @@ impl Response {
             Content::Later(bytes) => Some(bytes),
             Content::Endless { .. } => None,
         };
-        // RFC 9110, section 8.6: a 204 has no Content-Length, and that of a 304 would be the whole's.
+        // RFC 9110, section 8.6: a 204 has no Content-Length, and that of a 304 would be the
+        // whole's.
         if let Some(length) = length.filter(|_| !matches!(self.status, 204 | 304)) {
             push_field(&mut text, "Content-Length", |text| push_number(text, length));
         }

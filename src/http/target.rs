@@ -30,9 +30,9 @@ pub(super) fn parse(target: &str, method: Method) -> Result<(String, String), He
 /// The characters of a segment.
 const SEGMENT_MARKS: &str = ":@";
 
-/// A path with each encoded character that may stand in a segment as itself: clients encode the colon
-/// in the address of a matrix or do not. Others stay encoded, a slash above all (RFC 3986, section
-/// 2.2).
+/// A path with each encoded character that may stand in a segment as itself: clients encode the
+/// colon in the address of a matrix or do not. Others stay encoded, a slash above all (RFC 3986,
+/// section 2.2).
 fn decoded(path: &str) -> String {
     if !path.as_bytes().contains(&b'%') {
         return path.into();

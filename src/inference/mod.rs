@@ -2,8 +2,8 @@
 //! were made for models.
 //!
 //! A model is a multiplication in one element type: `matmul_fp64` and `matmul_fp32`, each with
-//! version 1. The modules stand in the order in which a client meets them: what the service is, what a
-//! request says, where its tensors go, how it is replied to, and what has been done.
+//! version 1. The modules stand in the order in which a client meets them: what the service is,
+//! what a request says, where its tensors go, how it is replied to, and what has been done.
 
 pub mod describe;
 

@@ -1,7 +1,7 @@
 //! The digests of a job's matrices, found in bounded slices.
 //!
-//! A matrix that lies row by row is hashed where it lies. One that lies column by column is gathered
-//! into rows, some at a time, in a buffer that is promised with the job.
+//! A matrix that lies row by row is hashed where it lies. One that lies column by column is
+//! gathered into rows, some at a time, in a buffer that is promised with the job.
 
 use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
@@ -40,9 +40,9 @@ fn is_by_rows(extent: Extent) -> bool {
 }
 
 impl Hashing {
-    /// Hashes an operand until `pause` says so, and shows each piece to `see`, with the place of its
-    /// first element, while the caches have it; its digest once all of it is hashed. Fails where
-    /// there is no memory for [`gathered_bytes`].
+    /// Hashes an operand until `pause` says so, and shows each piece to `see`, with the place of
+    /// its first element, while the caches have it; its digest once all of it is hashed. Fails
+    /// where there is no memory for [`gathered_bytes`].
     pub fn advance_operand<T: Element>(
         &mut self,
         buffer: &[T],

@@ -301,8 +301,8 @@ impl Job {
         )
     }
 
-    /// A job that reads the body of a reply, a piece each time. It is nobody's product: it has no id, and
-    /// nothing is charged for it.
+    /// A job that reads the body of a reply, a piece each time. It is nobody's product: it has no
+    /// id, and nothing is charged for it.
     pub(crate) fn reading(
         session: SessionId,
         account: AccountIndex,

@@ -3,9 +3,9 @@
 //! Start-time fair queueing (Goyal, Vin and Cheng, 1996): each account has a time of its own, which
 //! moves on by the work that was done for it, and the account whose time is the least is served
 //! next. It suits jobs better than deficit round robin or the finish times of weighted fair
-//! queueing, which have to know what a job costs before it is served: here a job is charged what its
-//! turn took, after the turn. However much one account asks for, another waits for no more than the
-//! turns that have begun when it comes.
+//! queueing, which have to know what a job costs before it is served: here a job is charged what
+//! its turn took, after the turn. However much one account asks for, another waits for no more than
+//! the turns that have begun when it comes.
 //!
 //! What work is measured in is up to whoever charges it.
 

@@ -11,8 +11,8 @@ pub trait BodySource: Send + Debug {
     /// How many bytes are still to come.
     fn remaining(&self) -> u64;
 
-    /// The next bytes: at least one, at most `bytes_max` and [`BodySource::remaining`]. It is called
-    /// where products are computed, so that it may wait for a disk.
+    /// The next bytes: at least one, at most `bytes_max` and [`BodySource::remaining`]. It is
+    /// called where products are computed, so that it may wait for a disk.
     ///
     /// # Errors
     ///

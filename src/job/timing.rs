@@ -42,7 +42,8 @@ impl Timing {
         self.spent_ns
     }
 
-    /// Appends the value of a `Server-Timing` field, durations in milliseconds (Server Timing, W3C).
+    /// Appends the value of a `Server-Timing` field, durations in milliseconds (Server Timing,
+    /// W3C).
     pub fn push_field_value(&self, value: &mut String) {
         for (index, (name, ns)) in NAMES.iter().zip(self.spent_ns).enumerate() {
             if index > 0 {

@@ -66,8 +66,8 @@ impl Plan {
         blocks.collect()
     }
 
-    /// Whether no row is complete before all above it are: strips lie one above the other, or there is
-    /// one whose blocks do.
+    /// Whether no row is complete before all above it are: strips lie one above the other, or there
+    /// is one whose blocks do.
     pub fn is_row_by_row(&self) -> bool {
         self.held == Operand::A || self.strips.len() == 1
     }

@@ -9,9 +9,10 @@
 //! y -= C r        of the block, before it is written
 //! ```
 //!
-//! and with r from the left, `t = r A`, `y += alpha t B`, `y -= r C`, where A is. What is left of y is
-//! rounding, or an element is wrong. By the classical algorithm it is no more than the bound that
-//! `Residual` has. With fewer operations, each element of the product of a panel is off by as much as
+//! and with r from the left, `t = r A`, `y += alpha t B`, `y -= r C`, where A is. What is left of y
+//! is rounding, or an element is wrong. By the classical algorithm it is no more than the bound
+//! that `Residual` has. With fewer operations, each element of the product of a panel is off by as
+//! much as
 //! [`Algorithm::error_factor`] says, and adding the panels up rounds the sum of all before:
 //!
 //! ```text
@@ -206,8 +207,8 @@ impl Check {
         }
     }
 
-    /// Whether a block can be what its operands make of it, when all has been seen: else which of its
-    /// rows, or columns where A is held, can't. Makes ready for the next block.
+    /// Whether a block can be what its operands make of it, when all has been seen: else which of
+    /// its rows, or columns where A is held, can't. Makes ready for the next block.
     pub fn judge<T: Element>(&mut self, block: &Block) -> Result<(), usize> {
         let (width, length) = match self.held {
             Operand::A => (block.rows.len(), block.columns.len()),

@@ -148,7 +148,8 @@ impl Address {
         }
     }
 
-    /// Whether a block ends the rows that come next, and what lies left of it can be read row by row.
+    /// Whether a block ends the rows that come next, and what lies left of it can be read row by
+    /// row.
     fn is_next(&self, block: &Block, output: &Draft) -> bool {
         let layout = output.layout();
         let left = layout.tiles_of(&block.rows, &(0..block.columns.start));

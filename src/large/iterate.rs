@@ -1,5 +1,5 @@
-//! `x <- A x`, many times: the matrix lies on the disk, with as much of it in memory as there is room
-//! for, and the states lie in memory.
+//! `x <- A x`, many times: the matrix lies on the disk, with as much of it in memory as there is
+//! room for, and the states lie in memory.
 
 use alloc::collections::{TryReserveError, VecDeque};
 use alloc::sync::Arc;

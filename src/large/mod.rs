@@ -1,16 +1,16 @@
 //! One step of a job over matrices that lie on a disk, in as much memory as it was promised.
 //!
-//! A product is cut by a [`Plan`](plan::Plan), which depends on its shape, the memory and the kernel
-//! alone, and with it the order in which the terms of every element are summed: a step that goes on
-//! after a power cut ends with the same bits as one that was never interrupted. Where the host has
-//! threads that wait for disks ([`Background`]), what a product needs next is read while it is
-//! computed, and what is done is written.
+//! A product is cut by a [`Plan`](plan::Plan), which depends on its shape, the memory and the
+//! kernel alone, and with it the order in which the terms of every element are summed: a step that
+//! goes on after a power cut ends with the same bits as one that was never interrupted. Where the
+//! host has threads that wait for disks ([`Background`]), what a product needs next is read while
+//! it is computed, and what is done is written.
 //!
 //! # What a cut costs
 //!
-//! A block of the result lasts when it is committed, and is never computed again. Lost are the block
-//! that is computed and, with a background, the one before it if it is still being written: at most
-//! two blocks of the plan, and what had been read for them.
+//! A block of the result lasts when it is committed, and is never computed again. Lost are the
+//! block that is computed and, with a background, the one before it if it is still being written:
+//! at most two blocks of the plan, and what had been read for them.
 
 mod background;
 mod blocks;
@@ -71,8 +71,8 @@ pub enum StepError {
     },
     /// The memory that was promised is not there.
     Memory,
-    /// A part of the result was wrong twice: the check says so of this row, or column where columns are
-    /// checked, of a block that begins here.
+    /// A part of the result was wrong twice: the check says so of this row, or column where columns
+    /// are checked, of a block that begins here.
     Wrong {
         row: usize,
         column: usize,
@@ -191,8 +191,8 @@ impl Gemm {
     }
 }
 
-/// Whether the blocks of a product have their residuals checked: where that costs little, and something
-/// can be said.
+/// Whether the blocks of a product have their residuals checked: where that costs little, and
+/// something can be said.
 fn is_checked(shape: Shape, alpha: f64, dtype: Dtype) -> bool {
     match dtype {
         Dtype::F64 => Residual::is_cheap::<f64>(shape) && Residual::is_possible(shape, alpha),
@@ -262,8 +262,8 @@ pub struct Counts {
     /// Bytes of matrices; those written may still be on their way.
     pub bytes_read: u64,
     pub bytes_written: u64,
-    /// Blocks that were wrong by their residuals, and were computed again; `None` where no residuals are
-    /// found.
+    /// Blocks that were wrong by their residuals, and were computed again; `None` where no
+    /// residuals are found.
     pub blocks_again: Option<u64>,
 }
 
@@ -337,8 +337,8 @@ impl StepRun {
         }))
     }
 
-    /// Goes on until `pause`, which every thread asks after each slice, says so; true once the whole
-    /// result lasts and its address is known.
+    /// Goes on until `pause`, which every thread asks after each slice, says so; true once the
+    /// whole result lasts and its address is known.
     pub fn advance(
         &mut self,
         crew: &dyn Crew,
@@ -354,7 +354,8 @@ impl StepRun {
         }
     }
 
-    /// A small part of what [`StepRun::advance`] does: true as there. What is done can be told behind it.
+    /// A small part of what [`StepRun::advance`] does: true as there. What is done can be told
+    /// behind it.
     pub fn step(
         &mut self,
         crew: &dyn Crew,

@@ -1,8 +1,8 @@
 //! How a product of matrices that lie on a disk is cut so that little is read and written.
 //!
-//! Every element of C is computed in one stay in memory, so that no partial sum is ever written. C is
-//! cut into *blocks*, and k into *panels*. A block is the sum of the products of a panel of A, as
-//! high as the block, and one of B, as wide:
+//! Every element of C is computed in one stay in memory, so that no partial sum is ever written. C
+//! is cut into *blocks*, and k into *panels*. A block is the sum of the products of a panel of A,
+//! as high as the block, and one of B, as wide:
 //!
 //! ```text
 //! for each strip of C                    columns of C where the held operand is B, rows where it is A
@@ -13,11 +13,12 @@
 //!     write the block
 //! ```
 //!
-//! A panel of the *held* operand lies in memory as a whole while the other one's goes by in *pieces*.
-//! The first few panels of a strip may *stay* for all its blocks; all of them do where a whole operand
-//! fits, which is then read once. With blocks of b x w, an operand that does not stay is read once for
-//! each block. So there are three ways in one: blocks of C as large as memory, all panels of B (or A)
-//! for a strip as wide as memory, and what lies between. Which, the least traffic decides.
+//! A panel of the *held* operand lies in memory as a whole while the other one's goes by in
+//! *pieces*. The first few panels of a strip may *stay* for all its blocks; all of them do where a
+//! whole operand fits, which is then read once. With blocks of b x w, an operand that does not stay
+//! is read once for each block. So there are three ways in one: blocks of C as large as memory, all
+//! panels of B (or A) for a strip as wide as memory, and what lies between. Which, the least
+//! traffic decides.
 
 mod sides;
 
@@ -35,8 +36,8 @@ const UNITS_MAX: usize = 128;
 const PIECES_MAX: usize = 16;
 /// As many as are needed: one in use, one on its way.
 const PIECES_MIN: usize = 2;
-/// A second buffer lets a block of C be written while the next is computed, or a panel be read while
-/// the one before it is in use. Each is worth this share of the traffic.
+/// A second buffer lets a block of C be written while the next is computed, or a panel be read
+/// while the one before it is in use. Each is worth this share of the traffic.
 const OVERLAP_SHARE: u64 = 50;
 /// Of the memory, for packing where there are many threads.
 const WORKSPACE_SHARE: usize = 32;
@@ -69,8 +70,8 @@ pub enum Rules {
     /// All blocks of a strip are of one length, but for the last. Those of a job that says nothing.
     #[default]
     First,
-    /// Blocks of a strip are as equal as whole tiles can be, each is checked, and of a strip that is cut
-    /// into blocks the last one is in memory while the others are read again.
+    /// Blocks of a strip are as equal as whole tiles can be, each is checked, and of a strip that
+    /// is cut into blocks the last one is in memory while the others are read again.
     Second,
 }
 
@@ -170,10 +171,11 @@ pub struct TooSmall {
 /// Elements that any schedule of the classical product moves between a disk and a memory of
 /// `memory_elements`, reads and writes together.
 ///
-/// `2 m n k / sqrt(S) - 2 S` reads, those of partial sums and of C included (Smith, Lowery, Langou, van
-/// de Geijn, "A Tight I/O Lower Bound for Matrix Multiplication", 2019). Where C is read, all of it is
-/// written besides; where it begins as zeros in memory, it counts among those reads without being one,
-/// but every element is written: as many. And A and B are read once and C is written once, at least.
+/// `2 m n k / sqrt(S) - 2 S` reads, those of partial sums and of C included (Smith, Lowery, Langou,
+/// van de Geijn, "A Tight I/O Lower Bound for Matrix Multiplication", 2019). Where C is read, all
+/// of it is written besides; where it begins as zeros in memory, it counts among those reads
+/// without being one, but every element is written: as many. And A and B are read once and C is
+/// written once, at least.
 pub fn lower_bound(shape: Shape, memory_elements: u64, is_added: bool) -> f64 {
     let Shape { m, n, k } = shape;
     if m == 0 || n == 0 {
@@ -222,8 +224,8 @@ impl Problem {
             .ok_or(TooSmall { needed_bytes })
     }
 
-    /// The least memory that it can be done in: blocks of one unit, which is a tile but for the longest
-    /// matrices.
+    /// The least memory that it can be done in: blocks of one unit, which is a tile but for the
+    /// longest matrices.
     pub fn least_bytes(&self) -> usize {
         let elements = |held| {
             let sides = Sides::new(self, held, Buffers { results: 1, panels: 1 });

@@ -113,8 +113,8 @@ impl<T: Element> ProductRun<T> {
         Ok(())
     }
 
-    /// Begins the next strip, or ends. Rows that are there and have not gone by, of an earlier run, are
-    /// read before, so that those behind them can go by.
+    /// Begins the next strip, or ends. Rows that are there and have not gone by, of an earlier run,
+    /// are read before, so that those behind them can go by.
     fn begin_or_end(&mut self) -> Result<bool, StepError> {
         let Layout { rows, .. } = self.output.layout();
         let until = match self.strips.last() {

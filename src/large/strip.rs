@@ -252,8 +252,8 @@ impl<T: Element> StripRun<T> {
         Ok(false)
     }
 
-    /// Shows the check the block that was computed. Once it has seen all, the block is given away, or
-    /// is wrong.
+    /// Shows the check the block that was computed. Once it has seen all, the block is given away,
+    /// or is wrong.
     fn judge(&mut self, job: &Job) -> Result<Progress<T>, StepError> {
         let block = &self.blocks[self.at.block];
         if let Some(check) = &mut self.check {

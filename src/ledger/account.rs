@@ -13,8 +13,8 @@ use crate::limits::{
     ACCOUNT_REQUESTS_PER_SECOND_MAX,
 };
 
-/// The name of an account in paths, in the ledger and on invoices: some of `a` to `z`, `0` to `9` and
-/// `-`, chosen by the operator for good.
+/// The name of an account in paths, in the ledger and on invoices: some of `a` to `z`, `0` to `9`
+/// and `-`, chosen by the operator for good.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AccountId(Arc<str>);
 

@@ -1,5 +1,5 @@
-//! The rate at which an account may ask, and how clients are told of limits: what is left of them, and
-//! that one is reached.
+//! The rate at which an account may ask, and how clients are told of limits: what is left of them,
+//! and that one is reached.
 //!
 //! The fields are those of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` states each
 //! limit, and `RateLimit` what is left of it and for how long that is all.

@@ -15,8 +15,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Bytes that it could have: the device's, or as many as a file may grow to.
     fn bytes_max(&self) -> u64;
 
-    /// Makes it that long, where it is a file; what is new reads as zeros. A device that is at least
-    /// that long stays as it is.
+    /// Makes it that long, where it is a file; what is new reads as zeros. A device that is at
+    /// least that long stays as it is.
     fn set_bytes(&self, bytes: u64) -> Result<(), DiskError>;
 
     /// Makes it as long as this part ends, with room for the part; what lies between its end before
@@ -25,8 +25,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
         self.set_bytes(part.end)
     }
 
-    /// Sees to it that writing to this part, which lies before the disk's end, finds room: a file may
-    /// have holes.
+    /// Sees to it that writing to this part, which lies before the disk's end, finds room: a file
+    /// may have holes.
     fn allocate(&self, _part: Range<u64>) -> Result<(), DiskError> {
         Ok(())
     }
@@ -40,8 +40,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Writes `bytes` at `offset`.
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Writes `bytes` at `offset`, and returns once they are on the medium. What was written elsewhere
-    /// may still be in caches then.
+    /// Writes `bytes` at `offset`, and returns once they are on the medium. What was written
+    /// elsewhere may still be in caches then.
     fn write_through(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.write(offset, bytes)?;
         self.flush()
@@ -51,8 +51,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn flush(&self) -> Result<(), DiskError>;
 }
 
-/// Cuts a range of bytes at the ends of pages of that size: number of the page, part of it, part of the
-/// range.
+/// Cuts a range of bytes at the ends of pages of that size: number of the page, part of it, part of
+/// the range.
 pub fn pages(
     page_bytes: u64,
     offset: u64,

@@ -5,8 +5,8 @@
 //! {"sequence":7,"previous":"<hash>","at_unix_ns":1790000000000000000,"charge":{...}}
 //! ```
 //!
-//! The hash of an entry is the SHA-256 of its line's bytes, and `previous` is that of the entry before
-//! it, so that anything that computes SHA-256 can follow the chain.
+//! The hash of an entry is the SHA-256 of its line's bytes, and `previous` is that of the entry
+//! before it, so that anything that computes SHA-256 can follow the chain.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -132,8 +132,8 @@ pub struct Idempotency {
     pub fingerprint: Hash,
 }
 
-/// What an account has stored from one time up to another, which is where its next one begins at the
-/// earliest.
+/// What an account has stored from one time up to another, which is where its next one begins at
+/// the earliest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageCharge {
     pub account: AccountId,
@@ -238,8 +238,8 @@ impl Charge {
         if self.cached { 0 } else { self.executed_flops.unwrap_or(self.flops) }
     }
 
-    /// Appends what was multiplied, what it took and what it costs: the same in the entry and in the
-    /// bill.
+    /// Appends what was multiplied, what it took and what it costs: the same in the entry and in
+    /// the bill.
     pub(crate) fn push_figures(&self, object: &mut JsonObject<'_>) {
         object
             .number(field!("m"), self.m as u64)

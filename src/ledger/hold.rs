@@ -1,10 +1,10 @@
 //! Holds: what jobs in progress may come to cost, set aside until they are charged.
 //!
 //! A [`Hold`] is a guard, as [`Promise`](crate::memory::Promise) is for memory: a job takes it when
-//! its shape is known, on whichever thread that is. Dropped, it is void and the account has all of it
-//! back; [`AccountCounters::post`] keeps what was charged, and gives the rest back. What is spent and
-//! what is held of a limit are one number, so that no two jobs at once exceed what either alone would
-//! not.
+//! its shape is known, on whichever thread that is. Dropped, it is void and the account has all of
+//! it back; [`AccountCounters::post`] keeps what was charged, and gives the rest back. What is
+//! spent and what is held of a limit are one number, so that no two jobs at once exceed what either
+//! alone would not.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -52,7 +52,8 @@ pub struct Committed {
 }
 
 impl Pending {
-    /// Chains the entries and makes them durable, with all that changes with them, or nothing of it.
+    /// Chains the entries and makes them durable, with all that changes with them, or nothing of
+    /// it.
     ///
     /// # Errors
     ///
@@ -94,8 +95,8 @@ pub fn line_of(volume: &Volume, sequence: u64) -> Result<Option<String>, VolumeE
     Ok(found)
 }
 
-/// Shows `visit` the lines on a volume from an entry on, with their sequence numbers, in order, for as
-/// long as it says true. The lines of one commit are read in one piece.
+/// Shows `visit` the lines on a volume from an entry on, with their sequence numbers, in order, for
+/// as long as it says true. The lines of one commit are read in one piece.
 ///
 /// # Errors
 ///

@@ -33,7 +33,8 @@ pub const KEY_BYTES: usize = BODY_BYTES + CHECKSUM_DIGITS;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The text of a key. It is compared by [`ApiKey::hash`] alone, and only [`ApiKey::reveal`] shows it.
+/// The text of a key. It is compared by [`ApiKey::hash`] alone, and only [`ApiKey::reveal`] shows
+/// it.
 #[derive(Clone)]
 pub struct ApiKey([u8; KEY_BYTES]);
 
@@ -247,7 +248,8 @@ pub struct KeyRecord {
     pub expires_unix_ns: Option<u64>,
     #[serde(default)]
     pub revoked_unix_ns: Option<u64>,
-    /// It was printed when a volume had no usable key for its operator, and ends once it has made one.
+    /// It was printed when a volume had no usable key for its operator, and ends once it has made
+    /// one.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub one_time: bool,
 }

@@ -1,9 +1,10 @@
 //! Receipts: a line of the journal with the service's signature, which anybody can verify who has
 //! the public key, without the service and without its program.
 //!
-//! The signature is Ed25519 (RFC 8032) over the bytes of the line. It is deterministic, so a receipt
-//! is made when it is asked for, and the same every time until another key follows. One that was given
-//! out before verifies as long as the public half of its key is known, which is published for good.
+//! The signature is Ed25519 (RFC 8032) over the bytes of the line. It is deterministic, so a
+//! receipt is made when it is asked for, and the same every time until another key follows. One
+//! that was given out before verifies as long as the public half of its key is known, which is
+//! published for good.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;

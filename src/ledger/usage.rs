@@ -8,7 +8,8 @@ use crate::billing::Usage;
 use crate::gemm::Dtype;
 use crate::job::queue::AccountIndex;
 
-/// Sums over jobs, and over what was stored. They can't overflow: 2^64 jobs of 2^64 of anything fit in 128 bits.
+/// Sums over jobs, and over what was stored. They can't overflow: 2^64 jobs of 2^64 of anything fit
+/// in 128 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     pub jobs: u64,

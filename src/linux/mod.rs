@@ -19,7 +19,8 @@ pub fn start_vectors() -> io::Result<()> {
     Ok(())
 }
 
-/// Threads that compute besides the one that does I/O, unless told otherwise: that one mostly sleeps.
+/// Threads that compute besides the one that does I/O, unless told otherwise: that one mostly
+/// sleeps.
 pub fn compute_threads_default() -> usize {
     match thread::available_parallelism().map_or(1, usize::from) {
         1 => 0,

@@ -15,8 +15,8 @@ use gemmule::ledger::{Disk, DiskError};
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
-    /// The same, opened so that what is written is on the medium at once, and nothing else is waited
-    /// for; `None` where that can't be.
+    /// The same, opened so that what is written is on the medium at once, and nothing else is
+    /// waited for; `None` where that can't be.
     synchronous: Option<File>,
     is_device: bool,
     bytes: AtomicU64,
@@ -168,8 +168,8 @@ impl Disk for FileDisk {
     }
 }
 
-/// Opens a file that is open once more, by what the system calls it, as its path may have been given
-/// to another.
+/// Opens a file that is open once more, by what the system calls it, as its path may have been
+/// given to another.
 fn synchronous(file: &File) -> Option<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(path).ok()

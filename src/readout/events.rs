@@ -25,7 +25,8 @@ pub const CHARGED: &str = "gemmule.job.charged";
 pub const CORRECTED: &str = "gemmule.job.corrected";
 pub const STORED: &str = "gemmule.storage.charged";
 
-/// Bytes of JSON that an event of a charge has at most; that of a correction has its reason besides.
+/// Bytes of JSON that an event of a charge has at most; that of a correction has its reason
+/// besides.
 pub const EVENT_BYTES_MAX: usize = 2048;
 
 const _: () = assert!(1280 + 6 * NODE_NAME_BYTES_MAX < EVENT_BYTES_MAX, "JSON escapes any name");

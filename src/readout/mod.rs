@@ -1,5 +1,5 @@
-//! What the ledger comes to, for people and for the programs that bill them: usage by time, account or
-//! dtype, invoices, and a feed of events.
+//! What the ledger comes to, for people and for the programs that bill them: usage by time, account
+//! or dtype, invoices, and a feed of events.
 //!
 //! Everything here is a pure function of figures and texts; the server finds the figures.
 

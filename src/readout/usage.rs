@@ -51,8 +51,8 @@ pub struct UsageQuery {
 }
 
 impl UsageQuery {
-    /// Reads the query: from the first hour of this month until the end of this hour, unless it says
-    /// otherwise.
+    /// Reads the query: from the first hour of this month until the end of this hour, unless it
+    /// says otherwise.
     ///
     /// # Errors
     ///
@@ -125,7 +125,8 @@ impl<K: Ord> Sums<K> {
     }
 }
 
-/// The row that a sum belongs to: an hour, a day, or a number of an account, or of a dtype or storage.
+/// The row that a sum belongs to: an hour, a day, or a number of an account, or of a dtype or
+/// storage.
 pub fn group(by: By, key: UsageKey) -> u32 {
     match by {
         By::Hour => key.hour,
@@ -157,7 +158,8 @@ pub struct Row {
     pub totals: Totals,
 }
 
-/// Bytes of JSON that a row has at most: six numbers of 39 digits, one of 20, their names, and an id.
+/// Bytes of JSON that a row has at most: six numbers of 39 digits, one of 20, their names, and an
+/// id.
 pub const ROW_BYTES_MAX: usize = 460;
 /// Those of the rest.
 pub const REST_BYTES_MAX: usize = 1024;

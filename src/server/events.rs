@@ -1,7 +1,8 @@
 //! Replies that stay open: server-sent events, pushed as they come about.
 //!
-//! A client that reads more slowly than events come loses its connection, and comes back with the id
-//! of the last that it has seen: nothing is kept for it but what [`EVENT_BACKLOG_BYTES_MAX`] holds.
+//! A client that reads more slowly than events come loses its connection, and comes back with the
+//! id of the last that it has seen: nothing is kept for it but what [`EVENT_BACKLOG_BYTES_MAX`]
+//! holds.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -27,9 +28,9 @@ pub(super) struct Events {
 }
 
 impl Server {
-    /// Answers with a stream of events, of which none has come yet. [`Server::push_event`] adds to it
-    /// and [`Server::end_events`] ends it; it ends of itself when the server drains. To `HEAD` it is
-    /// a reply like any other.
+    /// Answers with a stream of events, of which none has come yet. [`Server::push_event`] adds to
+    /// it and [`Server::end_events`] ends it; it ends of itself when the server drains. To `HEAD`
+    /// it is a reply like any other.
     ///
     /// # Errors
     ///

@@ -16,9 +16,9 @@ use crate::time::Now;
 const ACCOUNT: &str = "operator";
 
 impl Server {
-    /// Makes a key and prints it, once it is durable, where nobody has one to administer with: on an
-    /// empty volume, and where the last was revoked or has expired. One that an earlier run printed
-    /// ends then: it may be lost, and it must not lie in an old console's output.
+    /// Makes a key and prints it, once it is durable, where nobody has one to administer with: on
+    /// an empty volume, and where the last was revoked or has expired. One that an earlier run
+    /// printed ends then: it may be lost, and it must not lie in an old console's output.
     pub fn make_first_key(&mut self, now: Now) {
         if self.config.access == Access::Anonymous
             || self.book.keys().any(|record| self.is_for_good(record, now))

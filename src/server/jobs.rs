@@ -35,7 +35,8 @@ impl Server {
         None
     }
 
-    /// What it took to run, or to pass on, a job that was taken from here: accounts take turns by it.
+    /// What it took to run, or to pass on, a job that was taken from here: accounts take turns by
+    /// it.
     pub fn charge(&mut self, account: AccountIndex, work_ns: u64) {
         self.ready_jobs.charge(account, work_ns);
     }
@@ -175,8 +176,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A problem where the product has other bits now, so that the bill, which names them, would not
-    /// be true of it: another kernel multiplies here than did then.
+    /// A problem where the product has other bits now, so that the bill, which names them, would
+    /// not be true of it: another kernel multiplies here than did then.
     fn bill_of_retry(&mut self, job: JobId, digests: &Digests) -> Result<Bill, Problem> {
         match self.bill_of(job)? {
             Some(bill)

@@ -1,5 +1,5 @@
-//! The limits of accounts, where requests meet them: at the head, before anything is read, and when a
-//! job's shapes are known.
+//! The limits of accounts, where requests meet them: at the head, before anything is read, and when
+//! a job's shapes are known.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

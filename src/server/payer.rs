@@ -125,8 +125,8 @@ impl Server {
         Ok(Payer { account: caller.account, tariff, retry, allowance })
     }
 
-    /// What the key of a request that names one comes to: the SHA-256 of the account's id, a zero byte,
-    /// and the key.
+    /// What the key of a request that names one comes to: the SHA-256 of the account's id, a zero
+    /// byte, and the key.
     ///
     /// # Errors
     ///

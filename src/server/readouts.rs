@@ -28,8 +28,8 @@ use crate::time::{Now, hour_of};
 type Reply = (Response, Promise);
 
 impl Server {
-    /// Answers a request for a readout: events at once, which are durable, and what sums entries once
-    /// they are.
+    /// Answers a request for a readout: events at once, which are durable, and what sums entries
+    /// once they are.
     ///
     /// # Errors
     ///

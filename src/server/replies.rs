@@ -119,8 +119,8 @@ struct Limits {
 }
 
 impl Server {
-    /// Decides, before its body is read, whether a multiplication is taken; by which model, where it
-    /// is one of the inference protocol.
+    /// Decides, before its body is read, whether a multiplication is taken; by which model, where
+    /// it is one of the inference protocol.
     pub(super) fn admit(
         &self,
         head: &RequestHead,
@@ -377,8 +377,8 @@ pub(super) fn product(written: Written, reply: &ReplyForm, bill: &Bill) -> Respo
         .with_field("Gemmule-Currency", bill.charge.currency.as_str())
 }
 
-/// Room for what stands behind the matrix, and for a bill's response fields, so that each is made in
-/// one piece.
+/// Room for what stands behind the matrix, and for a bill's response fields, so that each is made
+/// in one piece.
 const BILL_BYTES: usize = 512;
 const FIELDS_BYTES: usize = 320;
 

@@ -1,9 +1,9 @@
 //! What accounts have stored: counted as it changes, and charged by the hour.
 //!
 //! Whoever stores matrices tells [`Server::charge_stored`] what an account has from now on. After a
-//! power cut, what was not charged is told again from the matrices that are there: what has gone away
-//! before the entry for it was durable is lost to the operator for that hour at most, and is never
-//! charged twice.
+//! power cut, what was not charged is told again from the matrices that are there: what has gone
+//! away before the entry for it was durable is lost to the operator for that hour at most, and is
+//! never charged twice.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

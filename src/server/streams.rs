@@ -42,8 +42,8 @@ pub(super) struct Download {
 }
 
 impl Server {
-    /// Answers with a body that is read while it is sent. `response` has none of its own. The head is
-    /// sent with the first piece, so that what is wrong with that is still said as a problem.
+    /// Answers with a body that is read while it is sent. `response` has none of its own. The head
+    /// is sent with the first piece, so that what is wrong with that is still said as a problem.
     ///
     /// # Errors
     ///
@@ -199,8 +199,9 @@ impl Server {
         matches!(stream, Some(Stream::Body(_)))
     }
 
-    /// The reply can't go on: what was not sent of it is dropped, and [`Server::expire`] has the host
-    /// end the connection. Ending it in order would let a client without a length take it for whole.
+    /// The reply can't go on: what was not sent of it is dropped, and [`Server::expire`] has the
+    /// host end the connection. Ending it in order would let a client without a length take it for
+    /// whole.
     pub(super) fn break_off(&mut self, id: SessionId, now: Now) -> Option<SessionId> {
         let session = self.session_mut(id)?;
         session.output.clear();

@@ -1,8 +1,8 @@
 //! Which of the matrices that are kept as a cache goes first.
 //!
-//! GreedyDual-Size (Cao and Irani, 1997): what a matrix is worth is the cost of making it again by its
-//! size, on top of what the last one that was evicted was worth when that happened. So what costs much
-//! and is small stays long, and what is not asked for grows old.
+//! GreedyDual-Size (Cao and Irani, 1997): what a matrix is worth is the cost of making it again by
+//! its size, on top of what the last one that was evicted was worth when that happened. So what
+//! costs much and is small stays long, and what is not asked for grows old.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -41,8 +41,8 @@ impl Worth {
 }
 
 impl Store {
-    /// Notes what a finished matrix is the result of, and that it would take so many operations to make
-    /// it again. Unless the account keeps it anyway, it is from now on kept as a cache.
+    /// Notes what a finished matrix is the result of, and that it would take so many operations to
+    /// make it again. Unless the account keeps it anyway, it is from now on kept as a cache.
     pub fn remember(&self, stored: &Stored, operation: Hash, flops: u64) -> Result<(), StoreError> {
         self.change(stored, |record| {
             if record.purpose != Purpose::Upload {

@@ -15,8 +15,8 @@ use crate::ledger::hash::Hash;
 /// What stands before the digits.
 const ALGORITHM: &str = "sha256:";
 
-/// The address of a matrix: the SHA-256 of the file that NumPy's `save` writes of it, row by row and
-/// in little-endian order.
+/// The address of a matrix: the SHA-256 of the file that NumPy's `save` writes of it, row by row
+/// and in little-endian order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MatrixId(pub Hash);
 
@@ -92,7 +92,8 @@ mod tests {
     use super::*;
     use crate::gemm::Dtype;
 
-    /// `hashlib.sha256` of what `numpy.save` 2.4 wrote of `numpy.array([[1., 2., 3.], [4., 5., 6.]])`.
+    /// `hashlib.sha256` of what `numpy.save` 2.4 wrote of `numpy.array([[1., 2., 3.], [4., 5.,
+    /// 6.]])`.
     #[test]
     fn a_hasher_goes_on_where_it_was() {
         let layout = Layout { dtype: Dtype::F32, rows: 50, columns: 3 };

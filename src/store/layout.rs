@@ -1,5 +1,5 @@
-//! How the elements of a matrix lie on the slab: in tiles, so that a part of it is read in long runs
-//! whatever its shape, and each tile has a checksum.
+//! How the elements of a matrix lie on the slab: in tiles, so that a part of it is read in long
+//! runs whatever its shape, and each tile has a checksum.
 
 use alloc::vec::Vec;
 use core::ops::Range;

@@ -240,7 +240,8 @@ impl Matrix {
         Ok(())
     }
 
-    /// Reads a tile to hold it against its checksum, unless that was done since the machine started.
+    /// Reads a tile to hold it against its checksum, unless that was done since the machine
+    /// started.
     fn check_tile(&self, tile: &Tile) -> Result<(), StoreError> {
         match self.tiles.lock()[tile.index] {
             TileState::Checked(_) | TileState::Written(_) => return Ok(()),
@@ -261,8 +262,8 @@ impl Matrix {
         self.compare(tile.index, &hasher)
     }
 
-    /// Reads parts of rows, whole tiles wide: of each tile, one after the other, its rows. A tile is held
-    /// against its checksum when its last row was read, if all were read in their order.
+    /// Reads parts of rows, whole tiles wide: of each tile, one after the other, its rows. A tile
+    /// is held against its checksum when its last row was read, if all were read in their order.
     fn read_band(
         &self,
         rows: Range<usize>,
@@ -390,8 +391,9 @@ impl Stored {
         (record.begun_unix_ns, record.finished_unix_ns)
     }
 
-    /// Copies a block to `out`, whose rows begin `row_stride` elements after each other. A tile that
-    /// is read whole is held against its checksum each time, others once since the machine started.
+    /// Copies a block to `out`, whose rows begin `row_stride` elements after each other. A tile
+    /// that is read whole is held against its checksum each time, others once since the machine
+    /// started.
     ///
     /// # Panics
     ///
@@ -406,8 +408,8 @@ impl Stored {
         self.matrix.read_block(rows, columns, out, row_stride)
     }
 
-    /// Reads from `offset` of the elements' bytes, row by row and in little-endian order, into all of
-    /// `out`, which must end within.
+    /// Reads from `offset` of the elements' bytes, row by row and in little-endian order, into all
+    /// of `out`, which must end within.
     pub fn read_bytes(&self, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
         self.matrix.read_bytes(offset, out)
     }
@@ -504,9 +506,9 @@ impl Draft {
         self.matrix.read_block(rows, columns, out, row_stride)
     }
 
-    /// Reads the rows of a part of a row of tiles, from its first tile on: of each tile, one after the
-    /// other, as they lie there. Who reads all rows of the tiles in their order learns at the last
-    /// whether they are as they were written.
+    /// Reads the rows of a part of a row of tiles, from its first tile on: of each tile, one after
+    /// the other, as they lie there. Who reads all rows of the tiles in their order learns at the
+    /// last whether they are as they were written.
     ///
     /// # Panics
     ///

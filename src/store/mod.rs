@@ -1,16 +1,16 @@
-//! Matrices that stay: kept on the part of a volume behind its tables, or in memory where there is no
-//! volume.
+//! Matrices that stay: kept on the part of a volume behind its tables, or in memory where there is
+//! no volume.
 //!
 //! A matrix is written tile by tile into a [`Draft`], and cannot be changed any more once that is
 //! [finished](Store::finish). What an account has sent is found by its address from then on, which is
-//! the SHA-256 of what NumPy's `save` writes of it; what a job has made is found by its number, until
-//! it is [published](Store::publish). What an account keeps is told to no other, not even by being there
-//! already: equal matrices of two accounts lie there twice.
+//! the SHA-256 of what NumPy's `save` writes of it; what a job has made is found by its number,
+//! until it is [published](Store::publish). What an account keeps is told to no other, not even by
+//! being there already: equal matrices of two accounts lie there twice.
 //!
-//! Bytes go to the [slab](Slab), rows about them to tables of the volume. A row is written only after
-//! what it tells of has been flushed, and the room of a matrix is used again only after its row is
-//! gone: whatever the power leaves behind, what the rows say is there. Which room is free is not
-//! written at all, but follows from the rows.
+//! Bytes go to the [slab](Slab), rows about them to tables of the volume. A row is written only
+//! after what it tells of has been flushed, and the room of a matrix is used again only after its
+//! row is gone: whatever the power leaves behind, what the rows say is there. Which room is free is
+//! not written at all, but follows from the rows.
 
 mod cache;
 mod counts;
@@ -95,8 +95,8 @@ struct Held {
 }
 
 impl Store {
-    /// Opens what `volume` has. Its slab may be the volume's own or, where its disk is too small for
-    /// one, memory of `budget`.
+    /// Opens what `volume` has. Its slab may be the volume's own or, where its disk is too small
+    /// for one, memory of `budget`.
     pub fn open(volume: Arc<Volume>, budget: MemoryBudget) -> Result<Arc<Self>, StoreError> {
         let Some((disk, offset)) = volume.slab() else { return Ok(Self::in_memory(budget)) };
         let slab = Arc::new(Slab::new(disk, offset));
@@ -159,8 +159,8 @@ impl Store {
         self.slab.free_bytes().min(memory.unwrap_or(u64::MAX))
     }
 
-    /// Begins a matrix: its room is taken now, for which others that are kept as a cache only may have
-    /// to go.
+    /// Begins a matrix: its room is taken now, for which others that are kept as a cache only may
+    /// have to go.
     pub fn begin(
         &self,
         layout: Layout,
@@ -218,10 +218,10 @@ impl Store {
         }
     }
 
-    /// Ends a draft of which all tiles are committed, with the address that the caller has found. If it
-    /// was begun as an [upload](Purpose::Upload), it is found by that from now on; where the account
-    /// keeps an equal one already, that is returned, kept for as long as either would have been, and
-    /// the draft is given up.
+    /// Ends a draft of which all tiles are committed, with the address that the caller has found.
+    /// If it was begun as an [upload](Purpose::Upload), it is found by that from now on; where the
+    /// account keeps an equal one already, that is returned, kept for as long as either would have
+    /// been, and the draft is given up.
     pub fn finish(
         &self,
         draft: &Draft,
@@ -248,9 +248,9 @@ impl Store {
         Ok(stored)
     }
 
-    /// Makes what a job has made one of the matrices that its account keeps. Where it keeps an equal
-    /// one already, that is returned, kept for as long as either would have been, and the other one
-    /// stays what it was.
+    /// Makes what a job has made one of the matrices that its account keeps. Where it keeps an
+    /// equal one already, that is returned, kept for as long as either would have been, and the
+    /// other one stays what it was.
     pub fn publish(&self, stored: &Arc<Stored>, keep: Keep) -> Result<Arc<Stored>, StoreError> {
         match self.find(&stored.account(), stored.id()) {
             Some(equal) => {

@@ -27,8 +27,8 @@ impl Store {
         }
     }
 
-    /// Removes a matrix: it is not found any more, nor billed. Those who have its handle can read it for
-    /// as long as they do, and it stays for jobs that need it.
+    /// Removes a matrix: it is not found any more, nor billed. Those who have its handle can read
+    /// it for as long as they do, and it stays for jobs that need it.
     pub fn remove(&self, stored: &Stored) -> Result<(), StoreError> {
         if self.is_let_go(stored) {
             return self.end(stored);

@@ -12,8 +12,8 @@ use crate::ledger::{Disk, DiskError};
 
 /// A file grows by so much at least.
 const GROWTH_BYTES: u64 = 64 << 20;
-/// What is left free on the file system that a file grows on: the volume's tables, which grow in the
-/// same file, come first.
+/// What is left free on the file system that a file grows on: the volume's tables, which grow in
+/// the same file, come first.
 const SPARE_FRACTION: u64 = 16;
 const SPARE_BYTES_MAX: u64 = 1 << 30;
 

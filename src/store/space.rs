@@ -57,8 +57,8 @@ impl Space {
         }
     }
 
-    /// Takes parts that have so many bytes in all: the lowest one that is long enough or, where there
-    /// is none, the longest ones. `None` where not so many are free.
+    /// Takes parts that have so many bytes in all: the lowest one that is long enough or, where
+    /// there is none, the longest ones. `None` where not so many are free.
     pub fn allocate(&mut self, bytes: u64) -> Option<Vec<Extent>> {
         let mut missing = bytes.next_multiple_of(UNIT_BYTES);
         if missing > self.free_bytes {

@@ -1,10 +1,10 @@
 //! Jobs that go on by themselves: an expression over matrices, computed step by step, whoever is
 //! connected meanwhile.
 //!
-//! What such a job is and how far it has come is a [`Record`], a row of the volume. The steps' results
-//! are matrices of the [store](crate::store), and each tile of them lasts once it is committed: a
-//! machine that is killed goes on with the tiles that it had not committed, and the bits of the
-//! results are those of a run that was never interrupted.
+//! What such a job is and how far it has come is a [`Record`], a row of the volume. The steps'
+//! results are matrices of the [store](crate::store), and each tile of them lasts once it is
+//! committed: a machine that is killed goes on with the tiles that it had not committed, and the
+//! bits of the results are those of a run that was never interrupted.
 
 pub mod record;
 

@@ -21,8 +21,8 @@ pub struct Record {
     pub program: Program,
     /// In the program's order.
     pub inputs: Vec<InputRecord>,
-    /// The addresses of the inputs that are known; those that came with the request get theirs when it
-    /// runs.
+    /// The addresses of the inputs that are known; those that came with the request get theirs when
+    /// it runs.
     pub input_ids: Vec<Option<MatrixId>>,
     /// Those that were begun, in the program's order.
     pub steps: Vec<StepRecord>,
@@ -32,8 +32,8 @@ pub struct Record {
     /// The names that the results are to be given, in the program's order.
     #[serde(default)]
     pub references: Vec<Option<String>>,
-    /// What it holds in memory while it runs. Which parts of a product are computed at once depends on
-    /// it, and so do the last bits.
+    /// What it holds in memory while it runs. Which parts of a product are computed at once depends
+    /// on it, and so do the last bits.
     pub memory_bytes: usize,
     /// And on these.
     #[serde(default)]

@@ -208,7 +208,8 @@ impl TaskRun {
         let operands: Vec<Arc<Stored>> = operands.collect();
         let ids: Vec<_> = operands.iter().map(|operand| operand.id()).collect();
         let kernel = Kernel::of_this_machine().name();
-        // The last bits of a product depend on the parts that it is computed in, and so on the memory.
+        // The last bits of a product depend on the parts that it is computed in, and so on the
+        // memory.
         let Resources { memory_bytes, rules, .. } = self.resources;
         let how = match rules {
             Rules::First => format!("{kernel} {memory_bytes}"),
@@ -246,8 +247,8 @@ impl TaskRun {
         self.note_step(step, begun)
     }
 
-    /// The result of a step that was finished just before the machine ended, so that nothing tells of
-    /// that but the matrix.
+    /// The result of a step that was finished just before the machine ended, so that nothing tells
+    /// of that but the matrix.
     fn finished_before(&self, step: usize) -> Option<Arc<Stored>> {
         let begun = self.control.with(|record| record.steps.get(step).map(|step| step.output))?;
         self.store.by_number(begun)
@@ -313,7 +314,8 @@ impl TaskRun {
                 Source::Input(index) => {
                     let is_inline = self.is_inline(index);
                     let stored = self.inputs[index].take();
-                    // Others can't be made again, should the results of steps be gone when it goes on.
+                    // Others can't be made again, should the results of steps be gone when it goes
+                    // on.
                     if let Some(stored) = stored.filter(|_| is_inline) {
                         self.store.remove(&stored)?;
                     }
@@ -373,8 +375,8 @@ impl TaskRun {
     }
 }
 
-/// The steps that are still to be computed, for results that are not there: those included that were
-/// done, and whose results went since their room was needed.
+/// The steps that are still to be computed, for results that are not there: those included that
+/// were done, and whose results went since their room was needed.
 fn due(program: &Program, outputs: &[Option<Arc<Stored>>]) -> Vec<bool> {
     let mut is_due = vec![false; program.steps.len()];
     let mut wanted: Vec<Source> = program.results.iter().map(|result| result.source).collect();

@@ -1,5 +1,5 @@
-//! Accounts, keys and what operators do with them: in virtual time, through power cuts, and from the
-//! command line.
+//! Accounts, keys and what operators do with them: in virtual time, through power cuts, and from
+//! the command line.
 
 mod service;
 

@@ -1,5 +1,5 @@
-//! What operators have changed, in the ledger and in the rows beside it: whatever is changed there by
-//! other hands is named.
+//! What operators have changed, in the ledger and in the rows beside it: whatever is changed there
+//! by other hands is named.
 
 use gemmule::ledger::book::verify::verify;
 use gemmule::ledger::{Batch, Table, Volume};

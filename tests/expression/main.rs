@@ -1,5 +1,5 @@
-//! Jobs that are expressions: what is refused and where, which steps are planned, and that the steps
-//! compute what was written.
+//! Jobs that are expressions: what is refused and where, which steps are planned, and that the
+//! steps compute what was written.
 
 mod evaluate;
 mod plan;

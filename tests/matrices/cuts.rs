@@ -1,5 +1,5 @@
-//! Power cuts under an upload: it goes on where the last reply said, or behind that, and becomes the
-//! matrix that was sent.
+//! Power cuts under an upload: it goes on where the last reply said, or behind that, and becomes
+//! the matrix that was sent.
 
 use std::sync::{Arc, Mutex};
 

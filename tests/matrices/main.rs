@@ -1,5 +1,5 @@
-//! Matrices that stay: sent whole or in chunks, read back, named, kept for a time, and told to nobody
-//! but their account.
+//! Matrices that stay: sent whole or in chunks, read back, named, kept for a time, and told to
+//! nobody but their account.
 
 mod bench;
 

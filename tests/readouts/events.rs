@@ -103,7 +103,8 @@ fn what_is_not_durable_is_not_told() {
         while !job.advance(&gemmule::gemm::Alone, &|| false) {}
         months.service.server.finish(job, now);
     }
-    // Charged and not committed: asked on another connection, without the commit that reading brings.
+    // Charged and not committed: asked on another connection, without the commit that reading
+    // brings.
     let reader = months.service.open();
     let path = format!("/v1/usage/events?after={cursor}");
     let ask = crate::service::request(&months.operator.clone(), "GET", &path, None);

@@ -1,5 +1,5 @@
-//! What the ledger comes to, against the bills that clients were given: in virtual time, over months,
-//! accounts and dtypes, in memory and on a volume.
+//! What the ledger comes to, against the bills that clients were given: in virtual time, over
+//! months, accounts and dtypes, in memory and on a volume.
 
 #[path = "../accounts/service.rs"]
 #[allow(dead_code)]

@@ -29,7 +29,8 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
-    /// The next response to anything but HEAD. An interim (1xx) response is returned like any other.
+    /// The next response to anything but HEAD. An interim (1xx) response is returned like any
+    /// other.
     pub fn receive(&mut self) -> io::Result<Response> {
         self.receive_to(false)
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The samples of a page by series, labels included, times in nanoseconds. Every line must be one of
-/// the format's, every sample behind the help and the type of its metric.
+/// The samples of a page by series, labels included, times in nanoseconds. Every line must be one
+/// of the format's, every sample behind the help and the type of its metric.
 pub fn parse(page: &str) -> BTreeMap<String, u64> {
     assert!(page.ends_with('\n'));
     let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());

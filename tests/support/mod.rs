@@ -2,8 +2,8 @@
 //!
 //! Tests write `mod support;`, benchmarks `#[path = "../tests/support/mod.rs"] mod support;`.
 //! Listed in the order a test needs them: a machine to talk to, a client to talk with, many clients
-//! at once, a wire that loses frames, a disk that loses power, the core on it, accounts, and Linux to
-//! be compared with.
+//! at once, a wire that loses frames, a disk that loses power, the core on it, accounts, and Linux
+//! to be compared with.
 
 // Every test binary compiles all of this and uses its own part.
 #![allow(dead_code)]

@@ -1,5 +1,5 @@
-//! The peer of every comparison: the same service as a static Linux binary, on Debian's cloud kernel
-//! and the same virtual hardware, set up as well as we know how.
+//! The peer of every comparison: the same service as a static Linux binary, on Debian's cloud
+//! kernel and the same virtual hardware, set up as well as we know how.
 //!
 //! Needs Debian with its package lists fetched (`apt-get update`), for `apt-get download`, and
 //! `dpkg-deb`. What is fetched and built stays in `target/peer`; delete that to start over:
@@ -31,7 +31,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Fetches what is not there yet, builds the service, and packs. The error says what is missing.
+    /// Fetches what is not there yet, builds the service, and packs. The error says what is
+    /// missing.
     pub fn prepare() -> Result<Peer, String> {
         let dir = target_path("peer");
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -70,8 +71,8 @@ impl Peer {
 
 /// Each of these was measured to make Linux faster here, or to make no difference and avoid a wait
 /// elsewhere. Together they take a quarter off the boot; self-tests of the crypto library are half
-/// of that. Security measures that cost time are off, which favours the peer. ACPI stays on: without
-/// it a q35 would start a fifth of a second sooner, and could not be switched off.
+/// of that. Security measures that cost time are off, which favours the peer. ACPI stays on:
+/// without it a q35 would start a fifth of a second sooner, and could not be switched off.
 fn command_line() -> String {
     let mut line = "console=ttyS0 quiet loglevel=0 panic=-1 mitigations=off cryptomgr.notests \
                     no_timer_check noreplace-smp 8250.nr_uarts=1 rodata=off lsm= audit=0 \

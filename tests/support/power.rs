@@ -1,5 +1,5 @@
-//! A disk that loses power: at any write, or while it flushes, with any part of what was not flushed
-//! left behind.
+//! A disk that loses power: at any write, or while it flushes, with any part of what was not
+//! flushed left behind.
 
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};

@@ -2,14 +2,14 @@
 //!
 //! A transcript is a text file of one connection. A line that begins with `> ` is sent with CR LF
 //! behind it, `>| ` without; `< ` and `<| ` are what must come back. `\r`, `\n` and `\\` stand for
-//! themselves in the lines with a bar, `{job}` for the id of the last job. An empty line ends a step:
-//! what follows is sent once its replies have come. `! closed` at the end
-//! says that the server closes the connection; without it the client closes its side, and the
-//! server must then close without another word. What differs from run to run (ids, times, the
-//! platform, the processor) is masked on both sides.
+//! themselves in the lines with a bar, `{job}` for the id of the last job. An empty line ends a
+//! step: what follows is sent once its replies have come. `! closed` at the end says that the
+//! server closes the connection; without it the client closes its side, and the server must then
+//! close without another word. What differs from run to run (ids, times, the platform, the
+//! processor) is masked on both sides.
 //!
-//! `GEMMULE_BLESS=1 cargo test --test transcripts core_says_what` rewrites the expectations; the diff
-//! is reviewed.
+//! `GEMMULE_BLESS=1 cargo test --test transcripts core_says_what` rewrites the expectations; the
+//! diff is reviewed.
 
 use std::fs;
 use std::io::Write;

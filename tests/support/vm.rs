@@ -1,7 +1,8 @@
 //! A virtual machine under QEMU: the image, or the Linux peer, on the same devices.
 //!
 //! Needs `qemu-system-x86` (7.2 or newer). Overrides, all environment variables:
-//! `QEMU` names the emulator, `GEMMULE_IMAGE` the image, `GEMMULE_ACCEL` the accelerator (kvm, tcg).
+//! `QEMU` names the emulator, `GEMMULE_IMAGE` the image, `GEMMULE_ACCEL` the accelerator (kvm,
+//! tcg).
 
 use std::fs;
 use std::io;

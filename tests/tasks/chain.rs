@@ -14,8 +14,8 @@ use super::support::random::Random;
 /// products are whole numbers below 2^53, which are exact in whatever order they are added.
 const EXTENTS: [usize; 9] = [300, 20, 400, 10, 250, 30, 500, 16, 200];
 
-/// What goes either way besides matrices, in heads and in the JSON that says what is to be done and what
-/// was: less than the shortest of the operands, so that none of them can be part of it.
+/// What goes either way besides matrices, in heads and in the JSON that says what is to be done and
+/// what was: less than the shortest of the operands, so that none of them can be part of it.
 const ASIDE_BYTES_MAX: usize = 14 * 1024;
 
 /// A connection that counts what goes over it.

@@ -1,5 +1,5 @@
-//! Jobs that end without a result: nobody is told of it before it is on the disk, and that is not written
-//! where connections are served.
+//! Jobs that end without a result: nobody is told of it before it is on the disk, and that is not
+//! written where connections are served.
 
 use gemmule::gemm::Alone;
 use gemmule::job::Job;

@@ -1,7 +1,7 @@
 //! The peer in Rust: an axum server that does the 2 x 2 job and nothing else, on one thread.
 //!
-//! It has what costs little and helps: no layers, replies that go out at once, the product by a plain
-//! loop, which at this size no library beats.
+//! It has what costs little and helps: no layers, replies that go out at once, the product by a
+//! plain loop, which at this size no library beats.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -35,8 +35,8 @@ const PROMISES: [(Kind, Name, f64); 4] = [
     (Kind::LargeJson, Name::FastApi, 5.0),
 ];
 
-/// The promises about these jobs against what was measured. Who was wrong, or is missing, has no rate,
-/// and then the promise does not hold.
+/// The promises about these jobs against what was measured. Who was wrong, or is missing, has no
+/// rate, and then the promise does not hold.
 pub fn judge(figures: &Figures, kinds: &[Kind]) -> Vec<Bar> {
     let bar = |(kind, peer, least): (Kind, Name, f64)| Bar {
         name: format!("{}, requests/s, ours / {}", kind.text(), peer.text()),

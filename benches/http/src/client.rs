@@ -1,9 +1,9 @@
 //! A closed-loop client on one thread: each connection sends the same request again when it has the
 //! answer to the last.
 //!
-//! It does as little as it can for a request, one write, one read, and a comparison of what came with
-//! the start of the answer that was checked, so that the server is what is measured. The client of
-//! the tests checks every bill, and would be slower than the servers here.
+//! It does as little as it can for a request, one write, one read, and a comparison of what came
+//! with the start of the answer that was checked, so that the server is what is measured. The
+//! client of the tests checks every bill, and would be slower than the servers here.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

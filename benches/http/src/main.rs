@@ -1,12 +1,12 @@
 //! `make bench-http`: Gemmule on Linux against what one would write instead: FastAPI, uvicorn and
 //! NumPy in Python, and axum in Rust.
 //!
-//! Every server is one process of one thread, and all of them share one core, where they take turns;
-//! the client has another. With `--all-cores`, each is one process as it comes, with the threads that
-//! it starts by itself, and it shares all cores with the client. Any other argument is a part of the
-//! names of the jobs to measure, as in `"512x512 JSON"`. A whole answer of each is checked before it is
-//! measured, and the start of every answer after that. Prints what was measured, then one line a bar,
-//! and exits with 1 if one falls short.
+//! Every server is one process of one thread, and all of them share one core, where they take
+//! turns; the client has another. With `--all-cores`, each is one process as it comes, with the
+//! threads that it starts by itself, and it shares all cores with the client. Any other argument is
+//! a part of the names of the jobs to measure, as in `"512x512 JSON"`. A whole answer of each is
+//! checked before it is measured, and the start of every answer after that. Prints what was
+//! measured, then one line a bar, and exits with 1 if one falls short.
 
 use std::process::ExitCode;
 

@@ -92,9 +92,9 @@ fn run(job: &Job, server: &Server, body_start: &[u8]) -> io::Result<Figure> {
 }
 
 impl Figures {
-    /// Whether, in some round, neither the server nor the client had its core for itself: then others
-    /// were using them, and the rates are no measure. Where both share all cores, one of them at least
-    /// is as busy as the server that has one thread.
+    /// Whether, in some round, neither the server nor the client had its core for itself: then
+    /// others were using them, and the rates are no measure. Where both share all cores, one of
+    /// them at least is as busy as the server that has one thread.
     pub fn is_disturbed(&self) -> bool {
         let busy = |figure: &Figure| match self.cores {
             Cores::OneEach => figure.server_busy.max(figure.client_busy),

@@ -1,4 +1,5 @@
-//! The servers that are compared, each a process: of one thread on a core of its own, or as it comes.
+//! The servers that are compared, each a process: of one thread on a core of its own, or as it
+//! comes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -30,7 +31,8 @@ pub enum Name {
     FastApi,
     /// FastAPI again, with its body declared as a model.
     FastApiDeclared,
-    /// The same on what comes with FastAPI, uvicorn and NumPy: the event loop and the HTTP of Python.
+    /// The same on what comes with FastAPI, uvicorn and NumPy: the event loop and the HTTP of
+    /// Python.
     FastApiPlain,
     Axum,
 }
@@ -85,7 +87,8 @@ impl Name {
                 let listen = format!("127.0.0.1:{port}");
                 command.args(["serve", "--anonymous", "--listen", &listen]);
                 if cores == Cores::OneEach {
-                    // Without compute threads the one that does I/O multiplies too, as the peers' does.
+                    // Without compute threads the one that does I/O multiplies too, as the peers'
+                    // does.
                     command.args(["--threads", "0"]);
                 }
             }

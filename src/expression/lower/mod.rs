@@ -28,8 +28,8 @@ pub(super) struct Lowered {
 pub(super) enum Powers {
     /// It is computed, by squaring.
     Squared,
-    /// What stands beside it is multiplied by its base so many times, where squaring would take more
-    /// operations if nobody else read the power.
+    /// What stands beside it is multiplied by its base so many times, where squaring would take
+    /// more operations if nobody else read the power.
     InSteps,
 }
 

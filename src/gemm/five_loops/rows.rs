@@ -87,8 +87,8 @@ impl<T: Element> FiveLoops<T> {
         }
     }
 
-    /// The loop jr: a micropanel of A by all of B, in runs of tiles of one kind. The first ones pack
-    /// what is not.
+    /// The loop jr: a micropanel of A by all of B, in runs of tiles of one kind. The first ones
+    /// pack what is not.
     fn multiply_micropanel(&mut self, work: &mut Work<T>, height: usize) {
         let Block { jc, pc, top, columns, terms, .. } = self.block;
         let Microkernel { mr, nr, lanes, panel, .. } = *self.kernel;
@@ -152,9 +152,9 @@ impl<T: Element> FiveLoops<T> {
                 _ => panel.codes[height - 1],
             };
             tile.tiles = tiles;
-            // SAFETY: the tiles lie within the blocks of A and C at hand, and of B, as it lies or in
-            // the packed one; what is packed has its place there. `pieces` counts what may be copied,
-            // and C is aligned where it is streamed.
+            // SAFETY: the tiles lie within the blocks of A and C at hand, and of B, as it lies or
+            // in the packed one; what is packed has its place there. `pieces` counts what may be
+            // copied, and C is aligned where it is streamed.
             unsafe { code((&raw mut work.copy).cast()) };
             (j, index) = (j + tiles * width, index + tiles);
         }
@@ -181,9 +181,9 @@ impl<T: Element> FiveLoops<T> {
     }
 
     /// From a micropanel of A to rows of the next one, or of the next block's first, that are
-    /// fetched meanwhile, and how much farther each of the first tiles fetches. Micropanels of columns
-    /// are read in the order of memory, a cache line at a time: narrow tiles need them sooner than
-    /// they come by themselves.
+    /// fetched meanwhile, and how much farther each of the first tiles fetches. Micropanels of
+    /// columns are read in the order of memory, a cache line at a time: narrow tiles need them
+    /// sooner than they come by themselves.
     fn ahead(&self, a: &Source<T>, block: &BlockOfA<T>) -> (isize, isize) {
         let Block { pc, top, rows, .. } = self.block;
         let row = bytes::<T>(block.step);

@@ -1,10 +1,10 @@
 //! Tiles of 8 rows by 3 vectors of 512 bits, in assembly: unrolled intrinsics end up with the loads
 //! hoisted and the sums spilled.
 //!
-//! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm4-6 a piece of B or two of A
-//! on their way into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last vector
-//! that are within the tile. 24 independent sums cover the latency of the fused multiply-add (4 cycles,
-//! 2 a cycle) threefold.
+//! Registers: zmm0-2 a row of B, zmm3 one element of A in all lanes, zmm4-6 a piece of B or two of
+//! A on their way into the packed block, zmm8-31 the sums, row by row; k1 the lanes of the last
+//! vector that are within the tile. 24 independent sums cover the latency of the fused multiply-add
+//! (4 cycles, 2 a cycle) threefold.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
@@ -192,7 +192,8 @@ macro_rules! term {
     };
 }
 
-/// Copies two pieces of rows of A, four elements each, by the instruction and the register for so many.
+/// Copies two pieces of rows of A, four elements each, by the instruction and the register for so
+/// many.
 macro_rules! two_pieces {
     (($load:tt $part:tt), $from:tt $to:tt, $other_from:tt $other_to:tt) => {
         concat!(
@@ -208,9 +209,9 @@ macro_rules! two_pieces {
 ///
 /// A plain tile fetches rows of the next micropanel of A, at a distance of {q}. A copying one
 /// copies a piece of B, from {p} to {q}, where {s} are left in its row. B itself comes from the
-/// second-level cache in good time: to fetch it as well would cost more than it brings. One that packs
-/// rows of A copies these terms of two rows at a time, the first three of them to {q} and
-/// the others to {s}, and fetches the eight rows below, which are packed next.
+/// second-level cache in good time: to fetch it as well would cost more than it brings. One that
+/// packs rows of A copies these terms of two rows at a time, the first three of them to {q} and the
+/// others to {s}, and fetches the eight rows below, which are packed next.
 macro_rules! aside {
     (copying, 0, ($load:tt $part:tt)) => {
         concat!(
@@ -296,8 +297,8 @@ macro_rules! store_rows {
     ($kind:tt, $m:tt, $n:tt, $load:tt $stream:tt) => { rows!($m, store_row ($n $load)) };
 }
 
-/// The plain full tile, if it has a hundred terms, fetches C along with the first 96, a cache line every
-/// four: all at once would keep A and B waiting.
+/// The plain full tile, if it has a hundred terms, fetches C along with the first 96, a cache line
+/// every four: all at once would keep A and B waiting.
 macro_rules! first_terms {
     (plain, 8, 3, $four:expr) => {
         concat!(

@@ -18,7 +18,8 @@
 //!
 //! A tile of full size has room for one load and one store a term beside its multiply-adds. The
 //! [copying](Copying) one uses it to pack the next block of B, and the [packing](Packing) ones pack what
-//! they read for those that come after, so that packing costs no time of its own. The streaming one writes C past the caches, where C is too large to be found there again.
+//! they read for those that come after, so that packing costs no time of its own. The streaming one
+//! writes C past the caches, where C is too large to be found there again.
 #![allow(unsafe_code)]
 
 use core::ops::{Add, Mul};
@@ -48,8 +49,9 @@ pub use cpu::{Caches, Isa, caches, has_bit_counts, has_byte_vectors, isa};
 /// The unrolled code of a tile takes this many terms at a time, and copies one piece with them.
 pub const UNROLLED: usize = 4;
 
-/// What the code of a tile is told: of one tile, or of a run of them with the same steps from each to
-/// the next. Strides, steps and distances are in bytes. Where the next run begins must be said anew.
+/// What the code of a tile is told: of one tile, or of a run of them with the same steps from each
+/// to the next. Strides, steps and distances are in bytes. Where the next run begins must be said
+/// anew.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Tile<T> {
@@ -78,8 +80,8 @@ pub struct Tile<T> {
     pub packed_row_stride: isize,
 }
 
-/// How far the next tile of a run is from the one before, in A, B and C, and what it adds to how far
-/// ahead it fetches.
+/// How far the next tile of a run is from the one before, in A, B and C, and what it adds to how
+/// far ahead it fetches.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Steps {
@@ -168,12 +170,12 @@ impl<T> Copying<T> {
 ///
 /// # Safety
 ///
-/// The CPU has the instruction set, and the tile may be written. Of every tile of the run, A holds rows
-/// x terms, B terms x columns and C rows x columns elements at the places that pointers, strides, steps
-/// and mask say, and nothing else uses those of C at the same time. A copying tile is that of a
-/// `Copying`, and each of the run takes `terms / UNROLLED` pieces from where there are as many, to where
-/// there is room for them; a packing one has room for what it packs; a streaming one has C on boundaries
-/// of whole vectors.
+/// The CPU has the instruction set, and the tile may be written. Of every tile of the run, A holds
+/// rows x terms, B terms x columns and C rows x columns elements at the places that pointers,
+/// strides, steps and mask say, and nothing else uses those of C at the same time. A copying tile
+/// is that of a `Copying`, and each of the run takes `terms / UNROLLED` pieces from where there are
+/// as many, to where there is room for them; a packing one has room for what it packs; a streaming
+/// one has C on boundaries of whole vectors.
 pub type TileCode<T> = unsafe fn(*mut Tile<T>);
 
 /// The code of the tiles of one micropanel of B.
@@ -185,8 +187,8 @@ pub struct Panel<T: 'static> {
 }
 
 /// The code of the largest tiles that write a micropanel, in the order in which it is packed, where
-/// `packed` of the tile says: of A, column after column where tiles are narrow, and else row by row; or of
-/// B, in which case `packed` is then behind it.
+/// `packed` of the tile says: of A, column after column where tiles are narrow, and else row by
+/// row; or of B, in which case `packed` is then behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing<T: 'static> {
     pub a: TileCode<T>,

@@ -1,9 +1,9 @@
-//! What the assembly of all tiles has in common: the loop over the terms with what stands around it, and
-//! the operands.
+//! What the assembly of all tiles has in common: the loop over the terms with what stands around
+//! it, and the operands.
 
-/// The code of a tile, from what differs by instruction set, kind and size of tile: `{tile}` is where its
-/// `Tile` is, or its `Copying`; the names in capitals are the offsets of their fields and the bits of
-/// `flags`; all others are registers.
+/// The code of a tile, from what differs by instruction set, kind and size of tile: `{tile}` is
+/// where its `Tile` is, or its `Copying`; the names in capitals are the offsets of their fields and
+/// the bits of `flags`; all others are registers.
 ///
 /// The loop around that over the terms takes one tile of a run after the other.
 ///
@@ -170,8 +170,8 @@ macro_rules! four_terms {
     };
 }
 
-/// The loop over the terms, from the code for four of them, which is there once or twice: twice takes a
-/// cycle less now and then, but the same place again.
+/// The loop over the terms, from the code for four of them, which is there once or twice: twice
+/// takes a cycle less now and then, but the same place again.
 macro_rules! many_terms {
     (4, $four:expr) => {
         concat!("sub {terms},4\njb 3f\n.p2align 5\n2:\n", $four, "sub {terms},4\njae 2b\n3:\n",)
@@ -188,9 +188,10 @@ macro_rules! many_terms {
     };
 }
 
-/// What a kind of tile loads before its loop: a copying one where it copies from and to, and how many
-/// pieces are left in the row; a packing one where it packs, three rows further down in {s} if these are
-/// {p} apart, or how far ahead it fetches, 32 rows of B; all others how far ahead they fetch.
+/// What a kind of tile loads before its loop: a copying one where it copies from and to, and how
+/// many pieces are left in the row; a packing one where it packs, three rows further down in {s} if
+/// these are {p} apart, or how far ahead it fetches, 32 rows of B; all others how far ahead they
+/// fetch.
 macro_rules! begin_asides {
     (copying) => {
         "mov {p},[{tile}+{FROM}]\nmov {q},[{tile}+{TO}]\nmov {s},[{tile}+{LEFT}]\n"

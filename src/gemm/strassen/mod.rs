@@ -26,14 +26,14 @@
 //! u (18^L (k0^2 + 7 k0) |alpha| max |A| max |B|  +  3 |beta| max |C|)
 //! ```
 //!
-//! to first order in u, `max` being the largest of all elements. It is the bound of Higham, Accuracy
-//! and Stability of Numerical Algorithms, second edition, section 23.2.2, equation (23.17) for
-//! square matrices, `18^L (k0^2 + 6 k0) - 6 k`, whose recurrence has no dimension in it but that of
-//! the sums. One k0 more is for alpha, and the term that is left out for the last addition and the
-//! rim. The classical bound is one for each element by what goes into that one; this is one for
-//! all by the largest of all: small elements of C may have no correct digit, which no scaling of
-//! whole operands mends. Sums of operands may overflow where the product would not, and what is no
-//! number spreads over more of C than by the definition.
+//! to first order in u, `max` being the largest of all elements. It is the bound of Higham,
+//! Accuracy and Stability of Numerical Algorithms, second edition, section 23.2.2, equation (23.17)
+//! for square matrices, `18^L (k0^2 + 6 k0) - 6 k`, whose recurrence has no dimension in it but
+//! that of the sums. One k0 more is for alpha, and the term that is left out for the last addition
+//! and the rim. The classical bound is one for each element by what goes into that one; this is one
+//! for all by the largest of all: small elements of C may have no correct digit, which no scaling
+//! of whole operands mends. Sums of operands may overflow where the product would not, and what is
+//! no number spreads over more of C than by the definition.
 
 mod passes;
 mod plan;

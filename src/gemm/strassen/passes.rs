@@ -147,8 +147,8 @@ fn sum_rows<T: Element>(isa: Isa, sum: Sum<T>, quarters: &mut Quarters<T>, rows:
     for row in rows {
         // SAFETY: a row of a source, whose elements are next to each other.
         let x = |index: usize| unsafe { from_raw_parts(x[index].at(row, 0), columns) };
-        // SAFETY: a row of a target, whose elements are, too, and that is borrowed for as long; each
-        // index is taken once.
+        // SAFETY: a row of a target, whose elements are, too, and that is borrowed for as long;
+        // each index is taken once.
         let y = |index: usize| unsafe { from_raw_parts_mut(y[index].at(row, 0), columns) };
         rows::sum(isa, sum, (x(0), x(1), x(2), x(3)), (y(0), y(1), y(2), y(3)));
     }

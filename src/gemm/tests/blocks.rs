@@ -247,8 +247,8 @@ fn rows_that_crowd_the_cache_are_packed() {
     assert!(!is_direct(256, 256, true));
 }
 
-/// A result that no cache keeps is written past them only where that is faster, and packed for either
-/// way: whole rows of B are too far apart.
+/// A result that no cache keeps is written past them only where that is faster, and packed for
+/// either way: whole rows of B are too far apart.
 #[test]
 fn results_are_streamed_where_the_caches_are_best_bypassed() {
     let choice = |side: usize, k: usize, are_best_bypassed: bool| {

@@ -188,8 +188,8 @@ impl<T: Number> Case<T> {
     }
 }
 
-/// Whether a case of many is checked. Under Miri, which is a thousand times slower, every 41st is; and
-/// where the environment says `GEMMULE_TEST_EVERY=N`, as on an emulated processor, every Nth.
+/// Whether a case of many is checked. Under Miri, which is a thousand times slower, every 41st is;
+/// and where the environment says `GEMMULE_TEST_EVERY=N`, as on an emulated processor, every Nth.
 fn is_taken() -> bool {
     static CASES: AtomicUsize = AtomicUsize::new(0);
     static EVERY: OnceLock<usize> = OnceLock::new();

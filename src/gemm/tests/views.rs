@@ -178,8 +178,8 @@ fn batches_of_any_strides_are_multiplied_exactly() {
 }
 
 /// Whether a product is planned or not: without a plan, it is for one thread, or shared by equal
-/// numbers of rows. Vectors are left out: a crew that shared such short ones would sum them in another
-/// order.
+/// numbers of rows. Vectors are left out: a crew that shared such short ones would sum them in
+/// another order.
 #[test]
 #[cfg_attr(miri, ignore = "too many")]
 fn a_crew_changes_no_bit_of_what_needs_no_plan() {

@@ -18,7 +18,7 @@ use crate::json::rows::Rows;
 const CHUNK: usize = 4096;
 /// Bytes of a vector.
 const WIDE: usize = 64;
-/// Bytes of two numbers' digits, and bits that say which they are.
+/// Of numbers in a batch, whose digits are read together.
 const PAIRS: usize = BATCH / 2;
 
 /// A chunk, and what is around it.

@@ -83,8 +83,8 @@ impl Sides {
             .saturating_add(self.check_elements(width, block, stays))
     }
 
-    /// The vectors of a check: two of the strip's width, three as long as a block, and two of the terms
-    /// of each panel that stays and one that passes.
+    /// The vectors of a check: two of the strip's width, three as long as a block, and two of the
+    /// terms of each panel that stays and one that passes.
     fn check_elements(&self, width: usize, block: usize, stays: usize) -> usize {
         let terms = (stays + 1).saturating_mul(self.terms);
         let elements = width.saturating_add(terms).saturating_mul(2);
@@ -222,8 +222,8 @@ impl Sides {
         Cut { blocks, longest, last: self.down - (blocks - 1) * longest, stays: 0 }
     }
 
-    /// So many blocks of as many whole units as can be equal. The last unit may be shorter, so that the
-    /// last block has one more where some have.
+    /// So many blocks of as many whole units as can be equal. The last unit may be shorter, so that
+    /// the last block has one more where some have.
     fn cut_by_count(&self, blocks: usize, units: usize, unit: usize) -> Cut {
         let last = self.down - (blocks - 1) * units / blocks * unit;
         // Where it is the only one with one more unit, others may be longer nevertheless.
@@ -239,7 +239,8 @@ impl Sides {
         self.reads(width, cut.blocks, cut.stays) + results + self.again(width, cut)
     }
 
-    /// Elements of a strip that are read again to find the address, if strips lie one above the other.
+    /// Elements of a strip that are read again to find the address, if strips lie one above the
+    /// other.
     fn again(&self, width: usize, cut: Cut) -> u64 {
         let results = width as u64 * self.down as u64;
         match (self.held, self.rules) {

@@ -139,8 +139,8 @@ fn less_than_the_least_memory_is_refused_and_more_than_the_most_gains_nothing() 
     }
 }
 
-/// Blocks of C as large as memory move `2 m n k / sqrt(S) + m n`, of which the bound has no second term:
-/// where k is about twice `sqrt(S)` there is a gap between the two.
+/// Blocks of C as large as memory move `2 m n k / sqrt(S) + m n`, of which the bound has no second
+/// term: where k is about twice `sqrt(S)` there is a gap between the two.
 #[test]
 fn traffic_is_near_the_bound() {
     for (length, dtype, memory_mib, most, most_with_again) in [
@@ -168,8 +168,8 @@ fn traffic_is_near_the_bound() {
     }
 }
 
-/// How near the best that whole blocks can be: so many near-squares of C as it takes where all memory
-/// is a block's, each of which reads its rows of A and its columns of B.
+/// How near the best that whole blocks can be: so many near-squares of C as it takes where all
+/// memory is a block's, each of which reads its rows of A and its columns of B.
 #[test]
 fn sixteen_gib_in_one_take_seven_blocks() {
     let problem = problem(26_755, 26_755, 26_755, Dtype::F64);

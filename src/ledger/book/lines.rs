@@ -30,8 +30,8 @@ impl Book {
         }))
     }
 
-    /// Shows `visit` the lines of entries that may be announced, from an entry on, with their sequence
-    /// numbers, in order, for as long as it says true.
+    /// Shows `visit` the lines of entries that may be announced, from an entry on, with their
+    /// sequence numbers, in order, for as long as it says true.
     ///
     /// # Errors
     ///
@@ -75,7 +75,8 @@ impl Book {
     /// What the volume says.
     pub fn sequence_of_job(&self, job: JobId) -> Result<Option<u64>, VolumeError> {
         match &self.volume {
-            // Few are asked for, and all are charged: looking through them costs less than an index.
+            // Few are asked for, and all are charged: looking through them costs less than an
+            // index.
             None => {
                 let charges = |entry: &&Entry| match &entry.record {
                     Record::Charge(charge) => charge.job == job,

@@ -1,8 +1,8 @@
 //! The book: what the entries come to, in memory, and what of it is not durable yet.
 //!
 //! An entry takes effect here at once, and is announced only when it is durable: whoever answers a
-//! client on the strength of the book waits until [`Book::durable_until`] has passed the entries that
-//! the answer rests on.
+//! client on the strength of the book waits until [`Book::durable_until`] has passed the entries
+//! that the answer rests on.
 
 mod corrections;
 
@@ -222,7 +222,8 @@ impl Book {
         self.account_by_id.values().map(|index| self.account(*index))
     }
 
-    /// The key with this hash. Whether there is none, or one whose hash begins alike, takes as long.
+    /// The key with this hash. Whether there is none, or one whose hash begins alike, takes as
+    /// long.
     pub fn key(&self, hash: &Hash) -> Option<&KeyRecord> {
         let record = self.keys.get(&KeyId::of(hash));
         let is_same = KeyRecord::same_hash(record.map_or(&Hash::ZERO, |it| &it.hash), hash);

@@ -1,8 +1,8 @@
 //! Idempotency keys: which requests are running, and which were done.
 //!
 //! A key is known by its hash. While its request runs, whoever holds the [`Attempt::First`] guard
-//! holds the key: the guard lives in the session and then in the job, and the key is free again when it
-//! is dropped without a charge. With the charge, the key becomes a row of the same commit.
+//! holds the key: the guard lives in the session and then in the job, and the key is free again
+//! when it is dropped without a charge. With the charge, the key becomes a row of the same commit.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};

@@ -6,8 +6,8 @@ use crate::job::queue::AccountIndex;
 use crate::ledger::entry::{Record, StorageCharge};
 
 impl Book {
-    /// Makes the entry of what an account has stored from one time to another, and of its price: the
-    /// amount in micro-units.
+    /// Makes the entry of what an account has stored from one time to another, and of its price:
+    /// the amount in micro-units.
     pub fn charge_storage(
         &mut self,
         at_unix_ns: u64,

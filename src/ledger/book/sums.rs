@@ -1,4 +1,5 @@
-//! What accounts have used, hour by hour: of this month from memory, of earlier ones from the volume.
+//! What accounts have used, hour by hour: of this month from memory, of earlier ones from the
+//! volume.
 
 use super::Book;
 use crate::job::queue::AccountIndex;
@@ -10,8 +11,8 @@ type Take<'a> = &'a mut dyn FnMut(UsageKey, &Totals) -> bool;
 
 impl Book {
     /// Hands over what accounts have used in hours from `from` to before `until`, in the order of
-    /// hours, for as long as `take` says true: one account, or all. What is not durable yet is in it:
-    /// see [`Book::sequence`].
+    /// hours, for as long as `take` says true: one account, or all. What is not durable yet is in
+    /// it: see [`Book::sequence`].
     ///
     /// The sums of one account are found without reading those of others, in as many steps as there
     /// are hours with any.

@@ -18,9 +18,9 @@ pub struct TaskRecorded {
 }
 
 impl Book {
-    /// Makes the entries of all charges of a job, and has rows change with them: all of it is durable
-    /// with the next commit, or nothing. There may be rows without a charge; they are written by the
-    /// next commit as well, though no entry tells when it was.
+    /// Makes the entries of all charges of a job, and has rows change with them: all of it is
+    /// durable with the next commit, or nothing. There may be rows without a charge; they are
+    /// written by the next commit as well, though no entry tells when it was.
     pub fn record_task(
         &mut self,
         at_unix_ns: u64,

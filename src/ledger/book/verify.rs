@@ -94,8 +94,8 @@ struct Charged {
     amount_micros: u64,
 }
 
-/// Follows the chain from its first entry, makes every amount again by its tariff, and compares what
-/// the entries come to with the rows that are kept beside them.
+/// Follows the chain from its first entry, makes every amount again by its tariff, and compares
+/// what the entries come to with the rows that are kept beside them.
 ///
 /// # Errors
 ///
@@ -210,8 +210,8 @@ impl Walk {
         tariff.ok_or_else(|| format!("there is no version {version} of tariff {name}"))
     }
 
-    /// The steps of a job come one behind the other: where the entry that comes is none of them, the
-    /// job has cost what it costs at least.
+    /// The steps of a job come one behind the other: where the entry that comes is none of them,
+    /// the job has cost what it costs at least.
     fn end_task(&mut self, next: Option<JobId>) -> Result<(), String> {
         match self.task.take_if(|task| Some(task.id) != next) {
             Some(task) if task.amount_micros < task.micros_min => Err(format!(

@@ -19,8 +19,8 @@ use crate::ledger::disk::{Disk, DiskError};
 pub const HEAD_BYTES: u64 = 16 * 1024;
 /// The latest format. The formats from 1 to this one are read.
 pub const FORMAT_VERSION: u32 = 2;
-/// The format of a disk that may have a log, and may be [divided](divide): who does not know of that
-/// would miss what was committed last, or let the store grow over what lies behind it.
+/// The format of a disk that may have a log, and may be [divided](divide): who does not know of
+/// that would miss what was committed last, or let the store grow over what lies behind it.
 const FORMAT_OF_PARTS: u32 = 2;
 
 const SECTOR_BYTES: usize = 512;

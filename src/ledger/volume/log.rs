@@ -11,11 +11,11 @@
 //! 32      the body: a batch
 //! ```
 //!
-//! A record begins at a multiple of 4096 bytes, so that no later write touches a sector that has any
-//! of it. Records of a half follow one another from its start, with consecutive numbers, and each is
-//! on the medium before the next is written. The store knows the number of the first commit that it
-//! does not have: the half that begins with it counts, then the other, if it goes on from there.
-//! Anything else is left from earlier turns, with smaller numbers.
+//! A record begins at a multiple of 4096 bytes, so that no later write touches a sector that has
+//! any of it. Records of a half follow one another from its start, with consecutive numbers, and
+//! each is on the medium before the next is written. The store knows the number of the first commit
+//! that it does not have: the half that begins with it counts, then the other, if it goes on from
+//! there. Anything else is left from earlier turns, with smaller numbers.
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -72,8 +72,8 @@ struct Place {
 }
 
 impl Log {
-    /// Reads what the log of `bytes` has that the store has not: commits from number `stored_until` on.
-    /// Nothing is written.
+    /// Reads what the log of `bytes` has that the store has not: commits from number `stored_until`
+    /// on. Nothing is written.
     ///
     /// # Errors
     ///
@@ -129,7 +129,8 @@ impl Log {
         Ok(run)
     }
 
-    /// A record with a later number can't be: it was written when the one before it was on the medium.
+    /// A record with a later number can't be: it was written when the one before it was on the
+    /// medium.
     fn check_rest(&self) -> Result<(), VolumeError> {
         let mut piece = [0; 16 * BLOCK_BYTES as usize];
         for half in 0..HALVES {
@@ -169,7 +170,8 @@ impl Log {
         self.offset >= self.place.half_bytes / 4 * 3
     }
 
-    /// Makes the record of a batch, to be [written](Log::write); false where no half has room for it.
+    /// Makes the record of a batch, to be [written](Log::write); false where no half has room for
+    /// it.
     pub fn prepare(&mut self, batch: &Batch) -> bool {
         let Self { record, place, sequence, .. } = self;
         record.clear();
@@ -258,8 +260,8 @@ fn word(bytes: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(core::array::from_fn(|index| bytes[offset + index]))
 }
 
-/// For each table that changes: its name, how many rows go and how many are put, and those rows. All
-/// lengths and numbers are 32 bits.
+/// For each table that changes: its name, how many rows go and how many are put, and those rows.
+/// All lengths and numbers are 32 bits.
 fn push_batch(batch: &Batch, to: &mut Vec<u8>) {
     let push_number = |to: &mut Vec<u8>, number: usize| {
         let number = u32::try_from(number).expect("a batch is in memory, and has no 4 GiB");

@@ -10,9 +10,9 @@
 //! one write: the store takes many of them in one stroke, and until then what they change is in
 //! memory, [over](recent) what is read from the store. A volume of the first format has no log.
 //!
-//! Strokes are in two phases, with what pages are free written beside the tree ("quick repair"). The
-//! one-phase commit of redb saves a flush, but is known to be whole only by its checksums, so that
-//! after a power cut all of the volume would be read before it could be used.
+//! Strokes are in two phases, with what pages are free written beside the tree ("quick repair").
+//! The one-phase commit of redb saves a flush, but is known to be whole only by its checksums, so
+//! that after a power cut all of the volume would be read before it could be used.
 
 mod batch;
 mod error;
@@ -123,8 +123,8 @@ impl Volume {
         Ok(Self { is_new, ..volume })
     }
 
-    /// Opens the volume on `disk` to look at it, wherever it comes from: every page is held against its
-    /// checksum first, and what is damaged is told. Nothing is written to the disk, and what is
+    /// Opens the volume on `disk` to look at it, wherever it comes from: every page is held against
+    /// its checksum first, and what is damaged is told. Nothing is written to the disk, and what is
     /// committed is lost.
     pub fn inspect(disk: Box<dyn Disk>, cache_bytes: usize) -> Result<Self, VolumeError> {
         let (id, extent) = match head::find(&*disk)? {
@@ -180,8 +180,8 @@ impl Volume {
         self.is_new
     }
 
-    /// The part of the disk behind the tables, for what is too large for them, and where on the disk
-    /// it begins; `None` where the disk is too small to be divided.
+    /// The part of the disk behind the tables, for what is too large for them, and where on the
+    /// disk it begins; `None` where the disk is too small to be divided.
     pub fn slab(&self) -> Option<(Arc<dyn Disk>, u64)> {
         self.slab_offset.map(|offset| (self.area.disk().clone(), offset))
     }
@@ -213,8 +213,8 @@ impl Volume {
         })
     }
 
-    /// Shows `visit` the rows from `from` until before `until`, or the table's end, in order, all as
-    /// of one moment, for as long as it says true. It must not commit.
+    /// Shows `visit` the rows from `from` until before `until`, or the table's end, in order, all
+    /// as of one moment, for as long as it says true. It must not commit.
     pub fn range(
         &self,
         table: Table,
@@ -381,8 +381,8 @@ fn open_store(area: &Arc<Area>, cache_bytes: usize, trust: Trust) -> Result<Data
     Ok(open()?)
 }
 
-/// Commits what `work` changes, so that it is on the medium, and so that the store is opened at once
-/// after a power cut.
+/// Commits what `work` changes, so that it is on the medium, and so that the store is opened at
+/// once after a power cut.
 fn change(
     database: &Database,
     work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,

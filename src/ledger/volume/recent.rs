@@ -162,8 +162,8 @@ impl Layer {
     }
 }
 
-/// The most that the store may have to grow by to take a batch: for each row a copy of the page that
-/// it is on, and a page of a power of two for what does not fit there.
+/// The most that the store may have to grow by to take a batch: for each row a copy of the page
+/// that it is on, and a page of a power of two for what does not fit there.
 pub fn store_bytes(batch: &Batch) -> u64 {
     const PAGE_BYTES: u64 = 4096;
     let puts =

@@ -1,4 +1,5 @@
-//! The part of a disk that the store lies in, as redb wants its storage: with a length that it sets.
+//! The part of a disk that the store lies in, as redb wants its storage: with a length that it
+//! sets.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -15,7 +16,8 @@ use crate::ledger::disk::{Disk, DiskError};
 const PAGE_BYTES: u64 = 4096;
 /// The smallest disk that a volume is made on.
 pub const DISK_BYTES_MIN: u64 = 8 << 20;
-/// The part of the disk that is kept for what is in progress when the rest is used up, and its bounds.
+/// The part of the disk that is kept for what is in progress when the rest is used up, and its
+/// bounds.
 const RESERVE_FRACTION: u64 = 8;
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
 const RESERVE_BYTES_MAX: u64 = 64 << 20;
@@ -44,11 +46,12 @@ pub struct Area {
 /// What the disk says of the length.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    /// The slot that is on the medium. What is written goes to the other one until it is there, too.
+    /// The slot that is on the medium. What is written goes to the other one until it is there,
+    /// too.
     flushed_slot: usize,
     generation: u64,
-    /// Slots that do not have the length yet on the medium: first one, then the other is written, so
-    /// that one that rots is not the only one.
+    /// Slots that do not have the length yet on the medium: first one, then the other is written,
+    /// so that one that rots is not the only one.
     stale_slots: u32,
 }
 

@@ -13,8 +13,8 @@ use super::{Volume, change};
 const STORED: TableDefinition<'static, &'static [u8], u64> = TableDefinition::new("log");
 const STORED_UNTIL: &[u8] = b"stored until";
 
-/// What a stroke takes besides its rows: the pages above them, and those that say which are free, of
-/// which there is a bit for each page and more.
+/// What a stroke takes besides its rows: the pages above them, and those that say which are free,
+/// of which there is a bit for each page and more.
 const STROKE_BYTES: u64 = 256 << 10;
 const STORE_BYTES_PER_BYTE_OF_FREE_PAGES: u64 = 1024;
 
@@ -110,8 +110,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Whether the store is sure to find room for the batch, and for all that is in the log: what is
-    /// there was acknowledged.
+    /// Whether the store is sure to find room for the batch, and for all that is in the log: what
+    /// is there was acknowledged.
     fn has_room_ahead(&self, batch: &Batch) -> bool {
         let free_pages = self.area.bytes() / STORE_BYTES_PER_BYTE_OF_FREE_PAGES;
         let rows = self.recent.read().store_bytes() + store_bytes(batch);

@@ -1,5 +1,6 @@
-//! The system's allocator, with matrices on boundaries of cache lines, and large ones in large pages:
-//! otherwise a product that passes from row to row spends much of its time on looking pages up.
+//! The system's allocator, with matrices on boundaries of cache lines, and large ones in large
+//! pages: otherwise a product that passes from row to row spends much of its time on looking pages
+//! up.
 
 mod kept;
 
@@ -15,7 +16,8 @@ struct Heap;
 
 /// The most that is kept, whatever the memory.
 const KEPT_BYTES_MAX: usize = 256 << 20;
-/// Up to this size the system's allocator has blocks from its own heap, of which it keeps as much free.
+/// Up to this size the system's allocator has blocks from its own heap, of which it keeps as much
+/// free.
 #[cfg(target_env = "gnu")]
 const SYSTEM_KEPT_BYTES: libc::c_int = 32 << 20;
 
@@ -54,8 +56,8 @@ fn advise(block: *mut u8, layout: Layout) -> *mut u8 {
 }
 
 // SAFETY: the system's allocator is asked for a block that is as large and at least as aligned, and
-// is given it back by the same layout, which follows from the caller's; what is kept meanwhile serves
-// for that layout only.
+// is given it back by the same layout, which follows from the caller's; what is kept meanwhile
+// serves for that layout only.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let layout = aligned(layout);

@@ -2,8 +2,8 @@
 //! names begin with `x_` as it wants.
 //!
 //! A price is of operations and bytes together, and by tiers, so that there is no unit price; list,
-//! contracted and effective cost are what is billed. The quantity that is told is 10^12 operations, or
-//! 10^9 bytes stored for an hour; a correction has none.
+//! contracted and effective cost are what is billed. The quantity that is told is 10^12 operations,
+//! or 10^9 bytes stored for an hour; a correction has none.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,8 @@
 //! `GET /v1/invoices/{period}`: what a calendar month comes to, in four forms.
 //!
-//! A line is what one account used of one dtype on one day, or was charged for storage on it, or what was given back to it by
-//! corrections made on that day, of whatever day their jobs were: what was told once never changes.
+//! A line is what one account used of one dtype on one day, or was charged for storage on it, or
+//! what was given back to it by corrections made on that day, of whatever day their jobs were: what
+//! was told once never changes.
 
 mod table;
 
@@ -38,8 +39,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// Those that `Accept` may choose come in the order of preference; FOCUS has no media type of its
-    /// own.
+    /// Those that `Accept` may choose come in the order of preference; FOCUS has no media type of
+    /// its own.
     pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Html, Self::Focus];
 
     pub const fn name(self) -> &'static str {
@@ -85,8 +86,8 @@ impl Form {
         })
     }
 
-    /// Bytes that a line has at most. A name may be of 256 quotation marks, which CSV doubles; it is
-    /// in each line of FOCUS once.
+    /// Bytes that a line has at most. A name may be of 256 quotation marks, which CSV doubles; it
+    /// is in each line of FOCUS once.
     pub const fn line_bytes_max(self) -> usize {
         match self {
             Self::Json => 704,

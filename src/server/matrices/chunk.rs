@@ -170,7 +170,8 @@ impl Chunk {
         self.complete(digest)
     }
 
-    /// The chunk that would have begun the matrix has failed: nobody knows of the room it has taken.
+    /// The chunk that would have begun the matrix has failed: nobody knows of the room it has
+    /// taken.
     fn give_up_room(&self) {
         if let Some(number) = self.row.number
             && self.claim.upload.row().number.is_none()

@@ -1,4 +1,5 @@
-//! What errands about an account's matrices have in common: whose they are, and what is said of them.
+//! What errands about an account's matrices have in common: whose they are, and what is said of
+//! them.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,8 +1,8 @@
 //! A stored matrix on its way out.
 //!
-//! NumPy's array, safetensors and raw elements are a head and the elements as they lie, so that they
-//! are read while they are sent, from any byte on. JSON, and an archive, whose head has a checksum of
-//! all that follows, are made in memory before the first byte is sent.
+//! NumPy's array, safetensors and raw elements are a head and the elements as they lie, so that
+//! they are read while they are sent, from any byte on. JSON, and an archive, whose head has a
+//! checksum of all that follows, are made in memory before the first byte is sent.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -1,7 +1,7 @@
 //! `/v1/matrices` and `/v1/references`: matrices that stay.
 //!
-//! What is listed is answered at once. Whatever may wait for a disk is an [errand](Errand), done where
-//! products are computed: a commit, a chunk's elements, a matrix read for a reply.
+//! What is listed is answered at once. Whatever may wait for a disk is an [errand](Errand), done
+//! where products are computed: a commit, a chunk's elements, a matrix read for a reply.
 
 mod chunk;
 mod command;

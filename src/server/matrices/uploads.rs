@@ -1,7 +1,8 @@
 //! Uploads that are under way: what has come of each, and lasts.
 //!
-//! What is said of an upload is what its row says, and the row is written in the commit that makes the
-//! elements last that it tells of. So after a power cut an upload goes on where the last reply said.
+//! What is said of an upload is what its row says, and the row is written in the commit that makes
+//! the elements last that it tells of. So after a power cut an upload goes on where the last reply
+//! said.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -334,8 +335,8 @@ pub(crate) fn unknown() -> Problem {
     Problem::new(ProblemKind::UnknownUpload, detail)
 }
 
-/// Whether what a row tells of is there: it is written last, and deleted first but for an upload that
-/// has become complete.
+/// Whether what a row tells of is there: it is written last, and deleted first but for an upload
+/// that has become complete.
 fn is_sound(row: &Row, store: &Store) -> bool {
     row.number.is_none_or(|number| store.draft(number).is_some())
 }

@@ -69,8 +69,8 @@ pub(super) struct Clerk {
 }
 
 impl Clerk {
-    /// Checks that the machine and the account have what the job will need, of which so many bytes of
-    /// operands are still to be stored, and holds what it may cost: what it comes to.
+    /// Checks that the machine and the account have what the job will need, of which so many bytes
+    /// of operands are still to be stored, and holds what it may cost: what it comes to.
     ///
     /// # Errors
     ///
@@ -97,8 +97,8 @@ impl Clerk {
         Ok(quote)
     }
 
-    /// Writes down a job that was admitted, and that a retry is to be known by its fingerprint: from now on it outlasts a power cut, and its operands stay
-    /// until it has ended.
+    /// Writes down a job that was admitted, and that a retry is to be known by its fingerprint:
+    /// from now on it outlasts a power cut, and its operands stay until it has ended.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! `POST /v1/multiply` with `Prefer: respond-async`: a product becomes a job that goes on by itself.
+//! `POST /v1/multiply` with `Prefer: respond-async`: a product becomes a job that goes on by
+//! itself.
 //!
-//! Its operands, in whatever format they came, are written to the store, where the job finds them, and
-//! go when it has ended.
+//! Its operands, in whatever format they came, are written to the store, where the job finds them,
+//! and go when it has ended.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -38,14 +39,15 @@ use crate::time::Now;
 /// Bytes that are hashed and written between two chances to pause.
 const SLICE_BYTES: usize = 256 * 1024;
 
-/// Names the fingerprint of a request in the place of what it is computed by. Fingerprints are kept on
-/// volumes, so another way of making them needs another name.
+/// Names the fingerprint of a request in the place of what it is computed by. Fingerprints are kept
+/// on volumes, so another way of making them needs another name.
 const REQUEST: &str = "request 1";
 
 impl Server {
-    /// Whether a request for a product is to become a job that goes on by itself. One that was answered
-    /// before is answered as it was then, and a product that is to be checked is checked, which one of a
-    /// job is where it is large alone: preferences may be left alone (RFC 7240, section 2).
+    /// Whether a request for a product is to become a job that goes on by itself. One that was
+    /// answered before is answered as it was then, and a product that is to be checked is checked,
+    /// which one of a job is where it is large alone: preferences may be left alone (RFC 7240,
+    /// section 2).
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The reply to a request for a product that became a job and was waited for: the one that it would have
-//! got at once.
+//! The reply to a request for a product that became a job and was waited for: the one that it would
+//! have got at once.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -51,8 +51,8 @@ impl Server {
         response.with_field("Preference-Applied", &wish.applied())
     }
 
-    /// Answers a request for a product whose job has ended, or that has waited for long enough: with the
-    /// product, with why there is none, or, where it can't be sent now, with where it is.
+    /// Answers a request for a product whose job has ended, or that has waited for long enough:
+    /// with the product, with why there is none, or, where it can't be sent now, with where it is.
     pub(super) fn answer_wish(&mut self, session: SessionId, job: JobId, wish: Wish, now: Now) {
         let task = &self.tasks.by_id[&job];
         let (state, failure) = task.control.with(|record| (record.state, record.failure.clone()));

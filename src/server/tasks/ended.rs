@@ -1,5 +1,5 @@
-//! The end of a job that has a result: its charges and the row that says that it is done come to be at
-//! one moment.
+//! The end of a job that has a result: its charges and the row that says that it is done come to be
+//! at one moment.
 
 use alloc::boxed::Box;
 use alloc::format;

@@ -15,9 +15,9 @@ use crate::task::State;
 use crate::time::Now;
 
 impl Server {
-    /// `GET /v1/jobs/{id}/events`: the job's status each second in which it has come further, and when
-    /// its state changes; the stream ends with the job. Every event has all there is to say, so that
-    /// who has missed some has missed nothing.
+    /// `GET /v1/jobs/{id}/events`: the job's status each second in which it has come further, and
+    /// when its state changes; the stream ends with the job. Every event has all there is to say,
+    /// so that who has missed some has missed nothing.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! The end of a job that has no result: it has failed or was cancelled, and costs nothing.
 //!
-//! That is an [errand](Errand), and nobody is told before its row is on the medium. What came with the job
-//! and was made for it goes after that: a machine that ends in between leaves matrices of no job, which
-//! the next one removes, and never a job without its operands.
+//! That is an [errand](Errand), and nobody is told before its row is on the medium. What came with
+//! the job and was made for it goes after that: a machine that ends in between leaves matrices of
+//! no job, which the next one removes, and never a job without its operands.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -69,8 +69,8 @@ impl Server {
         Ok(Some(self.reply_status(id, &known, now)))
     }
 
-    /// Stops a job for good. `problem` says why where its client did not ask for it. Whether its end is on
-    /// its way now, and the session answered with it: one that runs comes back first.
+    /// Stops a job for good. `problem` says why where its client did not ask for it. Whether its
+    /// end is on its way now, and the session answered with it: one that runs comes back first.
     pub(super) fn give_up(
         &mut self,
         id: JobId,
@@ -107,8 +107,8 @@ impl Server {
         self.send_errand(session, account, Box::new(ending), promise, now);
     }
 
-    /// Tells of an end that is written down. One that could not be is tried again after a while, and its
-    /// job has not ended until then. The session, where it has an answer now.
+    /// Tells of an end that is written down. One that could not be is tried again after a while,
+    /// and its job has not ended until then. The session, where it has an answer now.
     pub(in crate::server) fn end_given_up(
         &mut self,
         session: SessionId,

@@ -1,9 +1,9 @@
 //! Jobs that go on by themselves: what waits, what runs, and what became of it.
 //!
-//! A few run at once, each in the memory that it was admitted with; the others wait, those of a higher
-//! priority first, and of one priority those of the account of which the fewest run. The threads that
-//! compute take turns among them and the products of requests, so that a job of hours keeps nobody
-//! waiting.
+//! A few run at once, each in the memory that it was admitted with; the others wait, those of a
+//! higher priority first, and of one priority those of the account of which the fewest run. The
+//! threads that compute take turns among them and the products of requests, so that a job of hours
+//! keeps nobody waiting.
 
 mod clerk;
 mod deferral;
@@ -67,8 +67,8 @@ pub(in crate::server) struct Tasks {
     told_ns: u64,
     /// Some have ended, and those who follow were not told yet.
     has_news: bool,
-    /// What came with jobs that have ended, and the first entry of the ledger that their end does not
-    /// rest on: until that is durable they may have to begin again.
+    /// What came with jobs that have ended, and the first entry of the ledger that their end does
+    /// not rest on: until that is durable they may have to begin again.
     spent: Vec<(u64, AccountIndex, Vec<MatrixNumber>)>,
 }
 
@@ -275,7 +275,8 @@ impl Server {
         self.set_task_timer(now);
     }
 
-    /// Sees to it that what is due is looked at when it is. Whatever comes to be due in between says so
+    /// Sees to it that what is due is looked at when it is. Whatever comes to be due in between
+    /// says so
     /// [itself](Tasks::look_again).
     fn set_task_timer(&mut self, now: Now) {
         let mut next_ns: Option<u64> = None;

@@ -257,8 +257,8 @@ impl Server {
         Ok(Some(TaskBill::of(id, lines)))
     }
 
-    /// `GET /v1/jobs`: those of the caller's account that have not ended, and the last that have; the
-    /// newest first.
+    /// `GET /v1/jobs`: those of the caller's account that have not ended, and the last that have;
+    /// the newest first.
     pub(in crate::server) fn reply_tasks(&mut self, caller: Caller, now: Now) -> Response {
         #[derive(Serialize)]
         struct All {

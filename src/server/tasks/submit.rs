@@ -87,8 +87,8 @@ impl Server {
         Ok(())
     }
 
-    /// A job was made of a request, or was there: answers at once, or when it has ended or the client has
-    /// waited for as long as it would. The session, where it has an answer now.
+    /// A job was made of a request, or was there: answers at once, or when it has ended or the
+    /// client has waited for as long as it would. The session, where it has an answer now.
     pub(in crate::server) fn end_submission(
         &mut self,
         session: SessionId,

@@ -1,12 +1,12 @@
-//! The kernel out of its self-extracting file. Unpacking it ahead of time saves the guest a fifth of
-//! a second, and starts it through PVH, the same entry that our image has; a comparison with the
+//! The kernel out of its self-extracting file. Unpacking it ahead of time saves the guest a fifth
+//! of a second, and starts it through PVH, the same entry that our image has; a comparison with the
 //! packed kernel would flatter us.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The only file of `boot` named vmlinuz-..., unpacked into `dir` under its own name; or itself, where
-/// its payload is not in the format Debian uses, since it boots as it is, only later.
+/// The only file of `boot` named vmlinuz-..., unpacked into `dir` under its own name; or itself,
+/// where its payload is not in the format Debian uses, since it boots as it is, only later.
 pub fn unpacked(boot: &Path, dir: &Path) -> Result<PathBuf, String> {
     let entries = fs::read_dir(boot).map_err(|error| format!("{}: {error}", boot.display()))?;
     let mut paths = entries.flatten().map(|entry| entry.path());

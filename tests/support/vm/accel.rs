@@ -84,8 +84,8 @@ fn kvm_runs() -> bool {
     runs
 }
 
-/// The frequency of the time-stamp counter, which under both accelerators is the host's own counter,
-/// so that a guest told it need not measure it.
+/// The frequency of the time-stamp counter, which under both accelerators is the host's own
+/// counter, so that a guest told it need not measure it.
 ///
 /// Linux does not export the frequency. But where the counter is constant (`constant_tsc`) the
 /// kernel sets loops_per_jiffy to tsc_khz x 1000 / HZ and prints it as

@@ -62,8 +62,8 @@ pub fn arguments(options: &VmOptions, accel: Accel, port: u16, dir: &Path) -> Ve
         arguments.extend(["-gdb".to_string(), socket]);
     }
     if let Some(disk) = &options.disk {
-        // What the guest flushes, QEMU flushes to the file's medium before it answers. In an option a
-        // comma is written twice.
+        // What the guest flushes, QEMU flushes to the file's medium before it answers. In an option
+        // a comma is written twice.
         let file = disk.display().to_string().replace(',', ",,");
         arguments.extend([
             "-drive".to_string(),

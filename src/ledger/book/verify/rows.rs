@@ -1,7 +1,7 @@
 //! The rows beside the chain, held against what the entries come to.
 //!
-//! Each table is gone through in its order: the first row that should be another, or should not be, is
-//! named; then the first that is missing.
+//! Each table is gone through in its order: the first row that should be another, or should not be,
+//! is named; then the first that is missing.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
