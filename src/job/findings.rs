@@ -151,7 +151,7 @@ impl<T: Element> Findings<T> {
     }
 
     pub fn done(&self, written: Written, result: Hash, reply: &ReplyForm) -> Done {
-        let mut usage = self.usage.clone();
+        let mut usage = self.usage;
         usage.bytes_out = written.result_bytes();
         let [a, b, c] = self.digests;
         let (a, b) = a.zip(b).expect("operands are hashed before they are multiplied");
