@@ -90,22 +90,23 @@ impl MultiplyReader {
                 if !forecast.advance(&self.text, FORECAST_BYTES_PER_SLICE) {
                     return Ok(None);
                 }
-                // Most bodies are read in one slice: only what goes on is kept.
-                if forecast.dtype == Some(Dtype::F32) {
-                    let mut draft = Draft::new(forecast)?;
-                    let operation = read_fields(&mut draft, &self.text, &mut self.at)?;
-                    if operation.is_none() {
-                        self.stage = Stage::F32(Box::new(draft));
+                let (text, at) = (&self.text, &mut self.at);
+                self.stage = if forecast.dtype == Some(Dtype::F32) {
+                    match begin(forecast, text, at)? {
+                        Begun::Whole(operation) => {
+                            return Ok(Some(MultiplyRequest::F32(operation)));
+                        }
+                        Begun::Draft(draft) => Stage::F32(draft),
                     }
-                    Ok(operation.map(MultiplyRequest::F32))
                 } else {
-                    let mut draft = Draft::new(forecast)?;
-                    let operation = read_fields(&mut draft, &self.text, &mut self.at)?;
-                    if operation.is_none() {
-                        self.stage = Stage::F64(Box::new(draft));
+                    match begin(forecast, text, at)? {
+                        Begun::Whole(operation) => {
+                            return Ok(Some(MultiplyRequest::F64(operation)));
+                        }
+                        Begun::Draft(draft) => Stage::F64(draft),
                     }
-                    Ok(operation.map(MultiplyRequest::F64))
-                }
+                };
+                Ok(None)
             }
             Stage::F64(draft) => {
                 let operation = read_fields(draft, &self.text, &mut self.at)?;
@@ -133,6 +134,25 @@ impl MultiplyRequest {
             }
         }
     }
+}
+
+/// What the first slice comes to.
+enum Begun<T> {
+    Whole(Operation<T>),
+    Draft(Box<Draft<T>>),
+}
+
+/// Reads the first slice. Most bodies have no other: only what goes on is kept.
+fn begin<T: Element + Number>(
+    forecast: &Forecast,
+    text: &[u8],
+    at: &mut usize,
+) -> Result<Begun<T>, Problem> {
+    let mut draft = Draft::new(forecast)?;
+    Ok(match read_fields(&mut draft, text, at)? {
+        Some(operation) => Begun::Whole(operation),
+        None => Begun::Draft(Box::new(draft)),
+    })
 }
 
 fn read_fields<T: Element + Number>(

@@ -67,10 +67,10 @@ impl<T: Element> Parts<T> {
         workspace: &mut Workspace<T>,
     ) -> Result<Self, TryReserveError> {
         let mut parts = Vec::new();
-        for (rows, columns) in cuts::<T>(kernel, caches, layout, threads) {
+        let cuts = cuts::<T>(kernel, caches, layout, threads);
+        parts.try_reserve_exact(cuts.clone().count())?;
+        for (rows, columns) in cuts {
             let way = Way::new(kernel, caches, layout, (rows.len(), columns.len()), workspace)?;
-            // Most often there is one.
-            parts.try_reserve_exact(parts.len().max(1))?;
             parts.push(Part { rows, columns, way, flops_done: 0 });
         }
         Ok(Self { parts })
@@ -194,7 +194,7 @@ fn cuts<T: Element>(
     caches: Caches,
     layout: Layout,
     threads: usize,
-) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + Clone {
     let Shape { m, n, .. } = layout.shape;
     let (rows, columns) = match kernel {
         Kernel::Own(isa) if m > 0 && n > 0 && threads > 1 => {

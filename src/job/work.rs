@@ -142,13 +142,12 @@ where
     ) -> Option<Outcome> {
         let ended = match self.phase {
             Phase::Compute(..) => self.compute(reply, fingerprinting, crew, pause),
-            Phase::Write(..) => self.write(reply, pause),
-            Phase::Over => unreachable!("work that has ended is let go"),
+            Phase::Write(..) | Phase::Over => self.write(reply, pause),
         };
         ended.err()
     }
 
-    /// Hashes and multiplies.
+    /// Hashes and multiplies until `pause` says so, or one step is done, or of a small job all.
     fn compute(
         &mut self,
         reply: &ReplyForm,
@@ -157,30 +156,31 @@ where
         pause: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Outcome> {
         let is_small = is_small(self.shape());
-        let findings = &mut self.findings;
         while let Phase::Compute(product, step, hashing) = &mut self.phase {
-            let before = *step;
+            let findings = &mut self.findings;
             match step {
                 Step::HashOperands => {
-                    if findings.hash_operands(product, hashing, pause)? {
-                        findings.find_fingerprint(product, reply, fingerprinting)?;
-                        (*step, *hashing) = (Step::Multiply, Hashing::default());
+                    if !findings.hash_operands(product, hashing, pause)? {
+                        break;
                     }
+                    findings.find_fingerprint(product, reply, fingerprinting)?;
+                    (*step, *hashing) = (Step::Multiply, Hashing::default());
                 }
                 Step::Multiply => {
-                    if product.advance(crew, pause) {
-                        #[cfg(test)]
-                        findings.spoil(product);
-                        *step = Step::HashResult;
+                    if !product.advance(crew, pause) {
+                        break;
                     }
+                    #[cfg(test)]
+                    findings.spoil(product);
+                    *step = Step::HashResult;
                 }
                 Step::HashResult => {
-                    if let Some((digest, verdict)) = findings.hash_result(product, hashing, pause) {
-                        return self.end_computing(digest, verdict, reply);
-                    }
+                    let found = findings.hash_result(product, hashing, pause);
+                    let Some((digest, verdict)) = found else { break };
+                    self.end_computing(digest, verdict, reply)?;
                 }
             }
-            if *step == before || !is_small {
+            if !is_small {
                 break;
             }
         }
@@ -195,7 +195,7 @@ where
         reply: &ReplyForm,
     ) -> Result<(), Outcome> {
         let Phase::Compute(product, ..) = mem::replace(&mut self.phase, Phase::Over) else {
-            return Ok(());
+            unreachable!("what ends is being computed");
         };
         self.phase = match verdict {
             Ok(()) => {
@@ -213,7 +213,7 @@ where
 
     fn write(&mut self, reply: &ReplyForm, pause: &dyn Fn() -> bool) -> Result<(), Outcome> {
         let Phase::Write(writer, digest) = mem::replace(&mut self.phase, Phase::Over) else {
-            return Ok(());
+            unreachable!("work that has ended is let go");
         };
         match writer.advance(&mut || pause()).map_err(Outcome::Failed)? {
             Progress::Paused(writer) => {

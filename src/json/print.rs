@@ -184,7 +184,7 @@ pub fn eight_digits(number: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use alloc::string::String;
     use alloc::vec::Vec;
     use core::str;
@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// Numbers that look random, from Vigna's xorshift.
-    fn random() -> impl Iterator<Item = u64> {
+    pub fn random() -> impl Iterator<Item = u64> {
         core::iter::successors(Some(88_172_645_463_325_252_u64), |last| {
             let next = last ^ (last << 13);
             let next = next ^ (next >> 7);

@@ -115,8 +115,8 @@ impl Connection {
         }
         let mut placed = None;
         server.receive_into(self.id, scratch.len(), now, &mut |place| {
-            placed =
-                Some((read_into(&self.stream, place), place.filled().len() + place.room().len()));
+            let room = place.room().len();
+            placed = Some((read_into(&self.stream, place), room));
         });
         let is_placed = placed.is_some();
         let (result, room) = placed.unwrap_or_else(|| {

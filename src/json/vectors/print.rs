@@ -152,11 +152,29 @@ fn print<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], out: &mut [u8]) -> 
     for (group, decimals) in groups.iter().zip(&mut found) {
         decimals.find(group);
     }
+    write_groups(groups, &found, out, |decimals: &Decimals, index, is_negative, place| {
+        decimals.text(index, is_negative, place)
+    })
+}
+
+/// Room for a number and its sign.
+pub type Place = [u8; PRINTED_BYTES_MAX + 1];
+
+/// Writes the numbers of groups, a comma behind each; how many bytes that took. `write` writes one
+/// by what was found of its group, and says how long it is, or nothing where it has to be printed
+/// otherwise.
+#[inline(always)]
+pub fn write_groups<F, const COUNT: usize>(
+    groups: &[[f64; GROUP]; COUNT],
+    found: &[F; COUNT],
+    out: &mut [u8],
+    write: impl Fn(&F, usize, bool, &mut Place) -> Option<usize>,
+) -> usize {
     let mut end = 0;
-    for (group, decimals) in groups.iter().zip(&found) {
+    for (group, found) in groups.iter().zip(found) {
         for (index, number) in group.iter().enumerate() {
             let place = out[end..].first_chunk_mut().expect("room for the longest texts");
-            let length = match decimals.text(index, number.is_sign_negative(), place) {
+            let length = match write(found, index, number.is_sign_negative(), place) {
                 Some(length) => length,
                 None => print_rare(*number, place.first_chunk_mut().expect("the shorter array")),
             };
@@ -192,12 +210,7 @@ impl Decimals {
     /// Writes a number; the length of its text, or nothing where it has to be printed otherwise.
     #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
     #[inline]
-    fn text(
-        &self,
-        index: usize,
-        is_negative: bool,
-        place: &mut [u8; PRINTED_BYTES_MAX + 1],
-    ) -> Option<usize> {
+    fn text(&self, index: usize, is_negative: bool, place: &mut Place) -> Option<usize> {
         let exponent = self.exponents.as_flattened()[index] as usize;
         if self.others >> index & 1 != 0 || exponent >= EXPONENT_COUNT {
             return None;
@@ -339,6 +352,7 @@ fn sixteen_digits(eights: __m128i) -> __m256i {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::print::tests::random;
 
     #[test]
     fn most_numbers_are_printed_by_groups() {
@@ -369,13 +383,8 @@ mod tests {
     /// Numbers of all magnitudes that are printed here, and some that are not, with few digits and
     /// many.
     fn numbers(count: usize) -> Vec<[f64; GROUP]> {
-        let mut state = 1_u64;
-        let mut random = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            state >> 11
-        };
+        let mut bits = random();
+        let mut random = || bits.next().expect("it has no end") >> 11;
         let mut number = || {
             let scale = 10_f64.powi((random() % 14) as i32 - 6);
             let digits = 10_u64.pow((random() % 17) as u32 + 1);

@@ -7,10 +7,10 @@
 use core::arch::x86_64::*;
 use core::array;
 
-use super::print::{BIASED_COUNT, BIASED_MIN, EXPONENT_COUNT, EXPONENT_MIN, GROUP};
-use crate::json::print::{
-    EXPONENT_BIAS, LOG10_OF_2, MANTISSA_BITS, PRINTED_BYTES_MAX, decimal_exponent, print_rare,
+use super::print::{
+    BIASED_COUNT, BIASED_MIN, EXPONENT_COUNT, EXPONENT_MIN, GROUP, Place, write_groups,
 };
+use crate::json::print::{EXPONENT_BIAS, LOG10_OF_2, MANTISSA_BITS, decimal_exponent};
 
 /// Entries of a table that two vectors hold: more than there are exponents of ten.
 const TABLE: usize = 16;
@@ -99,19 +99,9 @@ pub fn print<const COUNT: usize>(groups: &[[f64; GROUP]; COUNT], out: &mut [u8])
     for (group, texts) in groups.iter().zip(&mut found) {
         texts.find(group);
     }
-    let mut end = 0;
-    for (group, texts) in groups.iter().zip(&found) {
-        for (index, number) in group.iter().enumerate() {
-            let place = out[end..].first_chunk_mut().expect("room for the longest texts");
-            let length = match texts.write(index, number.is_sign_negative(), place) {
-                Some(length) => length,
-                None => print_rare(*number, place.first_chunk_mut().expect("the shorter array")),
-            };
-            place[length] = b',';
-            end += length + 1;
-        }
-    }
-    end
+    write_groups(groups, &found, out, |texts: &Texts, index, is_negative, place| {
+        texts.write(index, is_negative, place)
+    })
 }
 
 impl Texts {
@@ -161,12 +151,7 @@ impl Texts {
     /// Writes a number; the length of its text, or nothing where it has to be printed otherwise.
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi")]
     #[inline]
-    fn write(
-        &self,
-        index: usize,
-        is_negative: bool,
-        place: &mut [u8; PRINTED_BYTES_MAX + 1],
-    ) -> Option<usize> {
+    fn write(&self, index: usize, is_negative: bool, place: &mut Place) -> Option<usize> {
         if self.others >> index & 1 != 0 {
             return None;
         }

@@ -61,6 +61,29 @@ const fn parts(part: usize) -> [f64; POWERS_COUNT] {
     parts
 }
 
+/// The quotients of integers, each of three by their digits, and powers of which the inverses are
+/// given too: in vectors of any width, by their operations.
+macro_rules! quotients {
+    (
+        ($upper:ident, $middle:ident, $lower:ident) by ($power:ident, $inverse:ident):
+        $all:ident, $add:ident, $sub:ident, $mul:ident, $less_product:ident
+    ) => {{
+        // Both products and the first rest are exact.
+        let upper = $mul($upper, $all(1e16));
+        let middle = $mul($middle, $all(1e8));
+        let most = $add(upper, middle);
+        let rest = $sub(middle, $sub(most, upper));
+        let rest = $add(rest, $lower);
+        let high = $add(most, rest);
+        let low = $sub(rest, $sub(high, most));
+
+        let quotient = $mul(high, $inverse);
+        let remainder = $less_product(quotient, $power, high);
+        let correction = $mul($add(remainder, low), $inverse);
+        $add(quotient, correction)
+    }};
+}
+
 /// Four numbers, of each of which the integers of eight digits are given as in a batch of
 /// [`read`](super::read), and how many digits are behind the point.
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
@@ -87,19 +110,10 @@ pub fn quotients(eights: &[[u32; 8]; 4], fractions: &[u32; 4]) -> __m256d {
     let power = _mm256_unpacklo_pd(two, others);
     let inverse = _mm256_unpackhi_pd(two, others);
 
-    // Both products and the first rest are exact.
-    let upper = _mm256_mul_pd(upper, _mm256_set1_pd(1e16));
-    let middle = _mm256_mul_pd(middle, _mm256_set1_pd(1e8));
-    let most = _mm256_add_pd(upper, middle);
-    let rest = _mm256_sub_pd(middle, _mm256_sub_pd(most, upper));
-    let rest = _mm256_add_pd(rest, lower);
-    let high = _mm256_add_pd(most, rest);
-    let low = _mm256_sub_pd(rest, _mm256_sub_pd(high, most));
-
-    let quotient = _mm256_mul_pd(high, inverse);
-    let remainder = _mm256_fnmadd_pd(quotient, power, high);
-    let correction = _mm256_mul_pd(_mm256_add_pd(remainder, low), inverse);
-    let sum = _mm256_add_pd(quotient, correction);
+    let sum = quotients!(
+        (upper, middle, lower) by (power, inverse):
+        _mm256_set1_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fnmadd_pd
+    );
     _mm256_xor_pd(sum, _mm256_castsi256_pd(signs))
 }
 
@@ -126,19 +140,10 @@ pub fn eight_quotients(
     let power = looked_up(&POWERS_ALONE, fractions);
     let inverse = looked_up(&INVERSES, fractions);
 
-    // As in `quotients`.
-    let upper = _mm512_mul_pd(upper, _mm512_set1_pd(1e16));
-    let middle = _mm512_mul_pd(middle, _mm512_set1_pd(1e8));
-    let most = _mm512_add_pd(upper, middle);
-    let rest = _mm512_sub_pd(middle, _mm512_sub_pd(most, upper));
-    let rest = _mm512_add_pd(rest, lower);
-    let high = _mm512_add_pd(most, rest);
-    let low = _mm512_sub_pd(rest, _mm512_sub_pd(high, most));
-
-    let quotient = _mm512_mul_pd(high, inverse);
-    let remainder = _mm512_fnmadd_pd(quotient, power, high);
-    let correction = _mm512_mul_pd(_mm512_add_pd(remainder, low), inverse);
-    let sum = _mm512_add_pd(quotient, correction);
+    let sum = quotients!(
+        (upper, middle, lower) by (power, inverse):
+        _mm512_set1_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fnmadd_pd
+    );
     _mm512_mask_xor_pd(sum, are_negative, sum, _mm512_set1_pd(-0.0))
 }
 

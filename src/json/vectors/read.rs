@@ -28,7 +28,7 @@ pub const LENGTH_MAX: usize = DIGITS_MAX + 1;
 /// Fewer numbers than this at once cost more than one by one, and so do shorter runs between
 /// others.
 pub const APPENDED_MIN: usize = 12;
-pub const RUN_MIN: usize = 4;
+const RUN_MIN: usize = 4;
 /// Entries of marks that are written at a time.
 const OCTET: usize = 8;
 
@@ -128,14 +128,9 @@ fn append_spans<T: Number>(
             if count == BATCH || rows.left == 0 || marks.len() < 2 {
                 continue;
             }
-            // One of another kind: without a point, with an exponent, of very many digits, or none.
-            if count < RUN_MIN {
+            let Some(behind) = append_other(text, at, separators, rows, count, elements) else {
                 return at;
-            }
-            let behind = append_each(text, at, separators, rows, 1, elements);
-            if behind == at {
-                return at;
-            }
+            };
             at = behind;
             let passed = marks.iter().take_while(|mark| start + usize::from(**mark) < at);
             marks = &marks[passed.count()..];
@@ -186,6 +181,25 @@ pub fn append_each<T: Number>(
         }
     }
     at
+}
+
+/// Appends a number of another kind, which stands behind `count` of those that are read at once:
+/// without a point, with an exponent, or of very many digits; the place behind its separator. None
+/// where it is none at all, or where so few were before it that all are sooner read one by one.
+#[inline(always)]
+pub fn append_other<T: Number>(
+    text: &[u8],
+    at: usize,
+    separators: Separators,
+    rows: &mut Rows,
+    count: usize,
+    elements: &mut Vec<T>,
+) -> Option<usize> {
+    if count < RUN_MIN {
+        return None;
+    }
+    let behind = append_each(text, at, separators, rows, 1, elements);
+    (behind > at).then_some(behind)
 }
 
 /// Where the points and commas of a span are; how many.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::arch::x86_64::*;
 
 use super::quotients::eight_quotients;
-use super::read::{AROUND, BATCH, LENGTH_MAX, RUN_MIN, append_each, append_nearest};
+use super::read::{AROUND, BATCH, LENGTH_MAX, append_each, append_nearest, append_other};
 use super::separators::Separators;
 use crate::json::decimal::Number;
 use crate::json::rows::Rows;
@@ -79,14 +79,9 @@ pub fn append_batches<T: Number>(
             if count == limit {
                 continue;
             }
-            // One of another kind: without a point, with an exponent, of very many digits, or none.
-            if count < RUN_MIN {
+            let Some(behind) = append_other(text, at, separators, rows, count, elements) else {
                 return at;
-            }
-            let behind = append_each(text, at, separators, rows, 1, elements);
-            if behind == at {
-                return at;
-            }
+            };
             at = behind;
             let places = marks[first..mark_count].iter();
             first += places.take_while(|mark| start + place(**mark) < at).count();

@@ -2,6 +2,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::*;
+use crate::json::print::tests::random;
 
 const NUMBER: &str = "-0.12345678901234567";
 
@@ -80,13 +81,11 @@ fn number_text(random: u64, is_odd: bool) -> String {
 
 /// Rows of such numbers as text, of which one in so many is odd, behind a first row; and all of
 /// them.
-fn rows_of(length: usize, odd: u64, seed: u64, is_spaced: bool) -> (String, Vec<f64>) {
+fn rows_of(length: usize, odd: u64, seed: usize, is_spaced: bool) -> (String, Vec<f64>) {
     let (within, between) = if is_spaced { (", ", "], [") } else { (",", "],[") };
-    let mut state = seed;
     let (mut text, mut numbers) = (String::from("[["), Vec::new());
-    for index in 0..2000 {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        let number = number_text(state >> 11, (state >> 7).is_multiple_of(odd));
+    for (index, bits) in random().skip(seed).take(2000).enumerate() {
+        let number = number_text(bits >> 11, (bits >> 7).is_multiple_of(odd));
         match index {
             0 => {}
             _ if index % length == 0 => text.push_str(between),
@@ -112,7 +111,7 @@ fn each_way_reads_numbers_up_to_where_it_stops() {
             let mut most = 0;
             for length in [16, 17, 31, 32, 100, 513] {
                 for is_spaced in [false, true] {
-                    let (text, numbers) = rows_of(length, odd, length as u64, is_spaced);
+                    let (text, numbers) = rows_of(length, odd, length, is_spaced);
                     let (at, passed) = start_in(&text, is_spaced);
                     let left = numbers.len() - passed;
                     let mut rows = Rows { length, position: passed, left, ended: 0 };
