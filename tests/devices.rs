@@ -18,6 +18,7 @@ mod fault;
 mod heap;
 #[path = "../src/host"]
 mod host {
+    pub mod classes;
     pub mod lines;
 }
 #[path = "../src/hermit/memory.rs"]

@@ -217,7 +217,7 @@ fn charges(volume: &Volume) -> Vec<Entry> {
 #[test]
 fn lines_are_read_as_they_are_written() {
     let hash = |byte| Hash([byte; 32]);
-    let charge = |c, idempotency| Charge {
+    let charge = |c, idempotency: Option<Idempotency>| Charge {
         account: "acme".parse().unwrap(),
         job: "0123456789abcdef0123456789abcdef".parse().unwrap(),
         m: 2,
@@ -240,7 +240,7 @@ fn lines_are_read_as_they_are_written() {
         executed_flops: None,
         digests: Some(Digests { a: hash(1), b: hash(2), c, result: hash(4) }),
         addresses: None,
-        idempotency,
+        idempotency: idempotency.map(Box::new),
     };
     let idempotency = Idempotency { key: hash(5), fingerprint: hash(6) };
     let step = Charge {
@@ -250,7 +250,7 @@ fn lines_are_read_as_they_are_written() {
         algorithm: Some("strassen_winograd".into()),
         executed_flops: Some(7),
         digests: None,
-        addresses: Some(Addresses { operands: vec![hash(7), hash(8)], result: hash(9) }),
+        addresses: Some(Box::new(Addresses { operands: vec![hash(7), hash(8)], result: hash(9) })),
         ..charge(None, None)
     };
     for charge in [charge(None, None), charge(Some(hash(3)), Some(idempotency)), step] {

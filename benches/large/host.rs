@@ -2,6 +2,9 @@
 
 #[path = "../../src/host/background.rs"]
 pub mod background;
+#[allow(dead_code, unused_imports, reason = "the host tests it")]
+#[path = "../../src/host/classes.rs"]
+pub mod classes;
 #[path = "../../src/host/lines.rs"]
 pub mod lines;
 #[allow(dead_code, unused_imports, reason = "the host gives it jobs, and tests it")]

@@ -11,7 +11,7 @@
 mod disk;
 mod host;
 
-#[allow(dead_code, reason = "the host asks for more than this benchmark")]
+#[allow(dead_code, unused_imports, reason = "the host asks for more, and tests it")]
 #[path = "../../src/linux/heap/mod.rs"]
 mod heap;
 #[allow(dead_code, reason = "the host asks for more than this benchmark")]

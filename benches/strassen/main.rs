@@ -17,12 +17,14 @@ use gemmule::gemm::{Algorithm, Alone, Crew, Element, Shape, Workspace, multiply,
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 #[path = "../../src/linux/heap/mod.rs"]
-#[allow(dead_code)]
+// Its tests are compiled in part, and not run.
+#[allow(dead_code, unused_imports)]
 mod heap;
 #[path = "../../src/host"]
 mod host {
+    #[allow(dead_code, unused_imports)]
+    pub mod classes;
     pub mod lines;
-    // Its tests are compiled in part, and not run.
     #[allow(dead_code, unused_imports)]
     pub mod pool;
 }

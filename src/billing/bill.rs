@@ -168,18 +168,26 @@ pub struct RecentBills {
     /// As many as there may be, the oldest to be written over next.
     bills: Vec<Bill>,
     oldest: usize,
-    /// The place of the bill that is next in the bucket of the one at this place.
-    next: Vec<Option<u16>>,
+    /// Of the bill at each place.
+    links: Vec<Link>,
     /// The place of each bucket's first.
     first: Vec<Option<u16>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    bucket: u16,
+    /// The place of the next in the bucket.
+    next: Option<u16>,
 }
 
 const _: () = assert!(RECENT_BILLS_MAX <= u16::MAX as usize, "a place is told in 16 bits");
 
 impl Default for RecentBills {
     fn default() -> Self {
-        let links = vec![None; RECENT_BILLS_MAX];
-        Self { bills: Vec::new(), oldest: 0, next: links.clone(), first: links }
+        let (links, first) =
+            (vec![Link::default(); RECENT_BILLS_MAX], vec![None; RECENT_BILLS_MAX]);
+        Self { bills: Vec::new(), oldest: 0, links, first }
     }
 }
 
@@ -196,39 +204,40 @@ impl RecentBills {
             self.oldest = (at + 1) % RECENT_BILLS_MAX;
             at
         };
-        self.next[at] = self.first[bucket].replace(at as u16);
+        let next = self.first[usize::from(bucket)].replace(at as u16);
+        self.links[at] = Link { bucket, next };
     }
 
     pub fn of_job(&self, job: JobId) -> Option<&Bill> {
-        let mut place = self.first[bucket(job)];
+        let mut place = self.first[usize::from(bucket(job))];
         while let Some(at) = place.map(usize::from) {
             if self.bills[at].charge.job == job {
                 return Some(&self.bills[at]);
             }
-            place = self.next[at];
+            place = self.links[at].next;
         }
         None
     }
 
     /// Takes the bill at a place out of its bucket.
     fn unlink(&mut self, at: usize) {
-        let bucket = bucket(self.bills[at].charge.job);
-        let after = self.next[at];
+        let Link { bucket, next: after } = self.links[at];
+        let bucket = usize::from(bucket);
         let mut before = None;
         let mut place = self.first[bucket];
         while let Some(here) = place.map(usize::from).filter(|here| *here != at) {
             before = Some(here);
-            place = self.next[here];
+            place = self.links[here].next;
         }
         match before {
-            Some(before) => self.next[before] = after,
+            Some(before) => self.links[before].next = after,
             None => self.first[bucket] = after,
         }
     }
 }
 
-fn bucket(job: JobId) -> usize {
-    usize::from(u16::from_be_bytes([job.0[14], job.0[15]])) % RECENT_BILLS_MAX
+fn bucket(job: JobId) -> u16 {
+    u16::from_be_bytes([job.0[14], job.0[15]]) % RECENT_BILLS_MAX as u16
 }
 
 #[cfg(test)]

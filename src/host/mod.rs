@@ -7,6 +7,7 @@ pub mod admin;
 pub mod background;
 pub mod bench;
 pub mod check;
+pub mod classes;
 pub mod clock;
 pub mod job_file;
 pub mod keeper;

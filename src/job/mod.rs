@@ -389,13 +389,15 @@ impl Job {
         if self.cancelled.is_set() {
             self.stage = Stage::Finished(Outcome::Cancelled);
         }
-        let cancelled = self.cancelled.clone();
-        let pause = &|| cancelled.is_set() || pause();
         let (reply, fingerprinting) = (&self.reply, self.fingerprinting);
+        let asked = &|| self.cancelled.is_set() || pause();
         let ended = match &mut self.stage {
-            Stage::F64(work) => work.advance(reply, fingerprinting, crew, pause),
-            Stage::F32(work) => work.advance(reply, fingerprinting, crew, pause),
-            _ => return self.advance_otherwise(crew, pause),
+            Stage::F64(work) => work.advance(reply, fingerprinting, crew, asked),
+            Stage::F32(work) => work.advance(reply, fingerprinting, crew, asked),
+            _ => {
+                let cancelled = self.cancelled.clone();
+                return self.advance_otherwise(crew, &|| cancelled.is_set() || pause());
+            }
         };
         ended.is_some_and(|outcome| {
             self.stage = Stage::Finished(outcome);

@@ -9,6 +9,7 @@
 //! before it, so that anything that computes SHA-256 can follow the chain.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -68,7 +69,7 @@ pub struct Opened {
     pub platform: Cow<'static, str>,
 }
 
-/// What one job is charged, and for what.
+/// What one job is charged, and for what. Thousands are kept, so what few have is boxed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     pub account: AccountId,
@@ -110,10 +111,10 @@ pub struct Charge {
     pub digests: Option<Digests>,
     /// Of the operands and the result, where they are stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub addresses: Option<Addresses>,
+    pub addresses: Option<Box<Addresses>>,
     /// Of a request that named an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idempotency: Option<Idempotency>,
+    pub idempotency: Option<Box<Idempotency>>,
 }
 
 /// Which stored matrices a step has read and made, each by the SHA-256 of its `.npy` file.
@@ -294,7 +295,7 @@ impl Charge {
             let json = serde_json::to_string(addresses).expect("hashes are JSON");
             object.value(field!("addresses"), |text| text.push_str(&json));
         }
-        if let Some(Idempotency { key, fingerprint }) = &self.idempotency {
+        if let Some(Idempotency { key, fingerprint }) = self.idempotency.as_deref() {
             object.object(field!("idempotency"), |object| {
                 object
                     .text_of(field!("key"), |text| key.push_to(text))

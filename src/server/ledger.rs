@@ -1,5 +1,6 @@
 //! From a finished job to its entry in the ledger, and from a durable entry to the reply.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -113,11 +114,11 @@ impl Server {
             kernel: kernel.name().into(),
             elapsed_us: elapsed_ns / 1_000,
             digests: Some(digests),
-            idempotency: payer.idempotency(fingerprint),
+            idempotency: payer.idempotency(fingerprint).map(Box::new),
             ..Charge::of_usage(whose, &usage, tariff, amount_micros)
         });
         let sequence = self.book.record(now.unix_ns, Record::Charge(charge.clone()));
-        if let Some(Idempotency { key, fingerprint }) = charge.idempotency {
+        if let Some(&Idempotency { key, fingerprint }) = charge.idempotency.as_deref() {
             self.book.note_done(key, Done { job, sequence, fingerprint }, now.unix_ns);
         }
         self.post(payer, charge.amount_micros, charge.flops);

@@ -1,12 +1,14 @@
 //! The system's allocator, with matrices on boundaries of cache lines, and large ones in large
 //! pages: otherwise a product that passes from row to row spends much of its time on looking pages
-//! up.
+//! up. Blocks of small and of large sizes are kept at hand.
 
 mod kept;
+mod small;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
+use crate::host::classes::class_of;
 use crate::host::lines;
 
 #[global_allocator]
@@ -21,8 +23,10 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 #[cfg(target_env = "gnu")]
 const SYSTEM_KEPT_BYTES: libc::c_int = 32 << 20;
 
-/// Keeps what jobs of usual sizes use, from now on: an eighth of the memory, at most.
+/// Keeps what jobs of usual sizes use, from now on: an eighth of the memory, at most; and of small
+/// blocks, those that this thread frees, which is to live as long as the process.
 pub fn keep_blocks(memory_bytes: usize) {
+    small::keep();
     kept::keep((memory_bytes / 8).min(KEPT_BYTES_MAX));
     // Other allocators have their own ways.
     #[cfg(target_env = "gnu")]
@@ -60,6 +64,9 @@ fn advise(block: *mut u8, layout: Layout) -> *mut u8 {
 // serves for that layout only.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if let Some(class) = class_of(layout) {
+            return small::take(class);
+        }
         let layout = aligned(layout);
         let block = kept::take(layout);
         if !block.is_null() {
@@ -70,21 +77,32 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` with this layout.
-        unsafe { kept::put(block, aligned(layout)) }
+        match class_of(layout) {
+            // SAFETY: the block came from `alloc` with this layout.
+            Some(class) => unsafe { small::put(block, class) },
+            // SAFETY: as before.
+            None => unsafe { kept::put(block, aligned(layout)) },
+        }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         let Ok(after) = Layout::from_size_align(bytes, layout.align()) else {
             return ptr::null_mut();
         };
-        let (aligned_before, aligned_after) = (aligned(layout), aligned(after));
-        if aligned_before == aligned_after {
-            return block;
-        }
-        if aligned_before == layout && aligned_after == after {
-            // SAFETY: the block came from `alloc` with this layout, and is given back by the other.
-            return unsafe { System.realloc(block, layout, bytes) };
+        match (class_of(layout), class_of(after)) {
+            (Some(class_before), Some(class_after)) if class_before == class_after => return block,
+            (None, None) => {
+                let (aligned_before, aligned_after) = (aligned(layout), aligned(after));
+                if aligned_before == aligned_after {
+                    return block;
+                }
+                if aligned_before == layout && aligned_after == after {
+                    // SAFETY: the block came from `alloc` with this layout, and is given back by
+                    // the other.
+                    return unsafe { System.realloc(block, layout, bytes) };
+                }
+            }
+            _ => (),
         }
         // SAFETY: the caller promises a size that is not zero.
         let moved = unsafe { self.alloc(after) };
@@ -95,5 +113,18 @@ unsafe impl GlobalAlloc for Heap {
             unsafe { self.dealloc(block, layout) };
         }
         moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::classes::exercise;
+
+    #[test]
+    fn blocks_keep_their_content_and_never_overlap() {
+        exercise(&Heap);
+        small::keep();
+        exercise(&Heap);
     }
 }

@@ -162,7 +162,7 @@ fn charge(
             _ => None,
         },
         executed_flops: is_fewer.then_some(done.executed_flops),
-        addresses: Some(Addresses { operands, result }),
+        addresses: Some(Box::new(Addresses { operands, result })),
         ..Charge::of_usage(whose, &usage, &task.tariff, amount_micros)
     })
 }
