@@ -59,7 +59,7 @@ impl Bench {
         String::from_utf8(text).expect("replies are text")
     }
 
-    fn finish(&mut self, mut job: Job) -> Option<SessionId> {
+    fn finish(&mut self, mut job: Box<Job>) -> Option<SessionId> {
         while !job.advance(&Alone, &|| false) {}
         let now = self.now();
         self.server.finish(job, now)

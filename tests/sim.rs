@@ -46,7 +46,7 @@ struct World {
     server: Server,
     now_ns: u64,
     clients: Vec<Client>,
-    running: Vec<RunningJob>,
+    running: Vec<Box<RunningJob>>,
     jobs_seen: HashSet<String>,
     bills: HashSet<String>,
     /// Makes the check of the next good product expect another: the canary.

@@ -32,7 +32,7 @@ const COMPUTE_SLICE: Duration = Duration::from_millis(50);
 pub struct Runner {
     workers: Option<Workers>,
     /// Jobs of the I/O thread itself, where there are no workers.
-    local: FairQueue<Job>,
+    local: FairQueue<Box<Job>>,
 }
 
 /// What a turn brought.
@@ -118,7 +118,7 @@ fn run_small(job: &mut Job, mut now_ns: u64, clock: &Clock) -> bool {
 
 /// A compute thread's turn with a job.
 struct Stint<'a> {
-    pool: &'a Pool<Job>,
+    pool: &'a Pool<Box<Job>>,
     account: AccountIndex,
     start: Instant,
     /// For how long it has gone on beyond its slice, since no other account waited.
@@ -126,7 +126,7 @@ struct Stint<'a> {
 }
 
 impl<'a> Stint<'a> {
-    fn new(pool: &'a Pool<Job>, account: AccountIndex) -> Self {
+    fn new(pool: &'a Pool<Box<Job>>, account: AccountIndex) -> Self {
         Self { pool, account, start: Instant::now(), unwanted_ns: AtomicU64::new(0) }
     }
 
@@ -150,8 +150,8 @@ impl<'a> Stint<'a> {
 
 /// The compute threads, and the way to them and back.
 struct Workers {
-    pool: Arc<Pool<Job>>,
-    finished: Receiver<Job>,
+    pool: Arc<Pool<Box<Job>>>,
+    finished: Receiver<Box<Job>>,
 }
 
 impl Workers {
@@ -178,7 +178,7 @@ const EXIT_DEAD_THREAD: i32 = 18;
 
 /// The life of a compute thread, which lasts as long as the process: a panic aborts. Should it end
 /// nevertheless, jobs would wait for ever, so the process ends with it.
-fn compute(pool: &Pool<Job>, clock: Clock, done: &Sender<Job>, wake: &dyn Fn()) {
+fn compute(pool: &Pool<Box<Job>>, clock: Clock, done: &Sender<Box<Job>>, wake: &dyn Fn()) {
     loop {
         let mut job = pool.next_job();
         let account = job.account();

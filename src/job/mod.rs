@@ -66,7 +66,7 @@ pub(crate) use work::{besides_bytes, memory_bytes, threads_of};
 /// Writing one element costs about as much as this many operations of the kernel.
 const FLOPS_PER_ENCODED_ELEMENT: u64 = 100;
 
-/// One job on its way.
+/// One job on its way. It is large, and boxed from the first: it passes through queues.
 #[derive(Debug)]
 pub struct Job {
     pub(crate) id: JobId,
@@ -194,7 +194,7 @@ impl Job {
         cancelled: CancelFlag,
         waits: Ticket,
         threads: usize,
-    ) -> Self {
+    ) -> Box<Self> {
         let Origin { id, session, payer, received_ns } = origin;
         let Request { input, reply, promise, bytes_in, is_check_asked } = request;
         let checking = Checking {
@@ -204,7 +204,7 @@ impl Job {
             faults: 0,
         };
         let (timing, stage) = (Timing::new(received_ns), Stage::Input(input));
-        Self {
+        Box::new(Self {
             id,
             session,
             account: payer.account,
@@ -220,7 +220,7 @@ impl Job {
             is_done: false,
             charged_until: 0,
             stage,
-        }
+        })
     }
 
     /// Whose it is.
@@ -287,9 +287,9 @@ impl Job {
         errand: Box<dyn Errand>,
         promise: Promise,
         now_ns: u64,
-    ) -> Self {
+    ) -> Box<Self> {
         let job = Self::of_nobody(session, account, promise, CancelFlag::default(), now_ns);
-        Self { stage: Stage::Errand(errand), ..job }
+        Box::new(Self { stage: Stage::Errand(errand), ..job })
     }
 
     /// Whether it is an errand, which is done even where its client is gone.
@@ -310,9 +310,9 @@ impl Job {
         promise: Promise,
         cancelled: CancelFlag,
         now_ns: u64,
-    ) -> Self {
+    ) -> Box<Self> {
         let job = Self::of_nobody(session, account, promise, cancelled, now_ns);
-        Self { stage: Stage::Read(reading), ..job }
+        Box::new(Self { stage: Stage::Read(reading), ..job })
     }
 
     /// One that multiplies for no request: there is nothing to do, and nobody to charge for it.
@@ -356,10 +356,10 @@ impl Job {
         run: Box<TaskRun>,
         promise: Promise,
         now_ns: u64,
-    ) -> Self {
+    ) -> Box<Self> {
         let unheard = CancelFlag::default();
         let job = Self::of_nobody(SessionId::NOBODY, account, promise, unheard, now_ns);
-        Self { id, stage: Stage::Task(run), ..job }
+        Box::new(Self { id, stage: Stage::Task(run), ..job })
     }
 
     /// Whether it goes on by itself.
@@ -368,7 +368,7 @@ impl Job {
     }
 
     /// How a job that goes on by itself came back.
-    pub(crate) fn into_task_end(mut self) -> Option<Ended> {
+    pub(crate) fn into_task_end(mut self: Box<Self>) -> Option<Ended> {
         match self.take_outcome() {
             Outcome::Task(ended) => Some(ended),
             _ => None,
@@ -460,7 +460,7 @@ impl Job {
     }
 
     /// The promise of the memory that its outcome still holds.
-    pub(crate) fn into_promise(self) -> Promise {
+    pub(crate) fn into_promise(self: Box<Self>) -> Promise {
         self.promise
     }
 

@@ -99,14 +99,15 @@ impl EventLoop {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let mut server = Server::new(config, super::seed()?)
             .with_cors(options.cors.clone())
-            .with_all_checks(options.checks_all)
-            .with_background(Reader::start()?);
+            .with_all_checks(options.checks_all);
         let keeper = match &options.data {
             None => None,
             Some(path) => {
                 let volume = open_volume(path)?;
-                server =
-                    server.with_volume(volume.clone(), clock.now()).map_err(io::Error::other)?;
+                server = server
+                    .with_background(Reader::start()?)
+                    .with_volume(volume.clone(), clock.now())
+                    .map_err(io::Error::other)?;
                 Some(Keeper::start(volume, wake.clone())?)
             }
         };

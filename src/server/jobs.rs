@@ -1,5 +1,6 @@
 //! Jobs on their way to the host's threads and back.
 
+use alloc::boxed::Box;
 use alloc::format;
 
 use crate::billing::{Bill, JobId, Usage};
@@ -23,7 +24,7 @@ impl Server {
     }
 
     /// The next job to run, if one waits.
-    pub fn next_job(&mut self) -> Option<Job> {
+    pub fn next_job(&mut self) -> Option<Box<Job>> {
         while let Some(job) = self.ready_jobs.pop() {
             // One whose client is gone needs no run.
             if job.is_task() || job.is_errand() || self.session(job.session).is_some() {
@@ -43,7 +44,7 @@ impl Server {
 
     /// A finished job comes back: posts its bill and queues its reply. The session whose output
     /// that is, unless its client is gone.
-    pub fn finish(&mut self, mut job: Job, now: Now) -> Option<SessionId> {
+    pub fn finish(&mut self, mut job: Box<Job>, now: Now) -> Option<SessionId> {
         self.jobs_out -= 1;
         if job.is_errand() {
             return self.finish_errand(job, now);
@@ -111,7 +112,7 @@ impl Server {
     }
 
     /// An errand is done: its client, if it is still there, gets the reply.
-    fn finish_errand(&mut self, mut job: Job, now: Now) -> Option<SessionId> {
+    fn finish_errand(&mut self, mut job: Box<Job>, now: Now) -> Option<SessionId> {
         let (id, outcome) = (job.session, job.take_outcome());
         self.note_stored(now);
         self.bill_stored(id, job.account(), now);

@@ -50,6 +50,7 @@ mod timers;
 mod deadlines;
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -148,7 +149,7 @@ pub struct Server {
     sessions: Slab<Session>,
     generation: u64,
     timers: Timers,
-    ready_jobs: FairQueue<Job>,
+    ready_jobs: FairQueue<Box<Job>>,
     /// Sessions that have output of which the host was not told yet.
     untold: Vec<SessionId>,
     /// Jobs that the host has taken and not brought back.

@@ -37,7 +37,7 @@ pub(super) struct Download {
     left: u64,
     piece_bytes: usize,
     /// The job that reads, while nothing is to be read.
-    resting: Option<Job>,
+    resting: Option<Box<Job>>,
     cancel: CancelFlag,
 }
 
@@ -119,7 +119,7 @@ impl Server {
     pub(super) fn take_piece(
         &mut self,
         id: SessionId,
-        mut job: Job,
+        mut job: Box<Job>,
         read: ReadPiece,
         now: Now,
     ) -> Option<SessionId> {

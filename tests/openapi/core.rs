@@ -21,7 +21,7 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
 }
 
 /// A server, and jobs that nobody computes.
-pub struct Service(Server, Vec<Job>);
+pub struct Service(Server, Vec<Box<Job>>);
 
 impl Service {
     fn new(access: Access) -> Self {

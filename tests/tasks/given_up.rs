@@ -21,7 +21,7 @@ fn submit(
     target: &str,
     fields: &[(&str, &str)],
     body: &Value,
-) -> (SessionId, Option<Job>) {
+) -> (SessionId, Option<Box<Job>>) {
     let session = send(machine, "POST", target, fields, Some(body));
     let mut submission = machine.server.next_job().expect("it is ready");
     while !submission.advance(&Alone, &|| false) {}
@@ -30,7 +30,7 @@ fn submit(
 }
 
 /// A job that waits for those before it, which are held.
-fn waiting(machine: &mut Machine) -> (String, Vec<Job>) {
+fn waiting(machine: &mut Machine) -> (String, Vec<Box<Job>>) {
     let mut held = Vec::new();
     loop {
         let (session, job) = submit(machine, "/v1/jobs", &[], &chain());

@@ -20,7 +20,7 @@ fn store(machine: &mut Machine, query: &str) -> String {
 }
 
 /// Has its square computed, and keeps the job that does it from the threads: where it is.
-fn square(machine: &mut Machine, path: &str) -> (String, Job) {
+fn square(machine: &mut Machine, path: &str) -> (String, Box<Job>) {
     let id = path.rsplit('/').next().expect("an address");
     let job = json!({"operands": {"A": {"matrix": id}}, "expression": {"multiply": ["A", "A"]}});
     let session = send(machine, "POST", "/v1/jobs", &[], Some(&job));
@@ -36,7 +36,7 @@ fn square(machine: &mut Machine, path: &str) -> (String, Job) {
     }
 }
 
-fn finish(machine: &mut Machine, mut job: Job) {
+fn finish(machine: &mut Machine, mut job: Box<Job>) {
     while !job.advance(&Alone, &|| false) {}
     machine.server.finish(job, machine.now);
     settle(machine);

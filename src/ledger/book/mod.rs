@@ -40,7 +40,7 @@ use crate::ledger::key::{KeyId, KeyRecord};
 use crate::ledger::usage::{Totals, UsageKey, UsageKind};
 use crate::ledger::volume::{Batch, Volume, VolumeError};
 use crate::limits::RECENT_BILLS_MAX;
-use crate::time::{Civil, hour_of};
+use crate::time::{Civil, day_of, hour_of};
 
 pub use open::BookError;
 use receipts::ReceiptKeys;
@@ -137,16 +137,15 @@ impl AccountState {
 impl Month {
     /// The same where it is still that month, and that day; else a new one.
     fn at(mut self, unix_ns: u64) -> Self {
-        let hour = hour_of(unix_ns);
+        let day = day_of(unix_ns);
+        if self.day == day {
+            return self;
+        }
         let first_hour = Civil::month_first_hour(unix_ns);
         if self.first_hour != first_hour {
             self = Self { first_hour, ..Self::default() };
         }
-        if self.day != hour / 24 {
-            self.day = hour / 24;
-            self.day_flops = 0;
-        }
-        self
+        Self { day, day_flops: 0, ..self }
     }
 
     /// As tariffs ask for it.

@@ -26,7 +26,7 @@ use crate::time::Now;
 
 impl Server {
     /// A job comes back from the threads that compute.
-    pub(in crate::server) fn end_task(&mut self, job: Job, now: Now) {
+    pub(in crate::server) fn end_task(&mut self, job: Box<Job>, now: Now) {
         let id = job.id;
         let Some(ended) = job.into_task_end() else { return };
         self.tasks.running -= 1;
