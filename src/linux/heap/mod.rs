@@ -36,14 +36,14 @@ pub fn keep_blocks(memory_bytes: usize) {
     }
 }
 
+/// Blocks of at least one begin on its boundary. What is behind their last whole one is in small
+/// pages, so that nothing but addresses is lost by it.
 const LARGE_PAGE_BYTES: usize = 2 << 20;
-/// From here on, what is lost by rounding up is little.
-const LARGE_BYTES_MIN: usize = 4 * LARGE_PAGE_BYTES;
 
 /// The layout that the system is asked for instead of `layout`, always the same for the same.
 fn aligned(layout: Layout) -> Layout {
     let layout = kept::rounded(layout);
-    if layout.size() < LARGE_BYTES_MIN {
+    if layout.size() < LARGE_PAGE_BYTES {
         return lines::aligned(layout);
     }
     // Too large a block to be rounded up is too large to be had.
