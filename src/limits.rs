@@ -1,7 +1,7 @@
 //! Every bound of the service, stated once.
 //!
-//! `GET /v1/version` reports these numbers and the README's table is tested against them, so a
-//! user reads the same figures that the code enforces.
+//! `GET /v1/version` reports these numbers and the table in `docs/api.md` is tested against them,
+//! so that a user reads the same figures that the code enforces.
 
 use crate::time::SECOND_NS;
 

@@ -362,7 +362,8 @@ fn jobs_at_once_hold_what_they_may_cost_and_give_it_back_when_they_cost_nothing(
     let mut service = Service::new(limits, None);
     let request = service.request(JOB);
     let sessions: Vec<SessionId> = (0..4).map(|_| service.send(&request)).collect();
-    let mut jobs: Vec<Box<Job>> = (0..4).map(|_| service.server.next_job().expect("a job")).collect();
+    let mut jobs: Vec<Box<Job>> =
+        (0..4).map(|_| service.server.next_job().expect("a job")).collect();
     // Read, and set up: the fourth would be one too many.
     let are_finished: Vec<bool> = jobs.iter_mut().map(|job| Service::advance(job, 2)).collect();
     assert_eq!(are_finished, [false, false, false, true]);

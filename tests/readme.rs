@@ -1,9 +1,11 @@
-//! The README's claims that can be checked against the core: its sample, its limits, its problems,
-//! its prices.
+//! Claims of the README and of `docs/api.md` that can be checked against the core: samples, limits,
+//! problems, prices; and whether the links of all pages lead somewhere.
 
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use gemmule::billing::Tariff;
 use gemmule::formats::Format;
@@ -21,7 +23,8 @@ use serde_json::Value;
 use support::machine::Machine;
 use support::power::PowerCut;
 
-const README: &str = include_str!("../README.md");
+/// The two one after the other.
+const TOLD: &str = concat!(include_str!("../README.md"), include_str!("../docs/api.md"));
 const NOW: Now = Now { monotonic_ns: 0, unix_ns: 0 };
 
 fn reply(request: &str) -> Value {
@@ -56,7 +59,7 @@ fn reply_text(request: &str) -> String {
 
 /// The first block of code in that language behind a heading or any other text.
 fn block<'a>(behind: &str, language: &str) -> &'a str {
-    let (_, rest) = README.split_once(behind).expect(behind);
+    let (_, rest) = TOLD.split_once(behind).expect(behind);
     let (_, rest) = rest.split_once(&format!("```{language}\n")).expect("a block");
     rest.split_once("```").expect("its end").0
 }
@@ -75,7 +78,7 @@ fn reply_to_sample(path: &str, behind: &str) -> Value {
 
 /// The cells of every row of the table behind some text.
 fn rows(behind: &str) -> Vec<Vec<&'static str>> {
-    let (_, rest) = README.split_once(behind).expect(behind);
+    let (_, rest) = TOLD.split_once(behind).expect(behind);
     rest.lines()
         .skip_while(|line| !line.starts_with("|---"))
         .skip(1)
@@ -108,7 +111,7 @@ fn the_sample_job_gets_the_sample_reply() {
 
 #[test]
 fn the_sample_of_a_job_gets_its_quote() {
-    let heading = "### Jobs that go on by themselves";
+    let heading = "## Jobs that go on by themselves";
     let found = reply_to_sample("/v1/jobs", heading);
     let mut shown: Value = serde_json::from_str(block(heading, "json")).expect("JSON");
     let url = format!("/v1/jobs/{}", shown["job"].as_str().expect("an id"));
@@ -136,7 +139,7 @@ fn jobs_have_the_bounds_that_are_told() {
         format!("the newest first, up to {TASKS_PER_REPLY}"),
         format!("0 to {PRIORITY_MAX}, and 5 unless given"),
     ] {
-        let words: Vec<&str> = README.split_whitespace().collect();
+        let words: Vec<&str> = TOLD.split_whitespace().collect();
         assert!(words.join(" ").contains(&told), "{told}");
     }
 }
@@ -151,7 +154,7 @@ fn the_limits_are_those_that_are_enforced() {
             continue;
         }
         let row = rows.iter().find(|row| row[1] == format!("`{name}`"));
-        let row = row.unwrap_or_else(|| panic!("{name} is not in the README"));
+        let row = row.unwrap_or_else(|| panic!("{name} is not told"));
         // What depends on the machine is told in words.
         if name != "memory_bytes" {
             let figure = row[2].split(' ').next().expect("a figure");
@@ -181,7 +184,7 @@ fn headers_in_bodies_have_the_bounds_that_are_told() {
         "The header of an array may have up to {NPY_HEADER_BYTES_MAX} bytes, of a safetensors file \
          {SAFETENSORS_HEADER_BYTES_MAX}, of a member of an archive {ZIP_RECORD_BYTES_MAX}."
     );
-    let words: Vec<&str> = README.split_whitespace().collect();
+    let words: Vec<&str> = TOLD.split_whitespace().collect();
     assert!(words.join(" ").contains(&told), "{told}");
 }
 
@@ -246,7 +249,39 @@ fn a_tariff_has_the_fields_and_limits_that_are_told() {
         "Prices and the minimum are at most 10^12".to_owned(),
         "never more than 2^53 - 1 millionths".to_owned(),
     ] {
-        let words: Vec<&str> = README.split_whitespace().collect();
+        let words: Vec<&str> = TOLD.split_whitespace().collect();
         assert!(words.join(" ").contains(&told), "{told}");
     }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("a directory");
+    let mut pages: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
+    pages.extend([root.join("README.md"), root.join("hermit-config/README.md")]);
+    let mut links = 0;
+    for page in &pages {
+        let text = fs::read_to_string(page).expect("text");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.starts_with("https://")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let linked = match file {
+                "" => page.clone(),
+                _ => page.with_file_name("").join(file),
+            };
+            let text = fs::read_to_string(&linked).unwrap_or_else(|_| panic!("{page:?}: {target}"));
+            let mut anchors = text.lines().filter_map(|line| line.strip_prefix('#')).map(anchor_of);
+            assert!(anchor.is_empty() || anchors.any(|it| it == anchor), "{page:?}: {target}");
+            links += 1;
+        }
+    }
+    assert!(links > 50, "{links}");
+}
+
+/// What a heading is linked by.
+fn anchor_of(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
+    heading.chars().filter(kept).map(|it| if it == ' ' { '-' } else { it }).collect()
 }

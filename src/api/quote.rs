@@ -167,8 +167,8 @@ struct JobForm {
     reply_format: Format,
 }
 
-/// Thousandths of its peak that a core reaches with a product that is not small; see the README's
-/// figures.
+/// Thousandths of its peak that a core reaches with a product that is not small; see
+/// `docs/figures.md`.
 const SHARE_OF_PEAK: u64 = 900;
 /// Bytes a second that come from memory, which is what bounds products with a vector.
 const MEMORY_BYTES_PER_SECOND: u128 = 25_000_000_000;

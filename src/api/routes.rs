@@ -369,7 +369,7 @@ fn problem_page([name, _]: Variables<'_>) -> Result<Route, Problem> {
         .copied()
         .find(|kind| kind.name() == name)
         .map(Route::Problem)
-        .ok_or_else(|| Problem::new(ProblemKind::UnknownProblem, "see the README's list"))
+        .ok_or_else(|| Problem::new(ProblemKind::UnknownProblem, "see the list in docs/api.md"))
 }
 
 fn call(call: Call) -> Result<Route, Problem> {

@@ -1,4 +1,4 @@
-"""What jobs cost, by the rule that the README states, in Python's integers, which have no bound.
+"""What jobs cost, by the rule that docs/api.md states, in Python's integers, which have no bound.
 
 Reads lines of whole numbers:
 

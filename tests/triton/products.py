@@ -1,4 +1,4 @@
-"""Products to ask for, and how near to the exact ones the README promises their results to be."""
+"""Products to ask for, and how near to the exact ones docs/api.md promises their results to be."""
 
 import functools
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class Product:
         return alpha * (a @ b) + added, (a.shape[1] + 3) * unit * terms
 
     def check(self, found):
-        """Raises unless the array is this product, within the README's bound."""
+        """Raises unless the array is this product, within the bound of docs/api.md."""
         exact, bound = self.exact
         assert found.dtype == self.a.dtype, found.dtype
         assert found.shape == exact.shape, (found.shape, exact.shape)
