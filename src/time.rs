@@ -13,6 +13,14 @@ pub struct Now {
     pub unix_ns: u64,
 }
 
+impl Now {
+    /// A little later, when only the monotonic clock has been read.
+    pub fn later(self, monotonic_ns: u64) -> Self {
+        let since_ns = monotonic_ns.saturating_sub(self.monotonic_ns);
+        Self { monotonic_ns, unix_ns: self.unix_ns + since_ns }
+    }
+}
+
 /// A civil time of day in UTC, to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Civil {

@@ -67,7 +67,8 @@ impl Runner {
                 turn.sessions.extend(server.finish(job, clock.now()));
             }
         }
-        let start_ns = clock.monotonic_ns();
+        let start = clock.now();
+        let start_ns = start.monotonic_ns;
         let end_ns = start_ns + IO_SLICE_NS;
         // However many small jobs come, a large one gets its part of the thread's time.
         let small_end_ns = if self.local.is_empty() { end_ns } else { start_ns + IO_SLICE_NS / 2 };
@@ -76,8 +77,8 @@ impl Runner {
             let Some(mut job) = server.next_job() else { break };
             let account = job.account();
             let is_finished = run_small(&mut job, now_ns, clock);
-            // What ending it takes is the next one's time, which the clocks need not be read for.
-            let now = clock.now();
+            // What ending it takes is the next one's time, which the clock need not be read for.
+            let now = start.later(clock.monotonic_ns());
             if is_finished {
                 turn.sessions.extend(server.finish(job, now));
             } else if let Some(workers) = &self.workers {

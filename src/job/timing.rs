@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::text::{push_ascii, push_labelled, push_number, two_digits};
+use crate::text::push_labelled;
 
 /// What a job is doing, or waiting to go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,13 @@ impl Timing {
             if index > 0 {
                 value.push_str(", ");
             }
-            let (ms, us) = (ns / 1_000_000, ns / 1_000 % 1_000);
             value.push_str(name);
-            push_labelled(value, ";dur=", ms);
+            push_labelled(value, ";dur=", ns / 1_000_000);
             value.push('.');
-            push_number(value, us / 100);
-            push_ascii(value, &two_digits((us % 100) as u8));
+            let us = (ns / 1_000 % 1_000) as u16;
+            for digit in [us / 100, us / 10 % 10, us % 10] {
+                value.push(char::from(b'0' + digit as u8));
+            }
         }
     }
 }
