@@ -46,6 +46,7 @@ struct World {
     server: Server,
     now_ns: u64,
     clients: Vec<Client>,
+    #[expect(clippy::vec_box, reason = "they go back as they came")]
     running: Vec<Box<RunningJob>>,
     jobs_seen: HashSet<String>,
     bills: HashSet<String>,

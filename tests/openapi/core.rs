@@ -21,7 +21,7 @@ pub fn ask(requests: &[Vec<u8>]) -> Response {
 }
 
 /// A server, and jobs that nobody computes.
-pub struct Service(Server, Vec<Box<Job>>);
+pub struct Service(Server, Vec<Job>);
 
 impl Service {
     fn new(access: Access) -> Self {
@@ -86,7 +86,7 @@ impl Service {
         while let Some(mut job) = server.next_job() {
             // What is ready once the reply is there goes on by itself.
             if !is_computing && !server.output(session).is_empty() {
-                held.push(job);
+                held.push(*job);
                 continue;
             }
             while !job.advance(&Alone, &|| false) {}

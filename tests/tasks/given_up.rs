@@ -30,6 +30,7 @@ fn submit(
 }
 
 /// A job that waits for those before it, which are held.
+#[expect(clippy::vec_box, reason = "they go back as they came")]
 fn waiting(machine: &mut Machine) -> (String, Vec<Box<Job>>) {
     let mut held = Vec::new();
     loop {
