@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::host::classes::{
-    CLASSES, FreeList, GRAIN_BYTES, SMALL_BYTES_MAX, class_bytes, class_of,
+    CLASSES, FreeList, GRAIN_BYTES, SMALL_BYTES_MAX, class_bytes, class_of, move_block,
 };
 use crate::host::lines::aligned;
 
@@ -37,7 +37,7 @@ struct Class {
     fresh_bytes: usize,
 }
 
-// SAFETY: the pointer is to memory that no thread but the holder of the lock touches.
+// SAFETY: the pointers are to memory that no thread but the holder of the lock touches.
 unsafe impl Send for Class {}
 
 impl Heap {
@@ -112,17 +112,8 @@ unsafe impl GlobalAlloc for Heap {
                 System.realloc(block, aligned(layout), bytes)
             },
             (Some(before), Some(after)) if before == after => block,
-            _ => {
-                // SAFETY: the caller promises a size that is not zero.
-                let moved = unsafe { self.alloc(after) };
-                if !moved.is_null() {
-                    // SAFETY: the blocks are different ones, each of at least this size.
-                    unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(bytes)) };
-                    // SAFETY: the caller gives the block up.
-                    unsafe { self.dealloc(block, layout) };
-                }
-                moved
-            }
+            // SAFETY: the block is this heap's, and the caller promises a size that is not zero.
+            _ => unsafe { move_block(self, block, layout, after) },
         }
     }
 

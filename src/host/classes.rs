@@ -1,6 +1,6 @@
 //! Small blocks of memory by the classes of their sizes, for the allocators of both hosts.
 
-use std::alloc::Layout;
+use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
 
 /// What the sizes of all classes are multiples of, and so the alignment that they give.
@@ -42,9 +42,6 @@ pub struct FreeList {
     first: *mut u8,
 }
 
-// SAFETY: the pointers are to memory that nobody but the list's holder touches.
-unsafe impl Send for FreeList {}
-
 impl FreeList {
     pub const fn new() -> Self {
         Self { first: ptr::null_mut() }
@@ -71,9 +68,32 @@ impl FreeList {
     }
 }
 
+/// Moves a block of `layout` to one of `after`, as a heap has to where the block can't stay: null,
+/// and nothing has happened, where there is no memory for that.
+///
+/// # Safety
+///
+/// The block came from the heap with its layout, its user has given it up, and `after` is not empty.
+pub unsafe fn move_block(
+    heap: &impl GlobalAlloc,
+    block: *mut u8,
+    layout: Layout,
+    after: Layout,
+) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    let moved = unsafe { heap.alloc(after) };
+    if !moved.is_null() {
+        // SAFETY: the blocks are different ones, each of at least this size.
+        unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(after.size())) };
+        // SAFETY: the caller's promise.
+        unsafe { heap.dealloc(block, layout) };
+    }
+    moved
+}
+
 /// Allocates, grows and frees blocks of many sizes, and panics where one does not keep its content.
 #[cfg(test)]
-pub fn exercise(heap: &impl std::alloc::GlobalAlloc) {
+pub fn exercise(heap: &impl GlobalAlloc) {
     let mut blocks = Vec::new();
     for round in 0..4_000_usize {
         let bytes = 1 + round * 37 % 9_000;

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Smaller ones are the system allocator's, which keeps them by itself.
+/// Smaller ones are the system allocator's, which keeps them by itself; the smallest have lists.
 const BYTES_MIN: usize = 1 << 20;
 const BLOCKS_MAX: usize = 64;
 /// Blocks of nearly the same size serve for each other: of all sizes between two powers of two, so

@@ -8,7 +8,7 @@ mod small;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
-use crate::host::classes::class_of;
+use crate::host::classes::{class_of, move_block};
 use crate::host::lines;
 
 #[global_allocator]
@@ -90,29 +90,15 @@ unsafe impl GlobalAlloc for Heap {
             return ptr::null_mut();
         };
         match (class_of(layout), class_of(after)) {
-            (Some(class_before), Some(class_after)) if class_before == class_after => return block,
-            (None, None) => {
-                let (aligned_before, aligned_after) = (aligned(layout), aligned(after));
-                if aligned_before == aligned_after {
-                    return block;
-                }
-                if aligned_before == layout && aligned_after == after {
-                    // SAFETY: the block came from `alloc` with this layout, and is given back by
-                    // the other.
-                    return unsafe { System.realloc(block, layout, bytes) };
-                }
-            }
-            _ => (),
+            (Some(before), Some(after)) if before == after => block,
+            (None, None) if aligned(layout) == aligned(after) => block,
+            // SAFETY: the block came from `alloc` with this layout, and is given back by the other.
+            (None, None) if aligned(layout) == layout && aligned(after) == after => unsafe {
+                System.realloc(block, layout, bytes)
+            },
+            // SAFETY: the block is this heap's, and the caller promises a size that is not zero.
+            _ => unsafe { move_block(self, block, layout, after) },
         }
-        // SAFETY: the caller promises a size that is not zero.
-        let moved = unsafe { self.alloc(after) };
-        if !moved.is_null() {
-            // SAFETY: two blocks, each of at least this size.
-            unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(bytes)) };
-            // SAFETY: the caller gives the block up.
-            unsafe { self.dealloc(block, layout) };
-        }
-        moved
     }
 }
 

@@ -66,13 +66,16 @@ pub unsafe fn put(block: *mut u8, class: usize) {
     let is_kept = KEPT.with(|kept| {
         // SAFETY: only this thread has it, and nobody else while this runs.
         let Kept { classes, is_lasting } = unsafe { &mut *kept.get() };
-        let has_room = classes[class].blocks < KEPT_BLOCKS.min(KEPT_BYTES / class_bytes(class));
-        if *is_lasting && has_room {
+        let Class { free, blocks } = &mut classes[class];
+        let is_kept = *is_lasting
+            && *blocks < KEPT_BLOCKS
+            && (*blocks + 1) * class_bytes(class) <= KEPT_BYTES;
+        if is_kept {
             // SAFETY: the caller's promise.
-            unsafe { classes[class].free.put(block) };
-            classes[class].blocks += 1;
+            unsafe { free.put(block) };
+            *blocks += 1;
         }
-        *is_lasting && has_room
+        is_kept
     });
     if !is_kept {
         // SAFETY: `take` had it from there by this layout.
